@@ -1,0 +1,1 @@
+"""Stopping criteria: losses in, a decision out. One file per criterion, nothing of torch."""
