@@ -23,10 +23,10 @@ TRAIN_COLUMNS = {
 }
 """One row per optimisation step.
 
-`step` counts finished optimiser steps. Row k holds the loss and gradient norm of the k-th step (taken
-before its update) and L_det after it, so that L_det at step k belongs to checkpoint k. Row 0 is the
-start: it has L_det alone. Where L_det was not evaluated, `l_det` and `dvar_ratio` are NaN. `seconds`
-is the training time since step 0, without pauses between interruption and resumption.
+`step` counts finished optimiser steps. Row k holds the loss and gradient norm of the k-th step
+(taken before its update) and L_det after it, so that L_det at step k belongs to checkpoint k. Row 0
+is the start: it has L_det alone. Where L_det was not evaluated, `l_det` and `dvar_ratio` are NaN.
+`seconds` is the training time since step 0, without pauses between interruption and resumption.
 """
 
 PROBE_COLUMNS = {

@@ -1,0 +1,178 @@
+"""The five factors of the training loss, the settings that redraw some of them, and their draws.
+
+A draw is a pure function of `(seed, stream, factor, replicate, sample)`: each such tuple keys a
+counter-based generator of its own (Philox, Salmon et al. 2011, keyed through numpy's SeedSequence
+spawn keys). Nothing depends on the device, the batch size, the order of evaluation or what was
+drawn before, and no global random state is read or changed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noiseprobe.errors import UserError
+
+FACTORS = ("images", "captions", "vae_noise", "timesteps", "noise")
+"""The sources of randomness of the training loss, in the order of all tables and figures."""
+
+CODE_ORDER = ("images", "vae_noise", "noise", "captions", "timesteps")
+"""Which factor each digit of the published five-digit code stands for (1 fixed, 0 redrawn)."""
+
+Stream = Literal["probe", "train"]
+_STREAM_KEYS = {"probe": 0, "train": 1}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which factors are drawn anew at each evaluation; the others keep their fixed draw."""
+
+    name: str
+    redrawn: frozenset[str]
+
+
+DETERMINISTIC = Setting("deterministic", frozenset())
+ORIGINAL = Setting("original", frozenset(FACTORS))
+NAMED_SETTINGS = (
+    DETERMINISTIC,
+    *(Setting(factor, frozenset({factor})) for factor in FACTORS),
+    ORIGINAL,
+)
+"""The deterministic setting, the five semi-deterministic ones, and the one of training itself."""
+
+
+def parse_setting(text: str) -> Setting:
+    """The setting that `text` names: a name, factors joined by `+`, or a five-digit code.
+
+    >>> sorted(parse_setting("noise+timesteps").redrawn)
+    ['noise', 'timesteps']
+    >>> parse_setting("11110").name
+    'timesteps'
+
+    Raises `UserError` where the text names no setting.
+    """
+    text = text.strip()
+    if len(text) == len(CODE_ORDER) and set(text) <= {"0", "1"}:
+        return _named(
+            factor for factor, digit in zip(CODE_ORDER, text, strict=True) if digit == "0"
+        )
+    for setting in NAMED_SETTINGS:
+        if setting.name == text:
+            return setting
+    parts = [part.strip() for part in text.split("+")]
+    for part in parts:
+        if part not in FACTORS:
+            known = [setting.name for setting in NAMED_SETTINGS]
+            near = get_close_matches(part, known, n=1)
+            mend = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(known)}"
+            raise UserError(f"--settings: '{text}' is not a setting; {mend}")
+    return _named(parts)
+
+
+def parse_settings(texts: Sequence[str]) -> tuple[Setting, ...]:
+    """The settings that `texts` name, each once, in the order given."""
+    return tuple(dict.fromkeys(parse_setting(text) for text in texts))
+
+
+def _named(redrawn: Iterable[str]) -> Setting:
+    factors = frozenset(redrawn)
+    for setting in NAMED_SETTINGS:
+        if setting.redrawn == factors:
+            return setting
+    return Setting("+".join(factor for factor in FACTORS if factor in factors), factors)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What was drawn for B samples; every array has B as its first axis.
+
+    `images` int64 index of the photograph, `flips` bool, `captions` int64 index of the template,
+    `vae_noise` and `noise` float32 (B, C, h, w) standard normal, `timesteps` int64.
+    """
+
+    images: NDArray[np.int64]
+    flips: NDArray[np.bool_]
+    captions: NDArray[np.int64]
+    vae_noise: NDArray[np.float32]
+    timesteps: NDArray[np.int64]
+    noise: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All draws of one stream of one seed, for one concept and model.
+
+    The stream `probe` holds the fixed batch (replicate 0) and its redraws (1, 2, …); in the stream
+    `train` the replicate is the training step. Discrete factors map one uniform number by inverse
+    CDF, so that a draw is defined for any number of photographs, templates and timesteps.
+    """
+
+    seed: int
+    stream: Stream
+    num_images: int
+    num_captions: int
+    num_timesteps: int
+    latent_shape: tuple[int, ...]
+    flip_probability: float = 0.5
+    _fixed: dict[tuple[str, int], NDArray[Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def batch(
+        self,
+        samples: Sequence[int] | NDArray[np.int64],
+        replicates: Sequence[int] | NDArray[np.int64] | int,
+        settings: Sequence[Setting] | Setting = ORIGINAL,
+    ) -> Batch:
+        """The draws of the given samples, each under its own replicate and setting.
+
+        `replicates` and `settings` are one value for all samples or one per sample. A factor that
+        its setting does not redraw comes from replicate 0.
+        """
+        count = len(samples)
+        each_replicate = [replicates] * count if isinstance(replicates, int) else replicates
+        each_setting = [settings] * count if isinstance(settings, Setting) else settings
+        rows = list(zip(samples, each_replicate, each_setting, strict=True))
+
+        def drawn(factor: str) -> list[NDArray[Any]]:
+            return [
+                self.draw(factor, int(replicate) if factor in setting.redrawn else 0, int(sample))
+                for sample, replicate, setting in rows
+            ]
+
+        choices = np.array(drawn("images")).reshape(count, 2)
+        latents = (count, *self.latent_shape)
+        return Batch(
+            images=_pick(choices[:, 0], self.num_images),
+            flips=choices[:, 1] < self.flip_probability,
+            captions=_pick(np.array(drawn("captions")).reshape(count), self.num_captions),
+            vae_noise=np.array(drawn("vae_noise"), dtype=np.float32).reshape(latents),
+            timesteps=_pick(np.array(drawn("timesteps")).reshape(count), self.num_timesteps),
+            noise=np.array(drawn("noise"), dtype=np.float32).reshape(latents),
+        )
+
+    def draw(self, factor: str, replicate: int, sample: int) -> NDArray[Any]:
+        """One draw of one factor: uniform numbers for discrete factors, a latent of noise else.
+
+        The fixed draws (replicate 0) recur at every evaluation and are kept.
+        """
+        if replicate == 0 and (factor, sample) in self._fixed:
+            return self._fixed[factor, sample]
+        key = (_STREAM_KEYS[self.stream], FACTORS.index(factor), replicate, sample)
+        seed = np.random.SeedSequence(self.seed, spawn_key=key)
+        generator = np.random.Generator(np.random.Philox(seed))
+        value: NDArray[Any]
+        if factor in ("vae_noise", "noise"):
+            value = generator.standard_normal(self.latent_shape, dtype=np.float32)
+        else:
+            value = generator.random(2 if factor == "images" else 1)
+        if replicate == 0:
+            self._fixed[factor, sample] = value
+        return value
+
+
+def _pick(uniform: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    return (uniform * count).astype(np.int64)
