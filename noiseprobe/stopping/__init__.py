@@ -1,1 +1,19 @@
-"""Stopping criteria: losses in, a decision out. One file per criterion, nothing of torch."""
+"""Stopping criteria: losses in, a decision out. One file per criterion, nothing of torch.
+
+`DVAR` stops when the deterministic loss has stopped varying: var(last `window` values) / var(all
+values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). `FixedSteps` stops
+after a number of steps, whatever the losses say.
+"""
+
+from noiseprobe.stopping.base import Criterion, NonFiniteLossWarning
+from noiseprobe.stopping.dvar import DVAR, dvar_ratios, dvar_stops
+from noiseprobe.stopping.fixed import FixedSteps
+
+__all__ = [
+    "DVAR",
+    "Criterion",
+    "FixedSteps",
+    "NonFiniteLossWarning",
+    "dvar_ratios",
+    "dvar_stops",
+]

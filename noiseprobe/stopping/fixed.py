@@ -1,0 +1,43 @@
+"""Stop after a fixed number of steps: the baseline that every other criterion is compared with."""
+
+from typing import Any
+
+from noiseprobe.errors import UserError
+from noiseprobe.stopping.base import is_whole
+
+
+class FixedSteps:
+    """Stops at the `steps`-th update and at every later one, whatever the losses are.
+
+    NaN and infinite losses count like any other: the number of steps is all that matters.
+
+    Args:
+        steps: how many updates to see, at least 1.
+
+    Raises:
+        UserError: `steps` is not a whole number of at least 1.
+
+    Example:
+        >>> criterion = FixedSteps(3)
+        >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.4)]
+        [False, False, True]
+    """
+
+    def __init__(self, steps: int) -> None:
+        if not is_whole(steps) or steps < 1:
+            raise UserError(f"--steps {steps}: give a whole number of steps, 1 or more")
+        self.steps = int(steps)
+        self._seen = 0
+
+    def update(self, loss: float) -> bool:
+        """Count one step; True from the `steps`-th on."""
+        self._seen += 1
+        return self._seen >= self.steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of updates seen."""
+        return {"seen": self._seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the updates that `state` counts."""
+        self._seen = int(state["seen"])
