@@ -1,0 +1,52 @@
+"""Figures from traces: one function each, and `draw_all`, which writes those that a run can fill.
+
+Each function takes the data and, to draw into, an optional figure; it returns the figure. Nothing
+is shown or printed, and nothing is written but by `draw_all`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from noiseprobe.analysis import noise_to_signal
+from noiseprobe.plots.dvar import dvar_figure
+from noiseprobe.plots.ratios import noise_to_signal_figure
+from noiseprobe.plots.settings import settings_figure
+from noiseprobe.plots.style import save
+from noiseprobe.plots.training import training_figure
+
+__all__ = [
+    "draw_all",
+    "dvar_figure",
+    "noise_to_signal_figure",
+    "settings_figure",
+    "training_figure",
+]
+
+
+def draw_all(
+    train: pd.DataFrame, probe: pd.DataFrame, threshold: float, stop_step: int | None, out: Path
+) -> list[Path]:
+    """Write each figure that the traces can fill into `out`, as PNG and SVG; return the paths.
+
+    The names are `1-training`, `2-settings`, `3-dvar` and `4-noise-to-signal`. A figure whose data
+    is absent is left out: the first without any finite value in the training trace, the second
+    without a finite probed loss, the third without L_det, the fourth without a defined ratio.
+    The same traces give the same bytes.
+    """
+    figures = {}
+    if _recorded(train, ["loss", "grad_norm", "l_det"]):
+        figures["1-training"] = training_figure(train)
+    if _recorded(probe, ["loss"]):
+        figures["2-settings"] = settings_figure(probe)
+    if _recorded(train, ["l_det"]):
+        figures["3-dvar"] = dvar_figure(train, threshold, stop_step)
+    table = noise_to_signal(probe)
+    if _recorded(table, ["noise_to_signal"]):
+        figures["4-noise-to-signal"] = noise_to_signal_figure(table)
+    return [path for name, figure in figures.items() for path in save(figure, out / name)]
+
+
+def _recorded(frame: pd.DataFrame, columns: list[str]) -> bool:
+    return bool(np.isfinite(frame[columns].to_numpy(dtype="float64")).any())

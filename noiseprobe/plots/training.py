@@ -1,0 +1,57 @@
+"""What users stare at, and what they should look at: the training loss above L_det."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from noiseprobe.plots.style import (
+    COLUMN,
+    INK,
+    colour_of,
+    dress,
+    marker_for,
+    measured,
+    new_figure,
+    whole_steps,
+)
+
+_LABELS = {
+    "loss": "training loss",
+    "grad_norm": "gradient norm",
+    "l_det": "deterministic\nloss $L_{\\mathrm{det}}$",
+}
+
+
+def training_figure(train: pd.DataFrame, figure: Figure | None = None) -> Figure:
+    """Training loss, gradient norm and L_det over training steps, one panel each, sharing x.
+
+    The two noisy ones are thin raw lines with a running median over a twelfth of the values. A
+    column without a finite value has no panel. Each axes is labelled with its column.
+
+    Args:
+        train: the training trace (`noiseprobe.traces.TRAIN_COLUMNS`).
+        figure: where to draw; a new figure if None.
+    """
+    traces = {column: measured(train["step"], train[column]) for column in _LABELS}
+    shown = {column: trace for column, trace in traces.items() if not trace.empty}
+    figure = figure or new_figure(COLUMN, 0.4 + 1.25 * max(len(shown), 1))
+    if not shown:
+        return figure
+    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (column, trace) in zip(panels, shown.items(), strict=True):
+        axes.set_label(column)
+        axes.set_ylabel(_LABELS[column])
+        if column == "l_det":
+            axes.plot(trace.index, trace, color=INK, linewidth=1.2, marker=marker_for(trace), ms=3)
+        else:
+            colour = colour_of("original")
+            axes.plot(trace.index, trace, color=colour, lw=0.5, marker=marker_for(trace), ms=3)
+            window = max(len(trace) // 12, 1) | 1
+            if window > 1:
+                median = trace.rolling(window, center=True, min_periods=1).median()
+                axes.plot(median.index, median, color=INK, lw=1, label=f"median of {window} around")
+                axes.legend(loc="upper right", fontsize=8, frameon=False, borderpad=0)
+        dress(axes)
+        whole_steps(axes, 6)
+    panels[-1].set_xlabel("training step")
+    figure.align_ylabels(panels)
+    return figure
