@@ -136,9 +136,12 @@ def _read_parquet(path: Path, content: bytes) -> _Table:
         raise UserError(
             f"{path}: broken Parquet ({_first_line(error)}); write the file again"
         ) from None
-    cells = table.to_pandas(ignore_metadata=True)
-    written_index = [name for name in cells.columns if str(name).startswith("__index_level_")]
-    return _Table(path, cells.drop(columns=written_index), "row")
+    cells = table.to_pandas()
+    # pandas writes steps that were its index as metadata where they are evenly spaced.
+    named = cells.index.name is not None and cells.index.name not in cells.columns
+    cells = cells.reset_index(drop=not named)
+    cells.index += 1
+    return _Table(path, cells, "row")
 
 
 def _read_text(path: Path, content: bytes) -> _Table:
@@ -265,7 +268,7 @@ def _steps(table: _Table) -> NDArray[np.int64]:
 def _numbers(table: _Table, column: str) -> NDArray[np.float64]:
     cells = table.cells[column]
     if pd.api.types.is_float_dtype(cells.dtype):
-        return cells.to_numpy(np.float64)
+        return cells.to_numpy(np.float64, na_value=np.nan)
     numbers = np.empty(len(cells))
     for place, cell in enumerate(cells):
         try:
@@ -285,7 +288,9 @@ def _number(cell: Any) -> float:
 
 
 def _is_empty(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _EMPTY)
+    if isinstance(cell, str):
+        return cell.strip().lower() in _EMPTY
+    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
 
 
 def _is_number(cell: Any) -> bool:
