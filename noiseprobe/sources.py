@@ -1,8 +1,10 @@
 """Recorded losses from a run, or from another tool's CSV, JSON Lines or Parquet log."""
 
+import csv
 import difflib
 import io
 import json
+import warnings
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +165,7 @@ def _read_text(path: Path, content: bytes) -> _Table:
 
 def _read_json_lines(path: Path, text: str) -> _Table:
     records: dict[int, dict[str, Any]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -181,34 +183,46 @@ def _read_json_lines(path: Path, text: str) -> _Table:
 
 
 def _read_csv(path: Path, text: str) -> _Table:
-    first = text.lstrip().splitlines()[0]
-    delimiter = max(_DELIMITERS, key=first.count)
-    named = not all(_is_number(cell) for cell in first.split(delimiter))
+    body = text.strip("\r\n")
+    first, *others = (line for line in body.splitlines() if line.strip())
+    # A name in the header may hold another mark, but then the next line does not.
+    sample = [first, *others[:1]]
+    delimiter = max(_DELIMITERS, key=lambda mark: min(len(_split(line, mark)) for line in sample))
+    named = not all(_is_number(cell) for cell in _split(first, delimiter))
     try:
-        cells = pd.read_csv(
-            # Blank lines are kept, since a blank line of a single column is an empty cell.
-            io.StringIO(text.rstrip()),
-            sep=delimiter,
-            header=0 if named else None,
-            index_col=False,
-            dtype=object,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            skipinitialspace=True,
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with warnings.catch_warnings():
+            # pandas only warns where it cuts off cells beyond the header, as of decimal commas.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            cells = pd.read_csv(
+                # Blank lines are kept, since a blank line of a single column is an empty cell.
+                io.StringIO(body),
+                sep=delimiter,
+                header=0 if named else None,
+                index_col=False,
+                dtype=object,
+                keep_default_na=False,
+                skip_blank_lines=False,
+                skipinitialspace=True,
+            )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
         raise UserError(
-            f"{path}: not a table ({_first_line(error)}); give every row the same columns"
+            f"{path}: not a table ({_first_line(error)}); give every row the columns of the header"
         ) from None
+    above = text[: text.index(first)].count("\n")
+    cells.index += 1 + named + above
     if named:
         cells.columns = pd.Index([str(name).strip() for name in cells.columns])
-        cells.index += 2
+        # A column without a name is the row number that pandas writes unless told not to.
+        cells = cells[[name for name in cells.columns if not name.startswith("Unnamed: ")]]
     else:
         cells.columns = pd.Index([f"column {number}" for number in range(1, cells.shape[1] + 1)])
-        cells.index += 1
     if len(cells.columns) > 1:
         cells = cells[(cells != "").any(axis=1)]
     return _Table(path, cells, "line")
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter), [])
 
 
 def _default_column(table: _Table) -> str:

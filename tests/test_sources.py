@@ -99,6 +99,14 @@ def test_plain_numbers_need_no_header(tmp_path: Path) -> None:
     assert_series(read_series(table, "column 2"), [0, 1], [0.9, 0.5])
 
 
+def test_row_numbers_and_quoted_names_do_not_mislead(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    pd.DataFrame({"step": [3, 4], "loss; a;b;c": [0.5, 0.25]}).to_csv(path)
+    assert_series(read_series(path, None), [3, 4], [0.5, 0.25])
+    quoted = written(tmp_path, '"0.9"\n"0.5"\n')
+    assert_series(read_series(quoted, None), [0, 1], [0.9, 0.5])
+
+
 def test_json_lines_may_mix_kinds_of_rows(tmp_path: Path) -> None:
     rows = [
         {"global_step": 1, "loss": 0.5},
@@ -165,6 +173,9 @@ def test_fractions_of_epochs_do_not_count_steps(tmp_path: Path) -> None:
         ("", None, "the file is empty"),
         (" \n\n", None, "the file is empty"),
         ("step,loss\n1,2\n1,2,3\n", None, "not a table"),
+        ("step,loss\n1,2,3\n", None, "not a table"),
+        ("loss\n0,5\n0,4\n", None, "not a table"),
+        ("\n\nstep,loss\n1,low\n", None, "line 4: loss is 'low'"),
         ("step,loss\n1,2\n1.5,3\n", None, "line 3: step is 1.5; give whole numbers"),
         ("step,loss\n1,2\n,3\n", None, "line 3: step is nan; give whole numbers"),
         ("step,loss\n5,2\n3,3\n", None, "line 3: step is 3 after 5; sort the rows"),
