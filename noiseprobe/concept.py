@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BUNDLED_CONCEPTS = Path(str(files("noiseprobe") / "assets" / "concepts"))
 
+DEFAULT_CONCEPT = "banded-cup"
+
 PHOTOGRAPH_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 TEMPLATES = (

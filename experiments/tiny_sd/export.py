@@ -1,0 +1,39 @@
+"""Last stage: all parts in half precision, in the layout that StableDiffusionPipeline loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from experiments.tiny_sd.model import build_scheduler
+
+
+def build_pipeline(
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+) -> StableDiffusionPipeline:
+    """The stock pipeline around the trained parts."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        unet=unet,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def export(pipeline: StableDiffusionPipeline, directory: Path) -> int:
+    """Save `pipeline` in half precision into `directory`; returns the bytes of all weights."""
+    pipeline.to(dtype=torch.float16).save_pretrained(directory, safe_serialization=True)
+    pipeline.to(dtype=torch.float32)
+    return sum(file.stat().st_size for file in directory.rglob("*.safetensors"))

@@ -1,0 +1,186 @@
+"""A run's settings: every flag of `noiseprobe run` is a key here, with underscores for dashes.
+
+What is left out takes the default of the model's family: the bundled model and a Stable Diffusion
+need different lengths, learning rates and windows.
+"""
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from noiseprobe.errors import UserError
+from noiseprobe.factors import NAMED_SETTINGS, parse_settings
+from noiseprobe.files import written_whole
+from noiseprobe.models import BUNDLED_MODEL
+
+FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+    # Voronov et al. 2023, textual inversion: at most 6100 steps, window 310, threshold 0.15.
+    "stable-diffusion": {
+        "steps": 6100,
+        "window": 310,
+        "threshold": 0.15,
+        "learning_rate": 5e-3,
+        "train_batch_size": 2,
+        "eval_batch": 4,
+        "checkpoint_every": 250,
+        "probe_batch": 32,
+    },
+    # Chosen on measured traces of the bundled concepts: see experiments/defaults.
+    BUNDLED_MODEL: {
+        "steps": 400,
+        "window": 50,
+        "threshold": 0.1,
+        "learning_rate": 5e-3,
+        "train_batch_size": 4,
+        "eval_batch": 8,
+        "checkpoint_every": 20,
+        "probe_batch": 32,
+    },
+}
+
+MAY_CHANGE_ON_RESUME = {
+    "steps",
+    "stop",
+    "window",
+    "threshold",
+    "device",
+    "micro_batch",
+    "settings",
+    "replicates",
+    "probe_batch",
+}
+"""Settings that may differ when a run goes on: they change neither a step nor a draw of it."""
+
+
+class RunConfig(BaseModel):
+    """Every setting of a run, validated and resolved; immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    concept: str
+    class_noun: str | None = None
+    placeholder: str = "<v>"
+    model: str = BUNDLED_MODEL
+    method: Literal["textual-inversion"] = "textual-inversion"
+    initializer: str | None = None
+    num_vectors: int = Field(1, ge=1, le=64)
+    center_crop: bool = True
+    flip: float = Field(0.5, ge=0, le=1)
+
+    steps: int = Field(ge=1)
+    stop: Literal["dvar", "fixed", "none"] = "dvar"
+    window: int = Field(ge=2)
+    threshold: float = Field(gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    scale_lr: bool = True
+    train_batch_size: int = Field(ge=1)
+    eval_batch: int = Field(ge=1)
+    eval_every: int = Field(1, ge=1)
+    checkpoint_every: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    settings: tuple[str, ...] = tuple(setting.name for setting in NAMED_SETTINGS)
+    replicates: int = Field(8, ge=1)
+    probe_batch: int = Field(ge=1)
+    micro_batch: int = Field(64, ge=1)
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _settings(cls, value: Any) -> tuple[str, ...]:
+        texts = value.split(",") if isinstance(value, str) else list(value)
+        settings = parse_settings([text for text in texts if text.strip()])
+        if not settings:
+            raise UserError("--settings: none given; name at least one, such as timesteps")
+        return tuple(setting.name for setting in settings)
+
+    @property
+    def effective_learning_rate(self) -> float:
+        """The optimiser's learning rate: scaled by the batch size unless told otherwise."""
+        return self.learning_rate * (self.train_batch_size if self.scale_lr else 1)
+
+
+def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
+    """The settings that result from a TOML `file`, flags that were `given`, and defaults.
+
+    Flags win over the file, the file over the defaults of the model's family. A value of None was
+    not given. Raises `UserError` naming the flag or key, what was found and what was expected.
+    """
+    merged = (read_toml(file) if file else {}) | {
+        key: value for key, value in given.items() if value is not None
+    }
+    for key in ("concept", "model"):
+        # A run is resumed from anywhere, so that a folder is remembered by its full path.
+        if key in merged and Path(merged[key]).is_dir():
+            merged[key] = str(Path(merged[key]).resolve())
+    family = BUNDLED_MODEL if merged.get("model", BUNDLED_MODEL) == BUNDLED_MODEL else None
+    if "concept" not in merged:
+        from noiseprobe.concept import DEFAULT_CONCEPT
+
+        merged["concept"] = DEFAULT_CONCEPT
+    return _validated(FAMILY_DEFAULTS[family or "stable-diffusion"] | merged)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The settings in a TOML file; its keys are those of `RunConfig`, and `class`."""
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not valid TOML ({error}); mend the file") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check --config") from error
+    if "class" in content:
+        content["class_noun"] = content.pop("class")
+    for key in content:
+        if key not in RunConfig.model_fields:
+            near = get_close_matches(key, RunConfig.model_fields, n=1, cutoff=0.5)
+            mend = f"did you mean '{near[0]}'?" if near else "remove it"
+            raise UserError(f"{file}: unknown key '{key}'; {mend}")
+    return content
+
+
+def write_toml(config: RunConfig, file: Path) -> None:
+    """Write every setting, such that `read_toml` gives them back."""
+    import tomli_w
+
+    content = config.model_dump(mode="json", exclude_none=True)
+    with written_whole(file) as beside:
+        beside.write_text(tomli_w.dumps(content), encoding="utf-8")
+
+
+def resumed(recorded: RunConfig, given: dict[str, Any]) -> RunConfig:
+    """The recorded settings with those that were `given` anew.
+
+    Raises `UserError` where a given flag would change steps that are already done.
+    """
+    changed = {
+        key: value
+        for key, value in given.items()
+        if value is not None and value != getattr(recorded, key)
+    }
+    for key, value in changed.items():
+        if key not in MAY_CHANGE_ON_RESUME:
+            raise UserError(
+                f"{flag(key)}: this run was started with {getattr(recorded, key)!r}, not "
+                f"{value!r}; leave the flag out, or start a new run"
+            )
+    return _validated(recorded.model_dump() | changed)
+
+
+def flag(key: str) -> str:
+    """The command-line flag of a setting."""
+    return "--class" if key == "class_noun" else "--" + key.replace("_", "-")
+
+
+def _validated(content: dict[str, Any]) -> RunConfig:
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        expected = first["msg"][0].lower() + first["msg"][1:]
+        raise UserError(f"{flag(key)}: {first['input']!r} given, but {expected}") from error

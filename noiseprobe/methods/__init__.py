@@ -1,0 +1,1 @@
+"""The personalization methods: what of the model is trained. One file per method."""

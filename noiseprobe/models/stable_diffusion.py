@@ -1,0 +1,159 @@
+"""Stable Diffusion 1.x and 2.x: any directory or hub id that StableDiffusionPipeline loads."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    SchedulerMixin,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from noiseprobe.errors import UserError
+from noiseprobe.models.base import local_directory
+
+PARTS = {
+    "tokenizer": CLIPTokenizer,
+    "text_encoder": CLIPTextModel,
+    "vae": AutoencoderKL,
+    "unet": UNet2DConditionModel,
+    "scheduler": DDPMScheduler,
+}
+
+
+class StableDiffusion:
+    """The parts of a Stable Diffusion, frozen, in evaluation mode, on one device.
+
+    The UNet computes in `dtype`; the VAE and the text encoder stay in float32: the one runs once
+    per photograph, the other carries the trained embedding.
+    """
+
+    family = "stable-diffusion"
+
+    def __init__(
+        self,
+        name: str,
+        parts: dict[str, Any],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name = name
+        self.device = device
+        self.dtype = dtype
+        self.tokenizer = parts["tokenizer"]
+        self.text_encoder = parts["text_encoder"].to(device, torch.float32)
+        self.vae = parts["vae"].to(device, torch.float32)
+        self.unet = parts["unet"].to(device, dtype)
+        if device.type == "cuda":
+            self.unet.to(memory_format=torch.channels_last)
+        self.scheduler = parts["scheduler"]
+        for module in (self.text_encoder, self.vae, self.unet):
+            module.requires_grad_(False).eval()
+        size = int(self.unet.config.sample_size)
+        self.latent_shape = (int(self.unet.config.in_channels), size, size)
+        self.resolution = size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.num_train_timesteps = int(self.scheduler.config.num_train_timesteps)
+        self._check_prediction_type()
+
+    @classmethod
+    def load(
+        cls, source: str, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> "StableDiffusion":
+        """Load every part of `source`; raises `UserError` naming the part that cannot be loaded."""
+        parts = {part: _load_part(source, part) for part in PARTS}
+        directory = local_directory(source)
+        return cls(str(directory or source), parts, device, dtype)
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The VAE's posterior, one image at a time: memory does not grow with the concept."""
+        posteriors = [
+            self.vae.encode(image[None].to(self.device, torch.float32)).latent_dist
+            for image in pixels
+        ]
+        mean = torch.cat([posterior.mean for posterior in posteriors])
+        return mean, torch.cat([posterior.std for posterior in posteriors])
+
+    def sample_latents(self, mean: Tensor, std: Tensor, vae_noise: Tensor) -> Tensor:
+        """The scaled sample (mean + std · vae_noise) · scaling_factor of the posterior."""
+        return (mean + std * vae_noise) * float(self.vae.config.scaling_factor)
+
+    def encode_captions(self, captions: list[str]) -> Tensor:
+        """The text encoder's last hidden state (N, tokens, width), as the stock pipeline uses it."""
+        tokens = self.tokenizer(
+            captions,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return self.text_encoder(tokens.input_ids.to(self.device))[0]
+
+    def loss(
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Tensor
+    ) -> Tensor:
+        """Mean squared error of the prediction, (B,), over channels and pixels (Ho et al. 2020)."""
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        prediction = self.unet(
+            noisy.to(self.dtype), timesteps, conditioning.to(self.dtype), return_dict=False
+        )[0]
+        target = self._target(latents, noise, timesteps)
+        return (prediction.float() - target.float()).square().flatten(1).mean(1)
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """The stock pipeline around these very modules."""
+        return StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+    def _check_prediction_type(self) -> None:
+        kind = self.scheduler.config.prediction_type
+        if kind not in ("epsilon", "v_prediction", "sample"):
+            raise UserError(
+                f"--model: {self.name}: prediction type '{kind}' of its scheduler is not known; "
+                "use a model with epsilon, v_prediction or sample"
+            )
+
+    def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        match self.scheduler.config.prediction_type:
+            case "v_prediction":
+                return self.scheduler.get_velocity(latents, noise, timesteps)
+            case "sample":
+                return latents
+            case _:
+                return noise
+
+
+def _load_part(source: str, part: str) -> Any:
+    directory = local_directory(source)
+    if directory is not None and not (directory / part).is_dir():
+        raise UserError(
+            f"--model: '{directory}' lacks the folder '{part}/'; "
+            "give a directory saved by StableDiffusionPipeline.save_pretrained"
+        )
+    loader: type[CLIPTokenizer | CLIPTextModel | SchedulerMixin] = PARTS[part]
+    options: dict[str, Any] = {"subfolder": part}
+    if part == "text_encoder":
+        options["dtype"] = torch.float32
+    elif part in ("vae", "unet"):
+        options |= {"torch_dtype": torch.float32, "low_cpu_mem_usage": True}
+    try:
+        return loader.from_pretrained(str(directory or source), **options)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        where = Path(directory) / part if directory else f"{source} ({part})"
+        raise UserError(
+            f"--model: cannot load {where}: {reason}; check the path, or the connection to the hub"
+        ) from error

@@ -1,0 +1,161 @@
+"""The stages as functions: train, probe, replay, plot, each on a run directory, and all in a row."""
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noiseprobe.config import RunConfig, resumed
+from noiseprobe.errors import UserError
+from noiseprobe.factors import FACTORS
+from noiseprobe.files import write_json
+from noiseprobe.progress import Reporter
+from noiseprobe.run import Run
+
+if TYPE_CHECKING:
+    from noiseprobe.methods.base import Method
+    from noiseprobe.objective import Objective
+
+PROBE_SETTINGS = ("settings", "replicates", "probe_batch")
+
+
+@dataclass
+class Personalization:
+    """A method attached to a live model, and the objective on the concept's photographs."""
+
+    objective: "Objective"
+    method: "Method"
+
+
+def prepare(config: RunConfig) -> Personalization:
+    """Load the concept and the model, and attach the method; raises `UserError` for bad input."""
+    from noiseprobe.concept import load_concept
+    from noiseprobe.methods.textual_inversion import TextualInversion
+    from noiseprobe.models import load_model
+    from noiseprobe.objective import Objective
+
+    concept = load_concept(config.concept, config.class_noun, config.placeholder)
+    model = load_model(config.model, config.device, config.precision)
+    method = TextualInversion(model, concept, config.initializer, config.num_vectors)
+    return Personalization(Objective(model, concept, config.center_crop), method)
+
+
+def start(config: RunConfig, out: Path) -> tuple[Run, Personalization]:
+    """A new run in `out`, prepared. Bad input leaves nothing behind."""
+    personalization = prepare(config)
+    device = str(personalization.objective.model.device)
+    return Run.create(out, config, device), personalization
+
+
+def reopen(out: Path, given: dict[str, Any]) -> tuple[Run, RunConfig]:
+    """An existing run and its settings, with those that were given anew recorded.
+
+    Where the probe's settings change, its trace begins again.
+    """
+    run = Run.open(out)
+    before = run.config
+    config = resumed(before, given)
+    if config != before:
+        run.rewrite_config(config)
+    if any(getattr(config, key) != getattr(before, key) for key in PROBE_SETTINGS):
+        shutil.rmtree(run.probe_directory, ignore_errors=True)
+    return run, config
+
+
+def train_stage(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> None:
+    """Train, or go on training; see `noiseprobe.training.train`."""
+    from noiseprobe.training import train
+
+    train(run, ready.objective, ready.method, config, reporter)
+
+
+def probe_stage(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> None:
+    """Probe the checkpoints that were not probed yet; see `noiseprobe.probing.probe`."""
+    from noiseprobe.probing import probe
+
+    if not run.checkpoint_steps():
+        raise UserError(f"'{run.directory}' has no checkpoints; train it first (--resume)")
+    seconds = probe(run, ready.objective, ready.method, config, reporter)
+    status = run.status
+    run.write_status("probed", status["step"], status["stopped_by"])
+    run.add_probe_seconds(seconds)
+
+
+def plot_stage(run: Run) -> list[Path]:
+    """Draw every figure whose data is there into the run's `figures/`; returns their paths."""
+    from noiseprobe.plots import draw_all
+
+    config = run.config
+    train = run.train_trace()
+    stop_step = dvar_stop(run)
+    return draw_all(train, run.probe_trace(), config.threshold, stop_step, run.figures_directory)
+
+
+def dvar_stop(run: Run) -> int | None:
+    """The step at which DVAR fires on the recorded L_det, by replay; None if it never does."""
+    from noiseprobe.replay import replay
+    from noiseprobe.sources import read_series
+
+    config = run.config
+    series = read_series(run.directory, "l_det")
+    return replay(series, config.window, config.threshold).stop_step
+
+
+def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
+    """Write and return `summary.json`: what `noiseprobe run --json` prints."""
+    from noiseprobe.analysis import noise_to_signal
+
+    config, status = run.config, run.status
+    train = run.train_trace()
+    table = noise_to_signal(run.probe_trace())["noise_to_signal"]
+    shares = {factor: table.get(factor, math.nan) for factor in FACTORS if factor in table.index}
+    summary = {
+        "run": str(run.directory),
+        "method": config.method,
+        "model": config.model,
+        "steps": int(train["step"].max()),
+        "max_steps": config.steps,
+        "stopped_by": status["stopped_by"],
+        "stop_step": dvar_stop(run),
+        "train_seconds": float(train["seconds"].max()),
+        "probe_seconds": run.status["probe_seconds"],
+        "noise_to_signal": {
+            factor: float(value) if math.isfinite(value) else None
+            for factor, value in shares.items()
+        },
+        "figures": [str(path) for path in figures],
+    }
+    write_json(run.directory / "summary.json", summary)
+    return summary
+
+
+def run_all(
+    config: RunConfig, out: Path, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """A new run in `out`: train, probe, replay, plot. Returns the summary."""
+    run, ready = start(config, out)
+    return finish(run, config, ready, reporter)
+
+
+def resume_all(
+    out: Path, given: dict[str, Any] | None = None, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """Go on with the run in `out`, at the stage and step where it stopped. Returns the summary."""
+    run, config = reopen(out, given or {})
+    return finish(run, config, prepare(config), reporter)
+
+
+def finish(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """All that a run still lacks of training, probing, figures and summary."""
+    train_stage(run, config, ready, reporter)
+    probe_stage(run, config, ready, reporter)
+    summary = summarise(run, plot_stage(run))
+    run.write_status("done", summary["steps"], summary["stopped_by"])
+    return summary

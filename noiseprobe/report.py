@@ -1,0 +1,130 @@
+"""What the commands print: short tables of a run and of replays, as text."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from noiseprobe.errors import UserError
+
+PUBLISHED_WINDOW, PUBLISHED_THRESHOLD = 310, 0.15
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print a run's summary: noise-to-signal by factor, the stop, and where the figures are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table("factor", "noise-to-signal", title="How loud is each factor?", title_justify="left")
+    table.columns[1].justify = "right"
+    for factor, value in summary["noise_to_signal"].items():
+        table.add_row(factor, "-" if value is None else f"{value:.3g}")
+    if summary["noise_to_signal"]:
+        console.print(table)
+    console.print(stop_sentence(summary), soft_wrap=True)
+    figures = summary["figures"]
+    if figures:
+        console.print(f"Figures: {Path(figures[0]).parent}{'/'}", soft_wrap=True)
+
+
+def stop_sentence(summary: dict[str, Any]) -> str:
+    """Where DVAR stopped and what that saved, in one sentence."""
+    took = f"{summary['steps']} steps in {summary['train_seconds']:.0f} s"
+    if summary["stopped_by"] == "dvar":
+        saved = summary["max_steps"] - summary["steps"]
+        return (
+            f"DVAR stopped the training after {took}: {saved} of at most "
+            f"{summary['max_steps']} steps saved."
+        )
+    if summary["stop_step"] is not None:
+        return f"Trained {took}; DVAR would have stopped at step {summary['stop_step']}."
+    return f"Trained {took}; DVAR did not fire."
+
+
+def replay_sources(
+    sources: Sequence[Path],
+    column: str | None,
+    window: int | None,
+    threshold: float | None,
+    grid: bool,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Replay DVAR over each source: what `--json` prints, and the grids if asked for.
+
+    Where window or threshold is None, a run directory's own counts, else the published one of
+    textual inversion (310, 0.15).
+    """
+    from noiseprobe.replay import default_grid, replay, replay_grid
+    from noiseprobe.run import Run
+    from noiseprobe.sources import read_series
+
+    replays, grids = [], []
+    for source in sources:
+        series = read_series(source, column)
+        own: Any = Run(source).config if (source / "config.toml").is_file() else None
+        chosen_window = window or (own.window if own else PUBLISHED_WINDOW)
+        chosen_threshold = threshold or (own.threshold if own else PUBLISHED_THRESHOLD)
+        replays.append(asdict(replay(series, chosen_window, chosen_threshold)))
+        if grid:
+            stops = replay_grid(series, *default_grid(len(series.values)))
+            grids.append(
+                {
+                    "trace": series.name,
+                    "thresholds": [float(each) for each in stops.columns],
+                    "windows": [int(each) for each in stops.index],
+                    "stop_steps": [
+                        [None if cell != cell or cell is None else int(cell) for cell in row]
+                        for row in stops.astype(object).where(stops.notna(), None).to_numpy()
+                    ],
+                }
+            )
+    return replays, grids
+
+
+def replay_table(replays: Sequence[dict[str, Any]]) -> str:
+    """One line per trace: where DVAR fires and what that saves."""
+    rows = [
+        (
+            row["trace"],
+            str(row["points"]),
+            str(row["window"]),
+            f"{row['threshold']:g}",
+            "never" if row["stop_step"] is None else str(row["stop_step"]),
+            "-" if row["ratio"] is None else f"{row['ratio']:.3g}",
+            f"{row['saved_fraction']:.0%}",
+        )
+        for row in replays
+    ]
+    return _aligned(
+        [("trace", "points", "window", "threshold", "stop step", "ratio", "saved"), *rows]
+    )
+
+
+def grid_table(grids: Sequence[dict[str, Any]]) -> str:
+    """The stop steps of each trace, windows down, thresholds across."""
+    return "\n\n".join(
+        f"{grid['trace']}: stop step by window (down) and threshold (across)\n"
+        + _aligned(
+            [
+                ("", *(f"{threshold:g}" for threshold in grid["thresholds"])),
+                *(
+                    (str(window), *("-" if step is None else str(step) for step in row))
+                    for window, row in zip(grid["windows"], grid["stop_steps"], strict=True)
+                ),
+            ]
+        )
+        for grid in grids
+    )
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    if not rows:
+        raise UserError("nothing to show: no source was given")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

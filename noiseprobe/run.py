@@ -1,0 +1,165 @@
+"""The run directory: where each stage reads what the one before it wrote (see README, "Files")."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noiseprobe.config import RunConfig, read_toml, resolve, write_toml
+from noiseprobe.errors import UserError
+from noiseprobe.files import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGES = ("noiseprobe", "torch", "diffusers", "transformers", "numpy", "pandas", "pyarrow")
+
+
+class Run:
+    """A run directory: its paths, and what was recorded in it."""
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+        self.checkpoints_directory = self.directory / "checkpoints"
+        self.train_directory = self.directory / "traces" / "train"
+        self.probe_directory = self.directory / "traces" / "probe"
+        self.state_file = self.directory / "state.pt"
+        self.figures_directory = self.directory / "figures"
+
+    @classmethod
+    def create(cls, directory: Path, config: RunConfig, device: str) -> "Run":
+        """Start a run in `directory`, which must be new or empty; raises `UserError` if not."""
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise UserError(
+                f"--out: '{directory}' is not an empty folder; choose another, or add --resume"
+            )
+        run = cls(directory)
+        try:
+            write_toml(config, directory / "config.toml")
+        except OSError as error:
+            raise UserError(
+                f"--out: cannot write to '{directory}' ({error.strerror}); choose another folder"
+            ) from error
+        write_json(directory / "environment.json", environment(config, device))
+        run.write_status("created", 0, None)
+        return run
+
+    @classmethod
+    def open(cls, directory: Path | str) -> "Run":
+        """An existing run; raises `UserError` if `directory` holds none."""
+        run = cls(directory)
+        if not (run.directory / "config.toml").is_file():
+            raise UserError(
+                f"'{directory}' is not a run directory (no config.toml in it); "
+                "give the folder that --out named"
+            )
+        return run
+
+    @property
+    def config(self) -> RunConfig:
+        """Every setting that the run was started with."""
+        return resolve(read_toml(self.directory / "config.toml"))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Stage reached, steps done, what stopped training (None: nothing yet), probe seconds."""
+        if not (self.directory / "status.json").is_file():
+            return {"stage": "created", "step": 0, "stopped_by": None, "probe_seconds": 0.0}
+        return json.loads((self.directory / "status.json").read_text(encoding="utf-8"))
+
+    def write_status(self, stage: str, step: int, stopped_by: str | None) -> None:
+        """Record the stage reached."""
+        changed = {"stage": stage, "step": step, "stopped_by": stopped_by}
+        write_json(self.directory / "status.json", self.status | changed)
+
+    def add_probe_seconds(self, seconds: float) -> None:
+        """Count the time of one more probe, which may have taken several goes."""
+        status = self.status
+        status["probe_seconds"] += seconds
+        write_json(self.directory / "status.json", status)
+
+    def rewrite_config(self, config: RunConfig) -> None:
+        """Record changed settings, where a run goes on with others than it was started with."""
+        write_toml(config, self.directory / "config.toml")
+
+    def checkpoint(self, step: int) -> Path:
+        """The directory of the checkpoint after `step` steps."""
+        return self.checkpoints_directory / f"step-{step:08d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """The steps of all checkpoints, ascending."""
+        names = [path.name for path in self.checkpoints_directory.glob("step-*")]
+        return sorted(int(name.removeprefix("step-")) for name in names)
+
+    def train_trace(self) -> "pd.DataFrame":
+        """One row per training step; columns `noiseprobe.traces.TRAIN_COLUMNS`."""
+        from noiseprobe.traces import TRAIN_COLUMNS, read_trace
+
+        return read_trace(self.train_directory, TRAIN_COLUMNS)
+
+    def probe_trace(self) -> "pd.DataFrame":
+        """One row per evaluated sample; columns `noiseprobe.traces.PROBE_COLUMNS`."""
+        from noiseprobe.traces import PROBE_COLUMNS, read_trace
+
+        return read_trace(self.probe_directory, PROBE_COLUMNS)
+
+    def summary(self) -> dict[str, Any]:
+        """What `noiseprobe run --json` printed; raises `UserError` if the run is not done."""
+        path = self.directory / "summary.json"
+        if not path.is_file():
+            raise UserError(
+                f"'{self.directory}' has no summary yet; finish it with "
+                f"noiseprobe run --out {self.directory} --resume"
+            )
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def new_directory(concept: str, method: str, root: Path = Path("runs")) -> Path:
+    """A folder name under `runs/` that is not taken: concept, method, time."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stem = f"{Path(concept).resolve().name}-{method}-{stamp}"
+    taken = [root / stem, *(root / f"{stem}-{index}" for index in range(2, 100))]
+    return next(path for path in taken if not path.exists())
+
+
+def environment(config: RunConfig, device: str) -> dict[str, Any]:
+    """What a run's numbers may depend on beside its settings."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor_count": os.cpu_count(),
+        "device": device,
+        "seed": config.seed,
+        "git_commit": _git_commit(),
+        "versions": {package: _version(package) for package in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that noiseprobe runs from, None for an installed package."""
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

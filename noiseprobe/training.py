@@ -1,0 +1,193 @@
+"""The training driver: optimises a method's parameters, tracks L_det, checkpoints, stops."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from noiseprobe.config import RunConfig
+from noiseprobe.errors import Interrupted, UserError
+from noiseprobe.factors import Batch, Draws
+from noiseprobe.files import written_whole
+from noiseprobe.methods.base import Method
+from noiseprobe.objective import Objective, ahead
+from noiseprobe.progress import Reporter, Silent, stop_request
+from noiseprobe.run import Run
+from noiseprobe.stopping import DVAR
+from noiseprobe.traces import TRAIN_COLUMNS, first_step, parts, write_part
+
+ADAMW = {"betas": (0.9, 0.999), "weight_decay": 0.01}
+FLUSH_SECONDS = 120.0
+
+
+def train(
+    run: Run,
+    objective: Objective,
+    method: Method,
+    config: RunConfig,
+    reporter: Reporter | None = None,
+) -> str:
+    """Train until the stopping rule fires; returns what stopped it: `dvar` or `steps`.
+
+    Goes on after the last saved state of `run`, if there is one: every draw is a function of the
+    step, so that the weights are those of an uninterrupted run. Raises `Interrupted` on Ctrl-C,
+    after the state was saved, and `UserError` when the loss is no longer finite.
+    """
+    driver = _Driver(run, objective, method, config, reporter or Silent())
+    driver.restore()
+    with stop_request() as stop:
+        return driver.run_to_end(stop)
+
+
+@dataclass
+class _Driver:
+    run: Run
+    objective: Objective
+    method: Method
+    config: RunConfig
+    reporter: Reporter
+    step: int = 0
+    seconds: float = 0.0
+    last_l_det: float = math.nan
+    fired: bool = False
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        config, captions = self.config, len(self.method.captions)
+        self.optimiser = torch.optim.AdamW(
+            self.method.parameters(), lr=config.effective_learning_rate, **ADAMW
+        )
+        device = self.objective.model.device.type
+        # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
+        self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
+        self.criterion = DVAR(config.window, config.threshold)
+        self.train_draws = self.objective.draws(config.seed, "train", captions, config.flip)
+        probe_draws = self.objective.draws(config.seed, "probe", captions, config.flip)
+        self.fixed = probe_draws.batch(range(config.eval_batch), 0)
+
+    def restore(self) -> None:
+        """Take up the last saved state, and drop what was recorded after it."""
+        if not self.run.state_file.is_file():
+            return
+        state = torch.load(self.run.state_file, map_location="cpu", weights_only=True)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.method.load(state["tensors"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        for part in parts(self.run.train_directory):
+            if first_step(part) > self.step:
+                part.unlink()
+        recorded = self.run.train_trace()
+        for value in recorded["l_det"][recorded["step"] % self.config.eval_every == 0]:
+            self.fired = self.criterion.update(value)
+
+    def run_to_end(self, stop: Any) -> str:
+        config = self.config
+        self.reporter.stage("training", config.steps, self.step)
+        if not self.run.state_file.is_file():
+            self.record_start()
+        batches = ahead(_training_batches(self.train_draws, config, self.step + 1))
+        started = time.monotonic() - self.seconds
+        while not self.stops and self.step < config.steps:
+            if stop.is_set():
+                self.seconds = time.monotonic() - started
+                self.save_state("interrupt")
+                raise Interrupted(f"training stopped at step {self.step}")
+            row = self.take_step(next(batches))
+            self.seconds = row["seconds"] = time.monotonic() - started
+            self.rows.append(row)
+            self.reporter.advance(self.step, f"L_det {self.last_l_det:.5f}")
+            if self.step % config.checkpoint_every == 0:
+                self.save_checkpoint()
+            elif time.monotonic() - self.saved_at > FLUSH_SECONDS:
+                self.save_state(None)
+        batches.close()
+        stopped_by = "dvar" if self.stops else "steps"
+        self.save_checkpoint(stopped_by)
+        return stopped_by
+
+    @property
+    def stops(self) -> bool:
+        """Whether the chosen rule ends training here, short of the full number of steps."""
+        return self.config.stop == "dvar" and self.fired
+
+    def record_start(self) -> None:
+        """Row 0: L_det before training, and the checkpoint that every comparison starts from."""
+        self.rows.append({"step": 0, "seconds": 0.0} | self.track())
+        self.save_checkpoint()
+
+    def take_step(self, batch: Batch) -> dict[str, Any]:
+        captions = [self.method.captions[index] for index in batch.captions]
+        losses = self.objective.losses(batch, self.objective.model.encode_captions(captions))
+        loss = losses.mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
+        grad_norm = torch.nn.utils.get_total_norm(gradients)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.step += 1
+        row = {
+            "step": self.step,
+            "loss": loss.item(),
+            "grad_norm": grad_norm.item(),
+            "lr": self.optimiser.param_groups[0]["lr"],
+        }
+        if not math.isfinite(row["loss"]):
+            self.save_trace()
+            raise UserError(
+                f"--learning-rate: the loss became {row['loss']} at step {self.step}; lower it "
+                f"(now {self.config.learning_rate:g}), or use --precision fp32"
+            )
+        if self.step % self.config.eval_every == 0:
+            row |= self.track()
+        return row
+
+    @torch.no_grad()
+    def track(self) -> dict[str, float]:
+        """L_det now, and the DVAR ratio with it."""
+        chosen, rows = np.unique(self.fixed.captions, return_inverse=True)
+        captions = [self.method.captions[index] for index in chosen]
+        conditioning = self.objective.model.encode_captions(captions)[torch.from_numpy(rows)]
+        self.last_l_det = self.objective.losses(self.fixed, conditioning).mean().item()
+        self.fired = self.criterion.update(self.last_l_det)
+        ratio = self.criterion.ratio if math.isfinite(self.last_l_det) else math.nan
+        return {"l_det": self.last_l_det, "dvar_ratio": ratio}
+
+    def save_checkpoint(self, stopped_by: str | None = None) -> None:
+        path = self.run.checkpoint(self.step)
+        if not path.is_dir():
+            with written_whole(path) as beside:
+                self.method.save(beside)
+        self.save_state(stopped_by)
+
+    def save_state(self, stopped_by: str | None) -> None:
+        """Everything needed to go on. The trace goes first: its rows may outlive the state."""
+        self.save_trace()
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "tensors": self.method.trained(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        with written_whole(self.run.state_file) as beside:
+            torch.save(state, beside)
+        stage = "trained" if stopped_by in ("dvar", "steps") else "training"
+        self.run.write_status(stage, self.step, stopped_by)
+        self.saved_at = time.monotonic()
+
+    def save_trace(self) -> None:
+        if self.rows:
+            write_part(self.run.train_directory, TRAIN_COLUMNS, self.rows)
+            self.rows = []
+
+
+def _training_batches(draws: Draws, config: RunConfig, first: int) -> Any:
+    for step in range(first, config.steps + 1):
+        yield draws.batch(range(config.train_batch_size), step)
