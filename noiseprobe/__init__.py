@@ -37,8 +37,8 @@ _HOME = {
 }
 
 __all__ = [
-    "FACTORS",
     "DVAR",
+    "FACTORS",
     "Concept",
     "Draws",
     "Run",

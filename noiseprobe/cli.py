@@ -1,5 +1,6 @@
 """The command line: one short function per command; what they do lives in the rooms they call."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -52,9 +53,7 @@ CenterCrop = Annotated[
     bool | None, option("Crop photographs to a square, or squeeze them (default: crop).", TRAINING)
 ]
 LearningRate = Annotated[float | None, option("AdamW's learning rate (default: 5e-3).", TRAINING)]
-ScaleLr = Annotated[
-    bool | None, option("Multiply it by the batch size (default: yes).", TRAINING)
-]
+ScaleLr = Annotated[bool | None, option("Multiply it by the batch size (default: yes).", TRAINING)]
 TrainBatchSize = Annotated[
     int | None, option("Samples per step (default: 2; tiny-sd: 4).", TRAINING)
 ]
@@ -62,9 +61,7 @@ Seed = Annotated[int | None, option("Seed of every draw (default: 0).", TRAINING
 Steps = Annotated[
     int | None, option("Most steps to train (default: 6100; tiny-sd: 400).", STOPPING)
 ]
-Stop = Annotated[
-    str | None, option("dvar (default), fixed or none: run all --steps.", STOPPING)
-]
+Stop = Annotated[str | None, option("dvar (default), fixed or none: run all --steps.", STOPPING)]
 Window = Annotated[
     int | None, option("DVAR: last values of L_det (default: 310; tiny-sd: 50).", STOPPING)
 ]
@@ -101,12 +98,15 @@ ConfigFile = Annotated[
 ]
 Resume = Annotated[bool, option("Go on with the run in --out.", MACHINE)]
 Device = Annotated[str | None, option("auto (default), cuda, mps, cpu.", MACHINE)]
-Precision = Annotated[
-    str | None, option("Of the denoiser: fp32 (default), bf16, fp16.", MACHINE)
-]
+Precision = Annotated[str | None, option("Of the denoiser: fp32 (default), bf16, fp16.", MACHINE)]
 Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE, "--json")]
 Debug = Annotated[bool, option("Show the traceback of an error.", MACHINE)]
 
+QUIET_LIBRARIES = {
+    "DIFFUSERS_VERBOSITY": "error",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
 NOT_SETTINGS = {"out", "config", "resume", "json_output", "debug", "run_directory"}
 
 
@@ -344,6 +344,8 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if not debug:
         warnings.showwarning = show_warning
+        for name, value in QUIET_LIBRARIES.items():
+            os.environ.setdefault(name, value)
     try:
         app()
     except UserError as error:

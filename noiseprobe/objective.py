@@ -1,8 +1,8 @@
-"""From what was drawn to a loss: photographs and noise to latents, the model to per-sample losses."""
+"""From what was drawn to a loss: photographs and noise become latents, latents become losses."""
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 import torch
@@ -53,7 +53,7 @@ class Objective:
         return self.model.loss(latents, noise, timesteps, conditioning)
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """The items, each prepared on another thread while the one before it is used."""
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
     abandoned = threading.Event()

@@ -1,4 +1,4 @@
-"""The stages as functions: train, probe, replay, plot, each on a run directory, and all in a row."""
+"""The stages as functions on a run directory: train, probe, replay, plot, and all in a row."""
 
 import math
 import shutil
@@ -134,9 +134,7 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
     return summary
 
 
-def run_all(
-    config: RunConfig, out: Path, reporter: Reporter | None = None
-) -> dict[str, Any]:
+def run_all(config: RunConfig, out: Path, reporter: Reporter | None = None) -> dict[str, Any]:
     """A new run in `out`: train, probe, replay, plot. Returns the summary."""
     run, ready = start(config, out)
     return finish(run, config, ready, reporter)

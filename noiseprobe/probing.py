@@ -97,15 +97,15 @@ def evaluate(
         captions = torch.from_numpy(batch.captions).to(conditioning.device)
         losses.append(objective.losses(batch, conditioning[captions]))
         drawn.append((batch.images, batch.captions, batch.timesteps))
-    images, captions_drawn, timesteps = (np.concatenate(column) for column in zip(*drawn))
+    image, caption, timestep = (np.concatenate(column) for column in zip(*drawn, strict=True))
     return pd.DataFrame(
         {
             "setting": [setting.name for setting in rows.settings],
             "replicate": rows.replicates,
             "sample": rows.samples,
-            "image": images,
-            "caption": captions_drawn,
-            "timestep": timesteps,
+            "image": image,
+            "caption": caption,
+            "timestep": timestep,
             "loss": torch.cat(losses).cpu().numpy(),
         }
     )

@@ -16,7 +16,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    table = Table("factor", "noise-to-signal", title="How loud is each factor?", title_justify="left")
+    table = Table("factor", "noise-to-signal")
     table.columns[1].justify = "right"
     for factor, value in summary["noise_to_signal"].items():
         table.add_row(factor, "-" if value is None else f"{value:.3g}")
@@ -25,7 +25,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     console.print(stop_sentence(summary), soft_wrap=True)
     figures = summary["figures"]
     if figures:
-        console.print(f"Figures: {Path(figures[0]).parent}{'/'}", soft_wrap=True)
+        console.print(f"Figures: {Path(figures[0]).parent}/", soft_wrap=True)
 
 
 def stop_sentence(summary: dict[str, Any]) -> str:

@@ -19,7 +19,6 @@ from noiseprobe.run import Run
 from noiseprobe.stopping import DVAR
 from noiseprobe.traces import TRAIN_COLUMNS, first_step, parts, write_part
 
-ADAMW = {"betas": (0.9, 0.999), "weight_decay": 0.01}
 FLUSH_SECONDS = 120.0
 
 
@@ -59,7 +58,10 @@ class _Driver:
     def __post_init__(self) -> None:
         config, captions = self.config, len(self.method.captions)
         self.optimiser = torch.optim.AdamW(
-            self.method.parameters(), lr=config.effective_learning_rate, **ADAMW
+            self.method.parameters(),
+            lr=config.effective_learning_rate,
+            betas=(0.9, 0.999),
+            weight_decay=0.01,
         )
         device = self.objective.model.device.type
         # fp16 gradients underflow without a scale; bf16 and fp32 have the range.

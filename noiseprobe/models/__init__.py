@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from noiseprobe.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from noiseprobe.models.base import DiffusionModel
 
 BUNDLED_MODEL = "tiny-sd"
@@ -48,7 +50,7 @@ def model_location(source: str) -> str:
     return source
 
 
-def pick_device(device: str) -> "torch.device":  # noqa: F821
+def pick_device(device: str) -> "torch.device":
     """The torch device named `device`; `auto` takes CUDA, then MPS, then the CPU."""
     import torch
 

@@ -1,21 +1,18 @@
 """Stable Diffusion 1.x and 2.x: any directory or hub id that StableDiffusionPipeline loads."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDPMScheduler,
-    SchedulerMixin,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from noiseprobe.errors import UserError
 from noiseprobe.models.base import local_directory
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 PARTS = {
     "tokenizer": CLIPTokenizer,
@@ -29,8 +26,8 @@ PARTS = {
 class StableDiffusion:
     """The parts of a Stable Diffusion, frozen, in evaluation mode, on one device.
 
-    The UNet computes in `dtype`; the VAE and the text encoder stay in float32: the one runs once
-    per photograph, the other carries the trained embedding.
+    The UNet computes in the precision asked for. The VAE and the text encoder stay in float32: the
+    one runs once per photograph, the other carries the trained embedding.
     """
 
     family = "stable-diffusion"
@@ -40,22 +37,21 @@ class StableDiffusion:
         name: str,
         parts: dict[str, Any],
         device: torch.device,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.name = name
         self.device = device
-        self.dtype = dtype
         self.tokenizer = parts["tokenizer"]
-        self.text_encoder = parts["text_encoder"].to(device, torch.float32)
-        self.vae = parts["vae"].to(device, torch.float32)
-        self.unet = parts["unet"].to(device, dtype)
+        self.text_encoder = parts["text_encoder"].to(device)
+        self.vae = parts["vae"].to(device)
+        self.unet = parts["unet"].to(device)
+        self.dtype = self.unet.dtype
         if device.type == "cuda":
             self.unet.to(memory_format=torch.channels_last)
         self.scheduler = parts["scheduler"]
         for module in (self.text_encoder, self.vae, self.unet):
             module.requires_grad_(False).eval()
         size = int(self.unet.config.sample_size)
-        self.latent_shape = (int(self.unet.config.in_channels), size, size)
+        self.latent_shape: tuple[int, ...] = (int(self.unet.config.in_channels), size, size)
         self.resolution = size * 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.num_train_timesteps = int(self.scheduler.config.num_train_timesteps)
         self._check_prediction_type()
@@ -65,9 +61,9 @@ class StableDiffusion:
         cls, source: str, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> "StableDiffusion":
         """Load every part of `source`; raises `UserError` naming the part that cannot be loaded."""
-        parts = {part: _load_part(source, part) for part in PARTS}
-        directory = local_directory(source)
-        return cls(str(directory or source), parts, device, dtype)
+        dtypes = {"text_encoder": torch.float32, "vae": torch.float32, "unet": dtype}
+        parts = {part: _load_part(source, part, dtypes.get(part)) for part in PARTS}
+        return cls(source, parts, device)
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +80,7 @@ class StableDiffusion:
         return (mean + std * vae_noise) * float(self.vae.config.scaling_factor)
 
     def encode_captions(self, captions: list[str]) -> Tensor:
-        """The text encoder's last hidden state (N, tokens, width), as the stock pipeline uses it."""
+        """The text encoder's last hidden state (N, tokens, width), as in the stock pipeline."""
         tokens = self.tokenizer(
             captions,
             padding="max_length",
@@ -105,16 +101,17 @@ class StableDiffusion:
         target = self._target(latents, noise, timesteps)
         return (prediction.float() - target.float()).square().flatten(1).mean(1)
 
-    def pipeline(self) -> StableDiffusionPipeline:
-        """The stock pipeline around these very modules."""
-        return StableDiffusionPipeline(
+    def pipeline(self) -> "StableDiffusionPipeline":
+        """The stock pipeline around these very modules, with the model's own sampler."""
+        from diffusers import StableDiffusionPipeline
+
+        return StableDiffusionPipeline.from_pretrained(
+            self.name,
             vae=self.vae,
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
             unet=self.unet,
-            scheduler=self.scheduler,
             safety_checker=None,
-            feature_extractor=None,
             requires_safety_checker=False,
         )
 
@@ -136,19 +133,17 @@ class StableDiffusion:
                 return noise
 
 
-def _load_part(source: str, part: str) -> Any:
+def _load_part(source: str, part: str, dtype: torch.dtype | None) -> Any:
     directory = local_directory(source)
     if directory is not None and not (directory / part).is_dir():
         raise UserError(
             f"--model: '{directory}' lacks the folder '{part}/'; "
             "give a directory saved by StableDiffusionPipeline.save_pretrained"
         )
-    loader: type[CLIPTokenizer | CLIPTextModel | SchedulerMixin] = PARTS[part]
+    loader: Any = PARTS[part]
     options: dict[str, Any] = {"subfolder": part}
-    if part == "text_encoder":
-        options["dtype"] = torch.float32
-    elif part in ("vae", "unet"):
-        options |= {"torch_dtype": torch.float32, "low_cpu_mem_usage": True}
+    if dtype is not None:
+        options["dtype" if part == "text_encoder" else "torch_dtype"] = dtype
     try:
         return loader.from_pretrained(str(directory or source), **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

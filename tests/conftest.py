@@ -1,0 +1,103 @@
+"""What many tests share: a small Stable Diffusion made of real classes, and photographs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from experiments.tiny_sd.export import build_pipeline
+from experiments.tiny_sd.model import MICRO, build_text_encoder, build_unet, build_vae
+from experiments.tiny_sd.tokenizer import build_tokenizer
+from noiseprobe.concept import TEMPLATES, Concept, load_concept
+from noiseprobe.config import RunConfig, resolve
+from noiseprobe.methods.textual_inversion import TextualInversion
+from noiseprobe.models import load_model
+from noiseprobe.objective import Objective
+from noiseprobe.pipeline import Personalization, prepare
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable Diffusion with random weights, as `save_pretrained` writes it."""
+    torch.manual_seed(0)
+    words = sorted({*" ".join(TEMPLATES).replace("{}", "").replace("-", " - ").split(), "dog"})
+    tokenizer = build_tokenizer(words)
+    vae = build_vae(MICRO)
+    vae.register_to_config(scaling_factor=0.7)
+    text_encoder = build_text_encoder(len(tokenizer), MICRO)
+    with torch.no_grad():
+        # Random token embeddings are tiny; larger ones make the caption matter to the loss.
+        text_encoder.get_input_embeddings().weight.normal_(std=0.5)
+    directory = tmp_path_factory.mktemp("model") / "small-sd"
+    build_pipeline(vae, build_unet(MICRO), text_encoder, tokenizer).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four small pictures that differ."""
+    folder = tmp_path_factory.mktemp("photographs") / "thing"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(4):
+        coarse = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((96, 80), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{index:02}.png")
+    return folder
+
+
+@pytest.fixture()
+def concept(photographs: Path) -> Concept:
+    return load_concept(photographs, "dog")
+
+
+@pytest.fixture()
+def given(model_directory: Path, photographs: Path) -> dict[str, Any]:
+    """Settings of a run that takes a second."""
+    return {
+        "concept": str(photographs),
+        "class_noun": "dog",
+        "model": str(model_directory),
+        "steps": 6,
+        "stop": "none",
+        "window": 3,
+        "threshold": 0.1,
+        "train_batch_size": 2,
+        "eval_batch": 3,
+        "checkpoint_every": 2,
+        "replicates": 2,
+        "probe_batch": 3,
+        "micro_batch": 5,
+        "device": "cpu",
+    }
+
+
+@pytest.fixture()
+def config(given: dict[str, Any]) -> RunConfig:
+    return resolve(given)
+
+
+@pytest.fixture()
+def ready(config: RunConfig) -> Personalization:
+    return prepare(config)
+
+
+@pytest.fixture()
+def objective(ready: Personalization) -> Objective:
+    return ready.objective
+
+
+@pytest.fixture()
+def method(ready: Personalization) -> TextualInversion:
+    assert isinstance(ready.method, TextualInversion)
+    return ready.method
+
+
+@pytest.fixture()
+def model(model_directory: Path) -> Any:
+    return load_model(str(model_directory), "cpu")

@@ -1,0 +1,124 @@
+"""Textual inversion: what is trained, and that stock diffusers loads what is saved."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from noiseprobe.concept import Concept
+from noiseprobe.errors import UserError
+from noiseprobe.methods.textual_inversion import TextualInversion
+from noiseprobe.models.stable_diffusion import StableDiffusion
+
+STOCK = """
+import sys, numpy, torch
+from diffusers import StableDiffusionPipeline
+model, embedding, prompt, out = sys.argv[1:]
+torch.set_num_threads(1)
+pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None)
+pipeline.load_textual_inversion(embedding)
+image = pipeline(prompt, num_inference_steps=3, output_type="np",
+                 generator=torch.Generator().manual_seed(3)).images[0]
+numpy.save(out, image)
+"""
+
+
+def our_image(model: StableDiffusion, prompt: str) -> np.ndarray:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pipeline = model.pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    random = torch.Generator().manual_seed(3)
+    image = pipeline(prompt, num_inference_steps=3, output_type="np", generator=random).images[0]
+    torch.set_num_threads(threads)
+    return image
+
+
+@pytest.mark.parametrize("num_vectors", [1, 3])
+def test_the_stock_pipeline_draws_our_image_bit_for_bit(
+    model: StableDiffusion,
+    model_directory: Path,
+    concept: Concept,
+    tmp_path: Path,
+    num_vectors: int,
+) -> None:
+    method = TextualInversion(model, concept, num_vectors=num_vectors)
+    random = torch.Generator().manual_seed(1)
+    method.load({"<v>": torch.randn(num_vectors, method.vectors.shape[1], generator=random)})
+    method.save(tmp_path / "checkpoint")
+    prompt = f"a photo of a {' '.join(method.tokens)}"
+    ours = our_image(model, prompt)
+    file = tmp_path / "checkpoint" / "learned_embeds.safetensors"
+    out = tmp_path / "stock.npy"
+    arguments = [str(model_directory), str(file), "a photo of a <v>", str(out)]
+    subprocess.run([sys.executable, "-c", STOCK, *arguments], check=True)
+    assert np.array_equal(ours, np.load(out))
+    method.load({"<v>": torch.zeros_like(method.vectors)})
+    assert not np.array_equal(ours, our_image(model, prompt))
+
+
+def test_a_checkpoint_reads_back_exactly(
+    model: StableDiffusion, concept: Concept, tmp_path: Path
+) -> None:
+    method = TextualInversion(model, concept, num_vectors=2)
+    trained = torch.randn_like(method.vectors)
+    method.load({"<v>": trained})
+    method.save(tmp_path / "a" / "checkpoint")
+    assert torch.equal(method.read(tmp_path / "a" / "checkpoint")["<v>"], trained)
+
+
+def test_only_the_placeholder_is_trained(model: StableDiffusion, concept: Concept) -> None:
+    before = model.text_encoder.get_input_embeddings().weight.clone()
+    method = TextualInversion(model, concept)
+    model.encode_captions(method.captions[:2]).sum().backward()
+    assert method.vectors.grad is not None
+    assert method.vectors.grad.abs().sum() > 0
+    others = [p for p in model.text_encoder.parameters() if p is not method.vectors]
+    assert all(p.grad is None and not p.requires_grad for p in others)
+    assert torch.equal(model.text_encoder.get_input_embeddings().weight, before)
+
+
+@torch.no_grad()
+def test_training_starts_from_the_initializer(model: StableDiffusion, concept: Concept) -> None:
+    as_noun = model.encode_captions(["a photo of a dog"])
+    method = TextualInversion(model, concept)
+    assert torch.equal(model.encode_captions([method.captions[0]]), as_noun)
+
+
+@torch.no_grad()
+def test_a_noun_of_several_tokens_starts_from_their_mean(
+    model: StableDiffusion, concept: Concept
+) -> None:
+    ids = model.tokenizer.encode("zebra", add_special_tokens=False)
+    assert len(ids) > 1
+    expected = model.text_encoder.get_input_embeddings().weight[ids].mean(0)
+    zebra = Concept("zebra", concept.photographs, "zebra", "<v>")
+    assert torch.allclose(TextualInversion(model, zebra).vectors[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "placeholder", "named"),
+    [
+        ({"initializer": "zebra"}, "<v>", "--initializer: 'zebra' is"),
+        ({"initializer": "nice dog"}, "<v>", "--initializer"),
+        ({"initializer": ""}, "<v>", "--initializer"),
+        ({}, "dog", "--placeholder"),
+        ({}, "<|endoftext|>", "--placeholder"),
+    ],
+)
+def test_words_that_cannot_serve_are_refused_and_change_nothing(
+    model: StableDiffusion,
+    concept: Concept,
+    options: dict[str, Any],
+    placeholder: str,
+    named: str,
+) -> None:
+    known = len(model.tokenizer)
+    chosen = Concept("thing", concept.photographs, "dog", placeholder)
+    with pytest.raises(UserError, match=named):
+        TextualInversion(model, chosen, **options)
+    assert len(model.tokenizer) == known
