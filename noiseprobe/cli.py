@@ -4,11 +4,16 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from noiseprobe.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from noiseprobe.config import RunConfig
+    from noiseprobe.pipeline import Personalization
+    from noiseprobe.run import Run
 
 app = typer.Typer(
     help="Shows which randomness hides the progress of a diffusion fine-tune, and stops the "
@@ -150,13 +155,9 @@ def run(
     from noiseprobe.terminal import Terminal
 
     with Terminal() as terminal:
-        if resume:
-            summary = pipeline.resume_all(existing(out), changed(context), terminal)
-        else:
-            chosen = resolved(context, config)
-            directory = out or new_directory(chosen)
-            terminal.note(f"run: {directory}")
-            summary = pipeline.run_all(chosen, directory, terminal)
+        opened, chosen, ready = begin(context, out, config, resume)
+        terminal.note(f"run: {opened.directory}")
+        summary = pipeline.finish(opened, chosen, ready, terminal)
     print_json(summary) if json_output else print_summary(summary)
 
 
@@ -195,12 +196,7 @@ def train(
     from noiseprobe.terminal import Terminal
 
     with Terminal() as terminal:
-        if resume:
-            opened, chosen = pipeline.reopen(existing(out), changed(context))
-            ready = pipeline.prepare(chosen)
-        else:
-            chosen = resolved(context, config)
-            opened, ready = pipeline.start(chosen, out or new_directory(chosen))
+        opened, chosen, ready = begin(context, out, config, resume)
         terminal.note(f"run: {opened.directory}")
         pipeline.train_stage(opened, chosen, ready, terminal)
     status = {"run": str(opened.directory)} | opened.status
@@ -298,25 +294,24 @@ def changed(context: typer.Context) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def resolved(context: typer.Context, file: Path | None) -> Any:
-    """The run's settings from flags, file and defaults."""
+def begin(
+    context: typer.Context, out: Path | None, file: Path | None, resume: bool
+) -> "tuple[Run, RunConfig, Personalization]":
+    """A new run, or the one in `out` to go on with; its settings; and what it works on."""
+    from noiseprobe import pipeline
     from noiseprobe.config import resolve
+    from noiseprobe.run import new_directory
 
-    return resolve(changed(context), file)
-
-
-def existing(out: Path | None) -> Path:
-    """The directory to resume; raises `UserError` if --out was not given."""
-    if out is None:
-        raise UserError("--resume: which run? add --out with its folder")
-    return out
-
-
-def new_directory(config: Any) -> Path:
-    """A fresh folder under runs/."""
-    from noiseprobe.run import new_directory as fresh
-
-    return fresh(config.concept, config.method)
+    if resume:
+        if out is None:
+            raise UserError("--resume: which run? add --out with its folder")
+        if file is not None:
+            raise UserError("--config: a run goes on with its own settings; give flags instead")
+        run, config = pipeline.reopen(out, changed(context))
+        return run, config, pipeline.prepare(config)
+    config = resolve(changed(context), file)
+    run, ready = pipeline.start(config, out or new_directory(config.concept, config.method))
+    return run, config, ready
 
 
 def print_json(document: Any) -> None:

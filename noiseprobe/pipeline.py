@@ -43,6 +43,7 @@ def prepare(config: RunConfig) -> Personalization:
 
 def start(config: RunConfig, out: Path) -> tuple[Run, Personalization]:
     """A new run in `out`, prepared. Bad input leaves nothing behind."""
+    Run.require_vacant(out)
     personalization = prepare(config)
     device = str(personalization.objective.model.device)
     return Run.create(out, config, device), personalization

@@ -33,10 +33,7 @@ class Run:
     @classmethod
     def create(cls, directory: Path, config: RunConfig, device: str) -> "Run":
         """Start a run in `directory`, which must be new or empty; raises `UserError` if not."""
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise UserError(
-                f"--out: '{directory}' is not an empty folder; choose another, or add --resume"
-            )
+        cls.require_vacant(directory)
         run = cls(directory)
         try:
             write_toml(config, directory / "config.toml")
@@ -47,6 +44,14 @@ class Run:
         write_json(directory / "environment.json", environment(config, device))
         run.write_status("created", 0, None)
         return run
+
+    @staticmethod
+    def require_vacant(directory: Path) -> None:
+        """Raise `UserError` if `directory` is something else than a new or empty folder."""
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise UserError(
+                f"--out: '{directory}' is not an empty folder; choose another, or add --resume"
+            )
 
     @classmethod
     def open(cls, directory: Path | str) -> "Run":

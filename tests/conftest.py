@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from experiments.tiny_sd.export import build_pipeline
@@ -18,6 +19,7 @@ from noiseprobe.models import load_model
 from noiseprobe.objective import Objective
 from noiseprobe.pipeline import Personalization, prepare
 
+transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
@@ -51,12 +53,12 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def concept(photographs: Path) -> Concept:
     return load_concept(photographs, "dog")
 
 
-@pytest.fixture()
+@pytest.fixture
 def given(model_directory: Path, photographs: Path) -> dict[str, Any]:
     """Settings of a run that takes a second."""
     return {
@@ -77,27 +79,27 @@ def given(model_directory: Path, photographs: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture()
+@pytest.fixture
 def config(given: dict[str, Any]) -> RunConfig:
     return resolve(given)
 
 
-@pytest.fixture()
+@pytest.fixture
 def ready(config: RunConfig) -> Personalization:
     return prepare(config)
 
 
-@pytest.fixture()
+@pytest.fixture
 def objective(ready: Personalization) -> Objective:
     return ready.objective
 
 
-@pytest.fixture()
+@pytest.fixture
 def method(ready: Personalization) -> TextualInversion:
     assert isinstance(ready.method, TextualInversion)
     return ready.method
 
 
-@pytest.fixture()
+@pytest.fixture
 def model(model_directory: Path) -> Any:
     return load_model(str(model_directory), "cpu")

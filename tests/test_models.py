@@ -23,7 +23,7 @@ def drawn(model: StableDiffusion, count: int = 4) -> tuple[torch.Tensor, ...]:
     return latents, noise, timesteps, model.encode_captions(captions[:count])
 
 
-@pytest.fixture()
+@pytest.fixture
 def stock(model_directory: Path) -> StableDiffusionPipeline:
     return StableDiffusionPipeline.from_pretrained(model_directory, safety_checker=None)
 

@@ -50,7 +50,7 @@ def test_the_stock_pipeline_draws_our_image_bit_for_bit(
     random = torch.Generator().manual_seed(1)
     method.load({"<v>": torch.randn(num_vectors, method.vectors.shape[1], generator=random)})
     method.save(tmp_path / "checkpoint")
-    prompt = f"a photo of a {' '.join(method.tokens)}"
+    prompt = "a photo of a <v>"
     ours = our_image(model, prompt)
     file = tmp_path / "checkpoint" / "learned_embeds.safetensors"
     out = tmp_path / "stock.npy"
@@ -122,3 +122,13 @@ def test_words_that_cannot_serve_are_refused_and_change_nothing(
     with pytest.raises(UserError, match=named):
         TextualInversion(model, chosen, **options)
     assert len(model.tokenizer) == known
+
+
+@torch.no_grad()
+def test_captions_spell_out_every_vector_as_the_stock_pipeline_does(
+    model: StableDiffusion, concept: Concept
+) -> None:
+    method = TextualInversion(model, concept, num_vectors=3)
+    method.load({"<v>": torch.randn_like(method.vectors)})
+    theirs = model.pipeline().encode_prompt("a photo of a <v>", "cpu", 1, False)[0]
+    assert torch.equal(model.encode_captions(method.captions[:1]), theirs)

@@ -78,11 +78,11 @@ class TextualInversion:
         ids = model.tokenizer.encode(word, add_special_tokens=False)
         if initializer is not None and len(ids) != 1:
             raise UserError(
-                f"--initializer: '{initializer}' is {len(ids)} tokens of {model.name}; "
-                "give a word that is one token, such as a plainer noun"
+                f"--initializer: '{initializer}' is {len(ids)} tokens for this model; "
+                "give a word that is one, such as a plainer noun"
             )
         if not ids:
-            raise UserError(f"--class: '{class_noun}' has no token in {model.name}; give a noun")
+            raise UserError(f"--class: '{class_noun}' has no token in this model; give a noun")
         weight = model.text_encoder.get_input_embeddings().weight
         return weight[torch.tensor(ids, device=weight.device)].float().mean(0, keepdim=True)
 
