@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from PIL import Image
 
 from noiseprobe import cli
+from noiseprobe.run import Run
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_plot_draws_the_figures_again(call: Any, finished: Path) -> None:
 def test_replay_of_a_run_a_csv_and_a_parquet_file_agree(
     call: Any, finished: Path, tmp_path: Path
 ) -> None:
-    trace = pd.read_parquet(sorted((finished / "traces" / "train").iterdir()))
+    trace = Run.open(finished).train_trace()
     trace.to_csv(tmp_path / "log.csv", index=False)
     trace.to_parquet(tmp_path / "log.parquet")
     sources = [finished, tmp_path / "log.csv", tmp_path / "log.parquet"]
