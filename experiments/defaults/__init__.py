@@ -1,0 +1,1 @@
+"""How the defaults of the bundled model were chosen, and what the analysis shows with them."""
