@@ -9,11 +9,12 @@ compressed by an autoencoder, and would only teach it to blur.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 
 def at(random: Array, column: int, low: float = 0.0, high: float = 1.0) -> Array:
@@ -21,7 +22,11 @@ def at(random: Array, column: int, low: float = 0.0, high: float = 1.0) -> Array
     return (np.float32(low) + np.float32(high - low) * random[:, column])[:, None, None]
 
 
-def blend(first: tuple[float, ...] | Array, second: tuple[float, ...] | Array, share: Array) -> Array:
+def blend(
+    first: tuple[SupportsFloat, ...] | Array,
+    second: tuple[SupportsFloat, ...] | Array,
+    share: Array,
+) -> Array:
     """Colour between two colours, `share` (N, H, W) of the second."""
     a, b = np.asarray(first, np.float32), np.asarray(second, np.float32)
     return a + (b - a) * np.clip(share, 0, 1)[..., None]

@@ -32,8 +32,16 @@ def build_pipeline(
     return pipeline
 
 
-def export(pipeline: StableDiffusionPipeline, directory: Path) -> int:
-    """Save `pipeline` in half precision into `directory`; returns the bytes of all weights."""
-    pipeline.to(dtype=torch.float16).save_pretrained(directory, safe_serialization=True)
-    pipeline.to(dtype=torch.float32)
-    return sum(file.stat().st_size for file in directory.rglob("*.safetensors"))
+def export(pipeline: StableDiffusionPipeline, directory: Path) -> StableDiffusionPipeline:
+    """Save `pipeline` in half precision into `directory`; returns what loads from there."""
+    pipeline.to(device="cpu", dtype=torch.float16).save_pretrained(directory)
+    return load(directory)
+
+
+def load(directory: Path) -> StableDiffusionPipeline:
+    """The exported pipeline, in float32 on the CPU."""
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        directory, safety_checker=None, torch_dtype=torch.float32
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -99,7 +99,9 @@ def render_group(pictures: Pictures, canvas: Array, u: Array, v: Array) -> Array
     x, y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     lx, ly = np.cos(towards + 0 * turn), np.sin(towards + 0 * turn)
 
-    fall = np.hypot((u - px + 0.35 * lx * size) / (0.95 * size), (v - py + 0.82 * size) / (0.3 * size))
+    fall = np.hypot(
+        (u - px + 0.35 * lx * size) / (0.95 * size), (v - py + 0.82 * size) / (0.3 * size)
+    )
     canvas *= (1 - np.float32(0.42) * np.exp(-(fall**2)))[..., None]
 
     parts = SILHOUETTES[SHAPES[int(pictures.shape[0])]](x, y)
@@ -124,12 +126,16 @@ def render_group(pictures: Pictures, canvas: Array, u: Array, v: Array) -> Array
     return canvas * exposure[..., None]
 
 
-def render(pictures: Pictures, resolution: int = 64, workers: int | None = None) -> NDArray[np.uint8]:
+def render(
+    pictures: Pictures, resolution: int = 64, workers: int | None = None
+) -> NDArray[np.uint8]:
     """Pixels of the pictures, shape (N, resolution, resolution, 3), top row first.
 
     The result does not depend on `workers`, nor on which pictures are drawn together.
     """
-    centres = (np.arange(resolution, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / resolution)
+    centres = (np.arange(resolution, dtype=np.float32) + np.float32(0.5)) * np.float32(
+        2 / resolution
+    )
     u, v = np.meshgrid(centres - 1, 1 - centres)
     count = len(pictures.shape)
     result = np.empty((count, resolution, resolution, 3), np.uint8)

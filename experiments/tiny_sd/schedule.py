@@ -86,7 +86,7 @@ class Average(torch.nn.Module):
     def __init__(self, modules: list[torch.nn.Module], decay: float = 0.999) -> None:
         super().__init__()
         self.decay = decay
-        self.live = [p for module in modules for p in module.parameters()]
+        self.live: list[torch.Tensor] = [p for module in modules for p in module.parameters()]
         self.shadow = torch.nn.ParameterList(
             torch.nn.Parameter(p.detach().clone(), requires_grad=False) for p in self.live
         )
@@ -94,10 +94,12 @@ class Average(torch.nn.Module):
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the live weights after optimiser step number `step`."""
+        shadow: list[torch.Tensor] = [*self.shadow]
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.shadow), self.live, weight)
+        torch._foreach_lerp_(shadow, self.live, weight)
 
     @torch.no_grad()
     def write_back(self) -> None:
         """Put the averaged weights in the place of the live ones."""
-        torch._foreach_copy_(self.live, list(self.shadow))
+        shadow: list[torch.Tensor] = [*self.shadow]
+        torch._foreach_copy_(self.live, shadow)

@@ -1,4 +1,4 @@
-"""The tokenizer: CLIP's byte-level BPE, with a vocabulary in which every word of the world is one."""
+"""The tokenizer: CLIP's byte-level BPE, with every word of the world as one token."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ from experiments.tiny_sd.schedule import Budget, Journal, cosine
 from experiments.tiny_sd.world import draw_scenes
 
 PEAK_LEARNING_RATE = 2e-3
-KL_WEIGHT = 1e-6  # Stable Diffusion's (Rombach et al. 2022, appendix): all terms summed per image, or as here all per value
+# Stable Diffusion's (Rombach et al. 2022, appendix), where every term is summed over an image; here
+# every term is a mean over its values, which is the same up to a common factor.
+KL_WEIGHT = 1e-6
 POOL = 1024
 
 
@@ -65,7 +67,9 @@ def pixels(scenes: np.ndarray) -> Tensor:
     return torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def vae_loss(vae: AutoencoderKL, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def vae_loss(
+    vae: AutoencoderKL, images: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """The training loss, and the mean squared error with pixels in [0, 1].
 
     Absolute and squared error, absolute error of the picture at half size, and the KL term.

@@ -96,7 +96,7 @@ def choice(values: NDArray[np.float64], options: int) -> NDArray[np.int64]:
 
 
 def role_colours(body: Array) -> Array:
-    """The colours a thing of one hue is painted with, (N, 3) to (N, 6, 3), in the order of roles."""
+    """The colours a thing of one hue is painted with, (N, 3) to (N, 6, 3), by role."""
     luma = body @ np.array([0.3, 0.59, 0.11], np.float32)
     # A dark thing shows its pattern lighter, every other thing shows it darker.
     towards = np.where((luma < 0.22)[:, None], np.float32(0.75), np.float32(0.0))
@@ -132,7 +132,7 @@ def write_caption(
     """Caption of a scene: each attribute is named or dropped by its own uniform number."""
     texture, colour, noun = words
     named = [colour] if draws[1] < 0.65 else []
-    if draws[0] < 0.6 and texture != "plain" or draws[0] < 0.2:
+    if (draws[0] < 0.6 and texture != "plain") or draws[0] < 0.2:
         named.insert(0, texture)
     named.append(GENERIC_NOUN if draws[2] < 0.06 else noun)
     caption = template.format(" ".join(named))
