@@ -32,7 +32,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes-denoiser", type=float, default=60)
     parser.add_argument("--steps-vae", type=int, help="instead of minutes: repeatable")
     parser.add_argument("--steps-denoiser", type=int, help="instead of minutes: repeatable")
-    parser.add_argument("--steps-judge", type=int, default=1500)
+    parser.add_argument("--steps-judge", type=int, default=4000)
     parser.add_argument("--scenes", type=int, default=48_000, help="scenes of the denoiser")
     parser.add_argument("--samples", type=int, default=256, help="drawn for the evaluation")
     parser.add_argument("--micro", action="store_true", help="a model for testing the recipe")

@@ -33,15 +33,22 @@ def build_pipeline(
 
 
 def export(pipeline: StableDiffusionPipeline, directory: Path) -> StableDiffusionPipeline:
-    """Save `pipeline` in half precision into `directory`; returns what loads from there."""
-    pipeline.to(device="cpu", dtype=torch.float16).save_pretrained(directory)
+    """Save `pipeline` in half precision into `directory`; returns what loads from there.
+
+    The text encoder, a small part of the whole, stays in float32: transformers loads weights in the
+    precision they have, diffusers in float32, and a stock pipeline that is loaded without naming a
+    precision would be of two minds.
+    """
+    pipeline.to(device="cpu", dtype=torch.float16)
+    pipeline.text_encoder.float()
+    pipeline.save_pretrained(directory)
     return load(directory)
 
 
 def load(directory: Path) -> StableDiffusionPipeline:
     """The exported pipeline, in float32 on the CPU."""
     pipeline = StableDiffusionPipeline.from_pretrained(
-        directory, safety_checker=None, torch_dtype=torch.float32
+        directory, safety_checker=None, dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

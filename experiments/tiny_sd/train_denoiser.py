@@ -54,7 +54,7 @@ def train_denoiser(
     What a step sees (scenes, timesteps, noise, dropped captions) is a function of the step alone.
     Returns the modules with their averaged weights.
     """
-    tokenizer = build_tokenizer(vocabulary())
+    tokenizer = saved_tokenizer(out / "tokenizer")
     cache = cached_latents(out / "latents.pt", vae, tokenizer, seed, scenes)
     torch.manual_seed(seed)
     unet = build_unet(widths).to(device).train()
@@ -103,6 +103,14 @@ def train_denoiser(
     journal.save()
     average.write_back()
     return unet.eval(), text_encoder.eval(), tokenizer
+
+
+def saved_tokenizer(directory: Path) -> CLIPTokenizer:
+    """The tokenizer that the cached captions were read with, made now if there is none."""
+    if not directory.is_dir():
+        with written_whole(directory) as beside:
+            build_tokenizer(vocabulary()).save_pretrained(beside)
+    return CLIPTokenizer.from_pretrained(directory)
 
 
 def denoising_loss(

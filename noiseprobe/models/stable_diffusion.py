@@ -143,7 +143,7 @@ def _load_part(source: str, part: str, dtype: torch.dtype | None) -> Any:
     loader: Any = PARTS[part]
     options: dict[str, Any] = {"subfolder": part}
     if dtype is not None:
-        options["dtype" if part == "text_encoder" else "torch_dtype"] = dtype
+        options["dtype"] = dtype
     try:
         return loader.from_pretrained(str(directory or source), **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -1,0 +1,106 @@
+"""The recipe of the bundled model: resumable, and the model is what its card says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from experiments.tiny_sd import train_denoiser, train_vae
+from experiments.tiny_sd.__main__ import main
+from experiments.tiny_sd.card import card
+from experiments.tiny_sd.model import MICRO
+from experiments.tiny_sd.schedule import Budget, Journal, cosine
+from experiments.tiny_sd.train import train
+from noiseprobe.models import BUNDLED_MODEL, model_location
+
+BUNDLED = Path(model_location(BUNDLED_MODEL))
+
+
+class Killed(Exception):
+    """Stands for a process that ends without warning."""
+
+
+def weights(pipeline: StableDiffusionPipeline) -> dict[str, torch.Tensor]:
+    parts = {name: getattr(pipeline, name) for name in ("vae", "unet", "text_encoder")}
+    return {
+        f"{part}.{name}": tensor
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def trained(out: Path) -> StableDiffusionPipeline:
+    device = torch.device("cpu")
+    return train(out, Budget(steps=4), Budget(steps=4), device, scenes=64, widths=MICRO)
+
+
+@pytest.mark.parametrize("stage", ["vae.pt", "denoiser.pt"])
+def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    whole = weights(trained(tmp_path / "whole"))
+    tick = Journal.tick
+
+    def tick_and_die(journal: Journal, message: str = "") -> None:
+        tick(journal, message)
+        if journal.path.name == stage and journal.step == 2:
+            journal.save()
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "tick", tick_and_die)
+        with pytest.raises(Killed):
+            trained(tmp_path / "cut")
+    resumed = weights(trained(tmp_path / "cut"))
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
+def test_the_recipe_runs_from_world_to_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_vae, "POOL", 32)
+    monkeypatch.setattr(train_denoiser, "CAPTION_DROPOUT", 0.5)
+    model = tmp_path / "model"
+    sizes = {"steps-vae": 2, "steps-denoiser": 2, "steps-judge": 2, "scenes": 64, "samples": 4}
+    flags = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
+    main(["--micro", "--out", str(tmp_path / "state"), "--export", str(model), *flags])
+    result = json.loads((model / "evaluation.json").read_text())
+    assert result["training"]["denoiser"] == {"steps": 2, "pictures": 128, "minutes": 0.0}
+    assert (model / "README.md").read_text() == card(result)
+    for name in ("samples.png", "reconstructions.png", "concepts.png"):
+        assert (model / name).stat().st_size > 1000
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
+    rates = [cosine(progress / 100, 1.0) for progress in range(101)]
+    assert rates[0] < rates[2] == max(rates)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] == pytest.approx(0.02)
+
+
+def test_a_budget_is_either_steps_or_minutes() -> None:
+    assert Budget(steps=4).progress(2, 1e9) == 0.5
+    assert Budget(minutes=2).progress(10**9, 60) == 0.5
+    with pytest.raises(ValueError, match="either"):
+        Budget()
+
+
+def test_the_bundled_model_is_what_its_card_says() -> None:
+    result = json.loads((BUNDLED / "evaluation.json").read_text())
+    assert (BUNDLED / "README.md").read_text() == card(result)
+    size = sum(file.stat().st_size for file in BUNDLED.rglob("*.safetensors"))
+    assert size == result["weights_bytes"]
+    assert size <= 24e6
+
+
+def test_the_stock_pipeline_draws_with_the_bundled_model() -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(BUNDLED, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("a photo of a red cup", num_inference_steps=2, output_type="pt").images
+    assert image.shape == (1, 3, 64, 64)
+    assert image.isfinite().all()
+    assert pipeline.scheduler.config.prediction_type == "epsilon"
+    assert pipeline.scheduler.config.num_train_timesteps == 1000
+    assert all(p.dtype == torch.float32 for p in pipeline.unet.parameters())
