@@ -1,0 +1,161 @@
+"""Figures say what the traces say, at every odd size, and come out the same twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from noiseprobe.analysis import as_seen, deterministic_losses, noise_to_signal
+from noiseprobe.factors import FACTORS, NAMED_SETTINGS
+from noiseprobe.plots import (
+    draw_all,
+    dvar_figure,
+    noise_to_signal_figure,
+    settings_figure,
+    training_figure,
+)
+from noiseprobe.plots.ratios import two_digits
+from noiseprobe.traces import PROBE_COLUMNS, TRAIN_COLUMNS
+
+SPREAD = dict(zip(FACTORS, (0.01, 0.0001, 0.0005, 0.03, 0.004), strict=True)) | {"original": 0.04}
+
+
+@pytest.fixture
+def train() -> pd.DataFrame:
+    steps = np.arange(101)
+    random = np.random.default_rng(0)
+    l_det = 0.1 + 0.02 * np.exp(-steps / 20)
+    frame = pd.DataFrame(
+        {
+            "step": steps,
+            "loss": random.uniform(0.02, 0.3, 101),
+            "grad_norm": random.uniform(0.1, 1, 101),
+            "lr": 0.005,
+            "l_det": l_det,
+            "dvar_ratio": np.where(steps < 20, np.nan, np.exp(-steps / 15)),
+            "seconds": steps * 0.1,
+        }
+    )
+    frame.loc[0, ["loss", "grad_norm", "lr"]] = np.nan
+    return frame.astype(TRAIN_COLUMNS)
+
+
+@pytest.fixture
+def probe() -> pd.DataFrame:
+    random = np.random.default_rng(1)
+    rows = []
+    for step in range(0, 101, 20):
+        level = 0.1 + 0.02 * np.exp(-step / 20)
+        for setting in NAMED_SETTINGS:
+            for replicate in range(1, 5) if setting.redrawn else [0]:
+                shift = random.normal(0, SPREAD.get(setting.name, 0))
+                rows += [
+                    (step, setting.name, replicate, sample, 0, 0, 0, level + shift)
+                    for sample in range(2)
+                ]
+    return pd.DataFrame(rows, columns=list(PROBE_COLUMNS)).astype(PROBE_COLUMNS)
+
+
+def panels(figure: Figure) -> dict[str, Axes]:
+    return {str(axes.get_label()): axes for axes in figure.axes}
+
+
+def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
+    (found,) = [each for each in axes.lines if each.get_label() == label]
+    return list(np.asarray(found.get_xdata())), list(np.asarray(found.get_ydata()))
+
+
+def test_the_panel_has_one_column_per_setting_on_one_y_axis(probe: pd.DataFrame) -> None:
+    columns = panels(settings_figure(probe))
+    assert list(columns) == [setting.name for setting in NAMED_SETTINGS]
+    assert len({axes.get_ylim() for axes in columns.values()}) == 1
+
+
+def test_ghost_and_line_are_the_deterministic_and_the_seen_trace(probe: pd.DataFrame) -> None:
+    ghost = deterministic_losses(probe)
+    for name, axes in panels(settings_figure(probe)).items():
+        if name != "deterministic":
+            assert line(axes, "ghost")[1] == ghost.tolist()
+            assert line(axes, "seen")[1] == as_seen(probe, name).tolist()
+
+
+def test_outliers_do_not_flatten_the_panel_and_are_counted(probe: pd.DataFrame) -> None:
+    worst = (probe["setting"] == "noise") & (probe["step"] == 40) & (probe["replicate"] == 2)
+    columns = panels(settings_figure(probe.assign(loss=probe["loss"].mask(worst, 50.0))))
+    assert columns["noise"].get_ylim()[1] < 1
+    assert "1 beyond" in [text.get_text() for text in columns["noise"].texts]
+
+
+def test_the_stop_is_marked_where_it_is(train: pd.DataFrame) -> None:
+    columns = panels(dvar_figure(train, 0.1, 60))
+    for axes in columns.values():
+        assert line(axes, "stop")[0] == [60, 60]
+    assert "stop at step 60" in [text.get_text() for text in columns["l_det"].texts]
+    assert columns["dvar_ratio"].get_yscale() == "log"
+    never = panels(dvar_figure(train, 0.1, None))
+    assert "stop" not in [each.get_label() for each in never["l_det"].lines]
+
+
+def test_training_figure_shows_what_was_recorded(train: pd.DataFrame) -> None:
+    columns = panels(training_figure(train))
+    assert list(columns) == ["loss", "grad_norm", "l_det"]
+    shown = np.asarray(columns["l_det"].lines[0].get_ydata())
+    np.testing.assert_array_equal(shown, train["l_det"])
+    without = panels(training_figure(train.assign(l_det=np.nan)))
+    assert list(without) == ["loss", "grad_norm"]
+
+
+def test_marks_stand_at_their_ratio(probe: pd.DataFrame) -> None:
+    table = noise_to_signal(probe)
+    axes = noise_to_signal_figure(table).axes[0]
+    marks = [each for each in axes.lines if each.get_marker() == "o"]
+    dots = [float(np.asarray(mark.get_xdata())[0]) for mark in marks]
+    assert dots == table["noise_to_signal"].tolist()
+    assert axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0634, "0.063"), (4.21, "4.2"), (36.6, "37")])
+def test_values_have_two_digits(value: float, text: str) -> None:
+    assert two_digits(value) == text
+
+
+def test_all_figures_are_written_and_identical_twice(
+    train: pd.DataFrame, probe: pd.DataFrame, tmp_path: Path
+) -> None:
+    first = draw_all(train, probe, 0.1, 60, tmp_path / "first")
+    second = draw_all(train, probe, 0.1, 60, tmp_path / "second")
+    assert [path.name for path in first] == [
+        f"{name}.{kind}"
+        for name in ("1-training", "2-settings", "3-dvar", "4-noise-to-signal")
+        for kind in ("png", "svg")
+    ]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert "<text" in (tmp_path / "first" / "3-dvar.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("step == 0", {"1", "2", "3"}),
+        ("setting != 'deterministic'", {"1", "2", "3"}),
+        ("replicate < 2", {"1", "2", "3"}),
+        ("setting in ('deterministic', 'noise')", {"1", "2", "3", "4"}),
+        ("step < 0", {"1", "3"}),
+    ],
+)
+def test_figures_whose_data_is_absent_are_left_out(
+    train: pd.DataFrame, probe: pd.DataFrame, tmp_path: Path, query: str, expected: set[str]
+) -> None:
+    paths = draw_all(train, probe.query(query), 0.1, None, tmp_path)
+    assert {path.name[0] for path in paths} == expected
+
+
+def test_gaps_and_uneven_steps_are_drawn(
+    train: pd.DataFrame, probe: pd.DataFrame, tmp_path: Path
+) -> None:
+    sparse = train.assign(l_det=train["l_det"].where(train["step"] % 7 == 0))
+    uneven = probe[probe["step"].isin([0, 20, 100])]
+    assert len(draw_all(sparse, uneven, 0.1, 14, tmp_path)) == 8
