@@ -1,0 +1,28 @@
+"""Draw the figures that the README shows, from the default run on the bundled model and concept.
+
+    python -m experiments.figures
+
+The run is kept in `runs/figures`; where it is already there, only the figures are drawn again.
+"""
+
+from pathlib import Path
+
+from noiseprobe.config import resolve
+from noiseprobe.files import written_whole
+from noiseprobe.pipeline import plot_stage, resume_all, run_all
+from noiseprobe.run import Run
+
+RUN = Path("runs") / "figures"
+FIGURES = Path(__file__).parents[1] / "figures"
+
+
+def main() -> None:
+    """Run, draw, copy into `figures/`."""
+    resume_all(RUN) if (RUN / "config.toml").is_file() else run_all(resolve({}), RUN)
+    for drawn in plot_stage(Run.open(RUN)):
+        with written_whole(FIGURES / drawn.name) as beside:
+            beside.write_bytes(drawn.read_bytes())
+
+
+if __name__ == "__main__":
+    main()
