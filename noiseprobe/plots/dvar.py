@@ -1,6 +1,5 @@
 """When DVAR stops: L_det with the stop on it, above the ratio that decides."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -47,15 +46,17 @@ def dvar_figure(
     above.plot(l_det.index, l_det, color=INK, lw=1.2, marker=marker_for(l_det), ms=3)
     below.plot(ratio.index, ratio, color=INK, lw=1.2, marker=marker_for(ratio), ms=3)
     below.set_yscale("log")
-    below.axhline(threshold, color=colour_of("noise"), lw=1, ls="--")
-    below.annotate(
-        f"threshold {threshold:g}",
-        (0, threshold),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, 3),
-        textcoords="offset points",
+    line = below.axhline(threshold, color=colour_of("noise"), lw=1, ls="--")
+    # Above the panel: wherever it stood inside, some run's ratio would cross it.
+    below.legend(
+        [line],
+        [f"threshold {threshold:g}"],
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
         fontsize=FONT_SIZE,
-        color=colour_of("noise"),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0.2,
     )
     if ratio.empty:
         note = "no ratio yet: fewer values than the window"
@@ -76,21 +77,21 @@ def _mark_stop(figure: Figure, l_det: pd.Series, stop_step: int) -> None:
     last = l_det.index.max() if len(l_det) else stop_step
     for axes in figure.axes:
         if last > stop_step:
-            axes.axvspan(stop_step, last, color=GHOST, alpha=0.15, lw=0)
+            axes.axvspan(stop_step, last, color=GHOST, alpha=0.3, lw=0)
         axes.axvline(stop_step, color=colour_of("timesteps"), lw=1.2, label="stop")
     above = figure.axes[0]
     if stop_step in l_det.index:
         above.plot([stop_step], [l_det.loc[stop_step]], "o", color=colour_of("timesteps"), ms=4)
     first = l_det.index.min() if len(l_det) else stop_step
-    to_the_left = stop_step > np.mean([first, last])
+    share = (stop_step - first) / max(last - first, 1)
     above.annotate(
         f"stop at step {stop_step}",
-        (stop_step, 0.97),
+        (stop_step, 1),
         xycoords=("data", "axes fraction"),
-        xytext=(-4 if to_the_left else 4, 0),
+        xytext=(0, 2),
         textcoords="offset points",
-        ha="right" if to_the_left else "left",
-        va="top",
+        ha="left" if share < 0.2 else "right" if share > 0.8 else "center",
+        va="bottom",
         fontsize=FONT_SIZE,
         color=colour_of("timesteps"),
     )

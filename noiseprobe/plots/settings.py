@@ -14,6 +14,7 @@ from noiseprobe.plots.style import (
     PAGE,
     colour_of,
     dress,
+    key_above,
     marker_for,
     measured,
     new_figure,
@@ -36,7 +37,7 @@ def settings_figure(probe: pd.DataFrame, figure: Figure | None = None) -> Figure
         figure: where to draw; a new figure if None.
     """
     settings = settings_in_order(probe)
-    figure = figure or new_figure(PAGE * max(len(settings), 4) / 7, 2.3)
+    figure = figure or new_figure(PAGE * max(len(settings), 5) / 7, 2.3)
     if not settings:
         return figure
     losses = batch_losses(probe)
@@ -56,13 +57,14 @@ def settings_figure(probe: pd.DataFrame, figure: Figure | None = None) -> Figure
         whole_steps(axes, 3)
     panels[0].set_ylabel("batch loss")
     figure.supxlabel("training step", fontsize=FONT_SIZE)
-    figure.legend(
-        handles=_key(),
-        loc="outside upper center",
-        ncols=3,
-        fontsize=FONT_SIZE,
-        frameon=False,
-        borderpad=0,
+    key_above(
+        figure,
+        [
+            Line2D([], [], color=INK, lw=0.9),
+            Line2D([], [], color=INK, ls="", marker="o", ms=2, alpha=0.5),
+            Line2D([], [], color=GHOST, lw=2),
+        ],
+        ["as seen: a fresh redraw each time", "all redraws", "nothing redrawn"],
     )
     return figure
 
@@ -72,6 +74,8 @@ def _title(setting: str) -> str:
         return "nothing\nredrawn"
     if setting == "original":
         return "everything\nredrawn"
+    if "+" in setting:
+        return plain_name(setting).replace(" + ", "\n+ ") + " redrawn"
     return f"only {plain_name(setting)}\nredrawn"
 
 
@@ -94,9 +98,7 @@ def _draw_setting(
         alpha=0.25,
         rasterized=True,
     )
-    axes.plot(
-        ghost.index, ghost, color=GHOST, lw=2.5, marker=marker_for(ghost), ms=5, label="ghost"
-    )
+    axes.plot(ghost.index, ghost, color=GHOST, lw=2, marker=marker_for(ghost), ms=5, label="ghost")
     trace = as_seen(probe, setting)
     line = measured(trace.index, trace)
     axes.plot(line.index, line, color=colour, lw=0.9, marker=marker_for(line), ms=3, label="seen")
@@ -146,11 +148,3 @@ def _mark_beyond(
                 va=alignment,
                 fontsize=FONT_SIZE,
             )
-
-
-def _key() -> list[Line2D]:
-    return [
-        Line2D([], [], color=INK, lw=0.9, label="as seen: a fresh redraw each time"),
-        Line2D([], [], color=INK, ls="", marker="o", ms=2, alpha=0.5, label="all redraws"),
-        Line2D([], [], color=GHOST, lw=2.5, label="nothing redrawn"),
-    ]

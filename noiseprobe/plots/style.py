@@ -4,7 +4,7 @@ Figures are built with matplotlib's object interface and styled call by call. py
 list of figures are never touched, so that figures can be drawn headless and from any thread.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from noiseprobe.files import written_whole
@@ -23,7 +24,7 @@ FONT_SIZE = 8.0
 COLUMN, PAGE = 3.5, 7.2
 """Widths in inches of one column and of a whole page in print."""
 
-INK, GHOST = "#1a1a1a", "#8c8c8c"
+INK, GHOST, FRAME = "#1a1a1a", "#c4c4c4", "#8c8c8c"
 
 _COLOURS = {
     "deterministic": INK,
@@ -61,14 +62,27 @@ def new_figure(width: float, height: float) -> Figure:
 def dress(axes: Axes) -> None:
     """Give `axes` the common look: two spines, a light grid, text that can be read in print."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GHOST)
+    axes.spines[["left", "bottom"]].set_color(FRAME)
     axes.spines[["left", "bottom"]].set_linewidth(0.6)
     axes.grid(visible=True, which="major", color="#e6e6e6", linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.tick_params(which="both", labelsize=FONT_SIZE, color=GHOST, length=2.5, width=0.6, pad=2)
+    axes.tick_params(which="both", labelsize=FONT_SIZE, color=FRAME, length=2.5, width=0.6, pad=2)
     axes.xaxis.label.set_fontsize(FONT_SIZE)
     axes.yaxis.label.set_fontsize(FONT_SIZE)
     axes.title.set_fontsize(FONT_SIZE)
+
+
+def key_above(figure: Figure, handles: Sequence[Line2D], labels: Sequence[str]) -> None:
+    """A one-line key above all panels of `figure`, where no data can run through it."""
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=len(labels),
+        fontsize=FONT_SIZE,
+        frameon=False,
+        borderpad=0,
+    )
 
 
 def whole_steps(axes: Axes, ticks: int) -> None:

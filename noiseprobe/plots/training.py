@@ -2,12 +2,14 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from noiseprobe.plots.style import (
     COLUMN,
     INK,
     colour_of,
     dress,
+    key_above,
     marker_for,
     measured,
     new_figure,
@@ -37,21 +39,26 @@ def training_figure(train: pd.DataFrame, figure: Figure | None = None) -> Figure
     if not shown:
         return figure
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    key: dict[str, Line2D] = {}
     for axes, (column, trace) in zip(panels, shown.items(), strict=True):
         axes.set_label(column)
         axes.set_ylabel(_LABELS[column])
+        marker = marker_for(trace)
         if column == "l_det":
-            axes.plot(trace.index, trace, color=INK, linewidth=1.2, marker=marker_for(trace), ms=3)
+            axes.plot(trace.index, trace, color=INK, lw=1.2, marker=marker, ms=3)
         else:
             colour = colour_of("original")
-            axes.plot(trace.index, trace, color=colour, lw=0.5, marker=marker_for(trace), ms=3)
+            (raw,) = axes.plot(trace.index, trace, color=colour, lw=0.5, marker=marker, ms=3)
             window = max(len(trace) // 12, 1) | 1
             if window > 1:
                 median = trace.rolling(window, center=True, min_periods=1).median()
-                axes.plot(median.index, median, color=INK, lw=1, label=f"median of {window} around")
-                axes.legend(loc="upper right", fontsize=8, frameon=False, borderpad=0)
+                (smooth,) = axes.plot(median.index, median, color=INK, lw=1)
+                key = {"each step": raw, f"running median of {window}": smooth}
         dress(axes)
         whole_steps(axes, 6)
     panels[-1].set_xlabel("training step")
+    if key:
+        # Above the panels: inside, the spikes of the raw line would cross it.
+        key_above(figure, list(key.values()), list(key))
     figure.align_ylabels(panels)
     return figure
