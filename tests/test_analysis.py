@@ -117,3 +117,19 @@ def test_as_seen_takes_another_replicate_at_each_checkpoint() -> None:
     assert as_seen(KNOWN, "deterministic").to_dict() == {0: 4.0, 10: 2.0}
     with pytest.raises(UserError, match="'images' is not in the probe trace"):
         as_seen(KNOWN, "images")
+
+
+def test_named_settings_come_in_canonical_order_and_others_after_them() -> None:
+    shuffled = ["timesteps+noise", "original", "noise", "deterministic", "captions", "images+noise"]
+    trace = make_trace({(0, setting, 1): [1.0] for setting in shuffled})
+    order = ["captions", "noise", "original", "images+noise", "timesteps+noise"]
+    assert list(noise_to_signal(trace).index) == order
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_batch_with_a_loss_that_is_not_finite_is_not_counted(bad: float) -> None:
+    spoilt = KNOWN.copy()
+    spoilt.loc[(spoilt["step"] == 0) & (spoilt["replicate"] == 1), "loss"] = [bad, 4.0]
+    assert np.isnan(as_seen(spoilt, "noise")[0])
+    # Only the second checkpoint has two replicates left: 1 and 5.
+    assert noise_to_signal(spoilt).loc["noise", "noise"] == pytest.approx(2 * np.sqrt(2))

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
 
 from noiseprobe.analysis import as_seen, deterministic_losses, noise_to_signal
 from noiseprobe.factors import FACTORS, NAMED_SETTINGS
@@ -115,6 +118,42 @@ def test_marks_stand_at_their_ratio(probe: pd.DataFrame) -> None:
     dots = [float(np.asarray(mark.get_xdata())[0]) for mark in marks]
     assert dots == table["noise_to_signal"].tolist()
     assert axes.get_xscale() == "log"
+
+
+def test_a_noise_of_zero_and_an_undefined_ratio_are_said_in_words() -> None:
+    table = pd.DataFrame(
+        {"noise_to_signal": [0.0, np.nan], "low": [0.0, np.nan], "high": [0.0, np.nan]},
+        index=["captions", "noise"],
+    )
+    axes = noise_to_signal_figure(table).axes[0]
+    rows = {text.get_text(): text.xy[1] for text in axes.texts if isinstance(text, Annotation)}
+    assert (rows["none"], rows["undefined"]) == (0, 1)
+
+
+@pytest.mark.parametrize("stop", [2, 60, 100])
+def test_no_word_is_cut_off_or_small(train: pd.DataFrame, probe: pd.DataFrame, stop: int) -> None:
+    few = probe[probe["setting"].isin(["deterministic", "timesteps"])]
+    for figure in (
+        training_figure(train),
+        settings_figure(few),
+        dvar_figure(train, 0.1, stop),
+        noise_to_signal_figure(noise_to_signal(few)),
+    ):
+        FigureCanvasAgg(figure).draw()
+        inked = figure.get_tightbbox()
+        width, height = figure.get_size_inches()
+        assert min(inked.x0, inked.y0) > -0.01
+        assert inked.x1 < width + 0.01
+        assert inked.y1 < height + 0.01
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            assert float(text.get_fontsize()) >= 8, text.get_text()
+
+
+def test_drawing_leaves_matplotlibs_global_state_alone(train: pd.DataFrame, tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    draw_all(train, pd.DataFrame(columns=list(PROBE_COLUMNS)), 0.1, 60, tmp_path)
+    assert dict(matplotlib.rcParams) == before
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0634, "0.063"), (4.21, "4.2"), (36.6, "37")])

@@ -75,7 +75,7 @@ def _title(setting: str) -> str:
     if setting == "original":
         return "everything\nredrawn"
     if "+" in setting:
-        return plain_name(setting).replace(" + ", "\n+ ") + " redrawn"
+        return plain_name(setting).replace(" + ", "\n+ ") + "\nredrawn"
     return f"only {plain_name(setting)}\nredrawn"
 
 
