@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from noiseprobe.defaults import shown
 from noiseprobe.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -57,25 +58,23 @@ NumVectors = Annotated[int | None, option("Vectors per placeholder (default: 1).
 CenterCrop = Annotated[
     bool | None, option("Crop photographs to a square, or squeeze them (default: crop).", TRAINING)
 ]
-LearningRate = Annotated[float | None, option("AdamW's learning rate (default: 5e-3).", TRAINING)]
+LearningRate = Annotated[
+    float | None, option(f"AdamW's learning rate {shown('learning_rate')}.", TRAINING)
+]
 ScaleLr = Annotated[bool | None, option("Multiply it by the batch size (default: yes).", TRAINING)]
 TrainBatchSize = Annotated[
-    int | None, option("Samples per step (default: 2; tiny-sd: 4).", TRAINING)
+    int | None, option(f"Samples per step {shown('train_batch_size')}.", TRAINING)
 ]
 Seed = Annotated[int | None, option("Seed of every draw (default: 0).", TRAINING)]
-Steps = Annotated[
-    int | None, option("Most steps to train (default: 6100; tiny-sd: 400).", STOPPING)
-]
+Steps = Annotated[int | None, option(f"Most steps to train {shown('steps')}.", STOPPING)]
 Stop = Annotated[str | None, option("dvar (default), fixed or none: run all --steps.", STOPPING)]
-Window = Annotated[
-    int | None, option("DVAR: last values of L_det (default: 310; tiny-sd: 50).", STOPPING)
-]
+Window = Annotated[int | None, option(f"DVAR: last values of L_det {shown('window')}.", STOPPING)]
 Threshold = Annotated[
     float | None,
-    option("DVAR: stop below this variance ratio (default: 0.15; tiny-sd: 0.1).", STOPPING),
+    option(f"DVAR: stop below this variance ratio {shown('threshold')}.", STOPPING),
 ]
 EvalBatch = Annotated[
-    int | None, option("Samples of the fixed batch of L_det (default: 4; tiny-sd: 8).", STOPPING)
+    int | None, option(f"Samples of the fixed batch of L_det {shown('eval_batch')}.", STOPPING)
 ]
 EvalEvery = Annotated[int | None, option("Steps between values of L_det (default: 1).", STOPPING)]
 Settings = Annotated[
@@ -86,13 +85,13 @@ Settings = Annotated[
         PROBE,
     ),
 ]
-Replicates = Annotated[int | None, option("Redraws per setting (default: 8).", PROBE)]
-ProbeBatch = Annotated[int | None, option("Samples per redraw (default: 32).", PROBE)]
+Replicates = Annotated[int | None, option(f"Redraws per setting {shown('replicates')}.", PROBE)]
+ProbeBatch = Annotated[int | None, option(f"Samples per redraw {shown('probe_batch')}.", PROBE)]
 MicroBatch = Annotated[
     int | None, option("Samples that the denoiser takes at once (default: 64).", PROBE)
 ]
 CheckpointEvery = Annotated[
-    int | None, option("Steps between checkpoints (default: 250; tiny-sd: 20).", MACHINE)
+    int | None, option(f"Steps between checkpoints {shown('checkpoint_every')}.", MACHINE)
 ]
 Out = Annotated[
     Path | None, option("Where the run is written (default: a new folder in runs/).", MACHINE)
@@ -348,9 +347,16 @@ def main() -> None:
             raise
         print(f"noiseprobe: {error}", file=sys.stderr)
         sys.exit(2)
+    except PermissionError as error:
+        if debug:
+            raise
+        print(
+            f"noiseprobe: no permission for '{error.filename}'; choose another folder with --out",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except (Interrupted, KeyboardInterrupt) as error:
-        said = str(error) or "interrupted"
-        print(f"noiseprobe: {said}; go on with --out RUN --resume", file=sys.stderr)
+        print(f"noiseprobe: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:  # the last resort: a user never sees a traceback
         if debug:

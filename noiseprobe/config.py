@@ -11,35 +11,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from noiseprobe.defaults import BUNDLED_MODEL, FAMILY_DEFAULTS, family_of
 from noiseprobe.errors import UserError
 from noiseprobe.factors import NAMED_SETTINGS, parse_settings
 from noiseprobe.files import written_whole
-from noiseprobe.models import BUNDLED_MODEL
-
-FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
-    # Voronov et al. 2023, textual inversion: at most 6100 steps, window 310, threshold 0.15.
-    "stable-diffusion": {
-        "steps": 6100,
-        "window": 310,
-        "threshold": 0.15,
-        "learning_rate": 5e-3,
-        "train_batch_size": 2,
-        "eval_batch": 4,
-        "checkpoint_every": 250,
-        "probe_batch": 32,
-    },
-    # Chosen on measured traces of the bundled concepts: see experiments/defaults.
-    BUNDLED_MODEL: {
-        "steps": 400,
-        "window": 50,
-        "threshold": 0.1,
-        "learning_rate": 5e-3,
-        "train_batch_size": 4,
-        "eval_batch": 8,
-        "checkpoint_every": 20,
-        "probe_batch": 32,
-    },
-}
 
 MAY_CHANGE_ON_RESUME = {
     "steps",
@@ -85,7 +60,7 @@ class RunConfig(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     settings: tuple[str, ...] = tuple(setting.name for setting in NAMED_SETTINGS)
-    replicates: int = Field(8, ge=1)
+    replicates: int = Field(ge=1)
     probe_batch: int = Field(ge=1)
     micro_batch: int = Field(64, ge=1)
 
@@ -117,12 +92,12 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
         # A run is resumed from anywhere, so that a folder is remembered by its full path.
         if key in merged and Path(merged[key]).is_dir():
             merged[key] = str(Path(merged[key]).resolve())
-    family = BUNDLED_MODEL if merged.get("model", BUNDLED_MODEL) == BUNDLED_MODEL else None
     if "concept" not in merged:
         from noiseprobe.concept import DEFAULT_CONCEPT
 
         merged["concept"] = DEFAULT_CONCEPT
-    return _validated(FAMILY_DEFAULTS[family or "stable-diffusion"] | merged)
+    family = family_of(str(merged.get("model", BUNDLED_MODEL)))
+    return _validated(FAMILY_DEFAULTS[family] | merged)
 
 
 def read_toml(file: Path) -> dict[str, Any]:

@@ -79,7 +79,10 @@ def probe(
             write_part(run.probe_directory, PROBE_COLUMNS, trace)
             reporter.advance(done, f"checkpoint {step}")
             if stop.is_set() and step != todo[-1]:
-                raise Interrupted(f"probing stopped after {done} of {len(every)} checkpoints")
+                raise Interrupted(
+                    f"probing stopped after {done} of {len(every)} checkpoints; go on with "
+                    f"noiseprobe run --out {run.directory} --resume"
+                )
     return time.monotonic() - started
 
 

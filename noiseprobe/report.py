@@ -5,9 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from noiseprobe.defaults import FAMILY_DEFAULTS
 from noiseprobe.errors import UserError
-
-PUBLISHED_WINDOW, PUBLISHED_THRESHOLD = 310, 0.15
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -62,8 +61,9 @@ def replay_sources(
     for source in sources:
         series = read_series(source, column)
         own: Any = Run(source).config if (source / "config.toml").is_file() else None
-        chosen_window = window or (own.window if own else PUBLISHED_WINDOW)
-        chosen_threshold = threshold or (own.threshold if own else PUBLISHED_THRESHOLD)
+        usual = own.model_dump() if own else FAMILY_DEFAULTS["stable-diffusion"]
+        chosen_window = usual["window"] if window is None else window
+        chosen_threshold = usual["threshold"] if threshold is None else threshold
         replays.append(asdict(replay(series, chosen_window, chosen_threshold)))
         if grid:
             stops = replay_grid(series, *default_grid(len(series.values)))

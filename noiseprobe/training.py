@@ -98,7 +98,10 @@ class _Driver:
             if stop.is_set():
                 self.seconds = time.monotonic() - started
                 self.save_state("interrupt")
-                raise Interrupted(f"training stopped at step {self.step}")
+                raise Interrupted(
+                    f"training stopped at step {self.step} and was saved; go on with "
+                    f"noiseprobe run --out {self.run.directory} --resume"
+                )
             row = self.take_step(next(batches))
             self.seconds = row["seconds"] = time.monotonic() - started
             self.rows.append(row)

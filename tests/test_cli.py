@@ -147,6 +147,7 @@ def bad_inputs(tmp_path: Path) -> dict[str, tuple[list[object], str]]:
         "window of one": (["run", *pictures, "--window", 1], "--window"),
         "out is a file": (["run", *pictures, "--out", tmp_path / "locked"], "--out"),
         "out is full": (["run", *pictures, "--out", tmp_path / "full"], "--resume"),
+        "out below a file": (["run", *pictures, "--out", tmp_path / "locked" / "run"], "--out"),
         "resume nothing": (["run", "--out", tmp_path / "empty", "--resume"], "not a run"),
         "resume which": (["run", "--resume"], "--out"),
         "probe nothing": (["probe", tmp_path / "empty"], "not a run"),
@@ -159,8 +160,9 @@ def bad_inputs(tmp_path: Path) -> dict[str, tuple[list[object], str]]:
 
 
 BAD_INPUTS = """no such folder, empty folder, no image, no class, lacking model, known placeholder,
-long initializer, no steps, window of one, out is a file, out is full, resume nothing, resume which,
-probe nothing, plot nothing, no column, text in numbers, no source, replay window"""
+long initializer, no steps, window of one, out is a file, out is full, out below a file,
+resume nothing, resume which, probe nothing, plot nothing, no column, text in numbers, no source,
+replay window"""
 
 
 @pytest.mark.parametrize("case", BAD_INPUTS.replace("\n", " ").split(", "))

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from noiseprobe.config import FAMILY_DEFAULTS, read_toml, resolve, resumed, write_toml
+from noiseprobe.config import read_toml, resolve, resumed, write_toml
+from noiseprobe.defaults import FAMILY_DEFAULTS
 from noiseprobe.errors import UserError
 
 

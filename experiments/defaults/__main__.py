@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from noiseprobe.concept import bundled_concepts
-from noiseprobe.config import FAMILY_DEFAULTS, resolve
+from noiseprobe.config import resolve
+from noiseprobe.defaults import BUNDLED_MODEL, FAMILY_DEFAULTS
 from noiseprobe.factors import FACTORS
 from noiseprobe.files import written_whole
-from noiseprobe.models import BUNDLED_MODEL
 from noiseprobe.pipeline import resume_all, run_all
 from noiseprobe.replay import replay_grid
 from noiseprobe.run import Run

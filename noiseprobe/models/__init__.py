@@ -6,14 +6,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noiseprobe.defaults import BUNDLED_MODEL
 from noiseprobe.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
     from noiseprobe.models.base import DiffusionModel
-
-BUNDLED_MODEL = "tiny-sd"
 
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
