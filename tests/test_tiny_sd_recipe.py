@@ -1,18 +1,19 @@
 """The recipe of the bundled model: resumable, and the model is what its card says."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from experiments.tiny_sd import train_denoiser, train_vae
+from experiments.tiny_sd import schedule, train_vae
 from experiments.tiny_sd.__main__ import main
 from experiments.tiny_sd.card import card
 from experiments.tiny_sd.model import MICRO
-from experiments.tiny_sd.schedule import Budget, Journal, cosine
-from experiments.tiny_sd.train import train
+from experiments.tiny_sd.schedule import Budget, Journal, cosine, hardware
+from experiments.tiny_sd.train import train, training_record
 from noiseprobe.models import BUNDLED_MODEL, model_location
 
 BUNDLED = Path(model_location(BUNDLED_MODEL))
@@ -36,11 +37,26 @@ def trained(out: Path) -> StableDiffusionPipeline:
     return train(out, Budget(steps=4), Budget(steps=4), device, scenes=64, widths=MICRO)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_pools() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_vae, "POOL", 32)
+        patch.setattr(train_vae, "SCALING_SCENES", 64)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a training that nothing interrupted."""
+    out = tmp_path_factory.mktemp("recipe") / "whole"
+    trained(out)
+    return out
+
+
 @pytest.mark.parametrize("stage", ["vae.pt", "denoiser.pt"])
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    whole = weights(trained(tmp_path / "whole"))
     tick = Journal.tick
 
     def tick_and_die(journal: Journal, message: str = "") -> None:
@@ -53,21 +69,30 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
         patch.setattr(Journal, "tick", tick_and_die)
         with pytest.raises(Killed):
             trained(tmp_path / "cut")
-    resumed = weights(trained(tmp_path / "cut"))
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    expected, resumed = weights(trained(whole)), weights(trained(tmp_path / "cut"))
+    assert [name for name in expected if not torch.equal(expected[name], resumed[name])] == []
 
 
-def test_the_recipe_runs_from_world_to_card(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_finished_is_neither_done_again_nor_ascribed_to_another_machine(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_vae, "POOL", 32)
-    monkeypatch.setattr(train_denoiser, "CAPTION_DROPOUT", 0.5)
+    first, record = weights(trained(whole)), training_record(whole)
+    assert record["vae"]["hardware"] == hardware(torch.device("cpu"))
+    monkeypatch.setattr(schedule, "hardware", lambda device: "another machine")
+    second = weights(trained(whole))
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert training_record(whole) == record
+
+
+def test_the_recipe_runs_from_world_to_card(tmp_path: Path) -> None:
     model = tmp_path / "model"
     sizes = {"steps-vae": 2, "steps-denoiser": 2, "steps-judge": 2, "scenes": 64, "samples": 4}
     flags = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
     main(["--micro", "--out", str(tmp_path / "state"), "--export", str(model), *flags])
     result = json.loads((model / "evaluation.json").read_text())
-    assert result["training"]["denoiser"] == {"steps": 2, "pictures": 128, "minutes": 0.0}
+    denoiser = result["training"]["denoiser"]
+    assert (denoiser["steps"], denoiser["pictures"]) == (2, 128)
+    assert denoiser["hardware"] == hardware(torch.device("cpu"))
     assert (model / "README.md").read_text() == card(result)
     for name in ("samples.png", "reconstructions.png", "concepts.png"):
         assert (model / name).stat().st_size > 1000

@@ -6,7 +6,7 @@ python -m experiments.tiny_sd --out runs/tiny-sd --export noiseprobe/assets/tiny
 from __future__ import annotations
 
 import argparse
-import platform
+import sys
 from pathlib import Path
 
 import torch
@@ -60,8 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     pipeline = export(pipeline, chosen.export)
     judge = train_judge(chosen.out, Budget(steps=chosen.steps_judge), device).cpu()
-    record = training_record(chosen.out) | {"device": device_name(device)}
-    evaluate(pipeline, judge, chosen.export, record, chosen.samples)
+    evaluate(pipeline, judge, chosen.export, training_record(chosen.out), chosen.samples)
     write_card(pipeline, chosen.export)
 
 
@@ -70,12 +69,8 @@ def budget(steps: int | None, minutes: float) -> Budget:
     return Budget(steps=steps) if steps is not None else Budget(minutes=minutes)
 
 
-def device_name(device: torch.device) -> str:
-    """What the training ran on, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of an {platform.machine()} CPU"
-
-
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from the last saved step")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,8 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from experiments.tiny_sd.backgrounds import BACKGROUNDS, CLAUSES
-from experiments.tiny_sd.judge import CLASSES, Judge, accuracy, labels
+from experiments.tiny_sd.judge import CLASSES, EVERYTHING, Judge, accuracy, labels, right
+from experiments.tiny_sd.schedule import hardware
 from experiments.tiny_sd.shapes import SHAPES
 from experiments.tiny_sd.train_vae import pixels
 from experiments.tiny_sd.world import COLOUR_NAMES, TEXTURES, Scenes, draw_scenes
@@ -57,7 +57,7 @@ def evaluate(
         "samples_right": proportions(judge, drawn, labels(asked)),
         "seconds_per_image": seconds / samples,
         "unet_samples_per_second": unet_speed(pipeline),
-        "evaluated_on": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "evaluated_on": hardware(pipeline.device),
     }
     write_json(directory / "evaluation.json", result)
     return result
@@ -114,16 +114,17 @@ def proportions(
     judge: Judge, images: Tensor, truth: dict[str, Tensor]
 ) -> dict[str, dict[str, float]]:
     """Share of right pictures by attribute, its 95% Wilson interval, and what chance would give."""
-    said = judge.says(images)
+    chances = {name: 1 / classes for name, classes in CLASSES.items()}
+    chances[EVERYTHING] = math.prod(chances.values())
     result = {}
-    for name, classes in CLASSES.items():
-        test = binomtest(int((said[name] == truth[name]).sum()), len(images))
+    for name, hits in right(judge, images, truth).items():
+        test = binomtest(int(hits.sum()), len(images))
         interval = test.proportion_ci(method="wilson")
         result[name] = {
             "right": test.statistic,
             "low": float(interval.low),
             "high": float(interval.high),
-            "chance": 1 / classes,
+            "chance": chances[name],
         }
     return result
 

@@ -21,6 +21,7 @@ CLASSES = {
     "texture": len(TEXTURES),
     "background": len(BACKGROUNDS),
 }
+EVERYTHING = "everything"
 PEAK_LEARNING_RATE = 2e-3
 SEED = 77  # scenes apart from those of the model
 POOL = 1024
@@ -58,7 +59,7 @@ def train_judge(out: Path, budget: Budget, device: torch.device, batch: int = 64
     torch.manual_seed(SEED)
     judge = Judge().to(device).train()
     optimiser = torch.optim.AdamW(judge.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.01)
-    journal = Journal(out / "judge.pt", {"judge": judge, "optimiser": optimiser})
+    journal = Journal(out / "judge.pt", {"judge": judge, "optimiser": optimiser}, device)
     journal.resume()
     pool_index = -1
     while (progress := budget.progress(journal.step, journal.seconds)) < 1:
@@ -94,7 +95,14 @@ def labels(scenes: Scenes) -> dict[str, Tensor]:
     return {name: torch.from_numpy(getattr(scenes, name)) for name in CLASSES}
 
 
-def accuracy(judge: Judge, images: Tensor, truth: dict[str, Tensor]) -> dict[str, float]:
-    """Share of pictures (N, 3, 64, 64) in which the judge sees each attribute as it should be."""
+def right(judge: Judge, images: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Whether the judge sees each attribute, and all of them, as it should be, (N,) each."""
     said = judge.says(images.to(next(judge.parameters()).device))
-    return {name: float((said[name].cpu() == truth[name]).float().mean()) for name in CLASSES}
+    seen = {name: said[name].cpu() == truth[name] for name in CLASSES}
+    return seen | {EVERYTHING: torch.stack([*seen.values()]).all(0)}
+
+
+def accuracy(judge: Judge, images: Tensor, truth: dict[str, Tensor]) -> dict[str, float]:
+    """Share of pictures (N, 3, 64, 64) in which the judge is right, by attribute."""
+    seen = right(judge, images, truth)
+    return {name: float(hits.float().mean()) for name, hits in seen.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import sys
 import time
 from dataclasses import dataclass, field
@@ -40,15 +41,27 @@ def cosine(progress: float, peak: float, warm_up: float = 0.02, floor: float = 0
     return peak * (floor + (1 - floor) * decay)
 
 
+def hardware(device: torch.device) -> str:
+    """What a training on `device` runs on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} threads of an {platform.machine()} CPU"
+
+
 @dataclass
 class Journal:
-    """Step and training seconds so far, saved with the named parts in one file, whole or not."""
+    """Steps, training seconds and hardware, saved with the named parts in one file, whole or not.
+
+    A finished training that is loaded again keeps the hardware it was done on.
+    """
 
     path: Path
     parts: dict[str, Any]
+    device: torch.device
     save_every_seconds: float = 90.0
     step: int = 0
     seconds: float = 0.0
+    hardware: str = ""
     _since: float = field(default_factory=time.monotonic)
     _saved: float = field(default_factory=time.monotonic)
 
@@ -60,12 +73,14 @@ class Journal:
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.hardware = state["hardware"]
         self._since = time.monotonic()
         return True
 
     def tick(self, message: str = "") -> None:
         """Count one step; from time to time save all, and say where the training is."""
         self.step += 1
+        self.hardware = hardware(self.device)
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
         if now - self._saved > self.save_every_seconds:
@@ -74,10 +89,11 @@ class Journal:
             print(f"step {self.step}, {self.seconds / 60:.1f} min: {message}", file=sys.stderr)
 
     def save(self) -> None:
-        """Save the parts, the step and the seconds."""
+        """Save the parts and the counts."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
+        counts = {"step": self.step, "seconds": self.seconds, "hardware": self.hardware}
         with written_whole(self.path) as beside:
-            torch.save(state | {"step": self.step, "seconds": self.seconds}, beside)
+            torch.save(state | counts, beside)
 
 
 class Average(torch.nn.Module):

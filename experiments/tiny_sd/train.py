@@ -27,8 +27,7 @@ def train(
     widths: Widths = FULL,
 ) -> StableDiffusionPipeline:
     """The trained pipeline; what an earlier call with the same `out` finished is not done again."""
-    finished = out / "vae" / "config.json"
-    if finished.is_file():
+    if (out / "vae").is_dir():
         vae = AutoencoderKL.from_pretrained(out / "vae").to(device).eval()
     else:
         vae = train_vae(out, vae_budget, device, seed, VAE_BATCH, widths)
@@ -39,7 +38,7 @@ def train(
 
 
 def training_record(out: Path) -> dict[str, Any]:
-    """Steps, pictures seen and minutes of each stage, as their saved states say."""
+    """Steps, pictures seen, minutes and hardware of each stage, as their saved states say."""
     record = {}
     for stage, batch in (("vae", VAE_BATCH), ("denoiser", DENOISER_BATCH)):
         state = torch.load(out / f"{stage}.pt", map_location="cpu", weights_only=True)
@@ -47,5 +46,6 @@ def training_record(out: Path) -> dict[str, Any]:
             "steps": state["step"],
             "pictures": state["step"] * batch,
             "minutes": round(state["seconds"] / 60, 1),
+            "hardware": state["hardware"],
         }
     return record

@@ -68,6 +68,7 @@ def train_denoiser(
     journal = Journal(
         out / "denoiser.pt",
         {"unet": unet, "text": text_encoder, "average": average, "optimiser": optimiser},
+        device,
     )
     journal.resume()
     signal = build_scheduler().alphas_cumprod.to(device)

@@ -13,12 +13,14 @@ from torch.nn import functional as F
 from experiments.tiny_sd.model import FULL, Widths, build_vae
 from experiments.tiny_sd.schedule import Budget, Journal, cosine
 from experiments.tiny_sd.world import draw_scenes
+from noiseprobe.files import written_whole
 
 PEAK_LEARNING_RATE = 2e-3
 # Stable Diffusion's (Rombach et al. 2022, appendix), where every term is summed over an image; here
 # every term is a mean over its values, which is the same up to a common factor.
 KL_WEIGHT = 1e-6
 POOL = 1024
+SCALING_SCENES = 512
 
 
 def train_vae(
@@ -37,7 +39,7 @@ def train_vae(
     torch.manual_seed(seed)
     vae = build_vae(widths).to(device).train()
     optimiser = torch.optim.AdamW(vae.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=1e-4)
-    journal = Journal(out / "vae.pt", {"vae": vae, "optimiser": optimiser})
+    journal = Journal(out / "vae.pt", {"vae": vae, "optimiser": optimiser}, device)
     journal.resume()
     pool_index, pool = -1, torch.empty(0)
     while (progress := budget.progress(journal.step, journal.seconds)) < 1:
@@ -58,7 +60,8 @@ def train_vae(
     journal.save()
     vae.eval()
     vae.register_to_config(scaling_factor=measure_scaling(vae, seed))
-    vae.save_pretrained(out / "vae")
+    with written_whole(out / "vae") as beside:
+        vae.save_pretrained(beside)
     return vae
 
 
@@ -85,9 +88,9 @@ def vae_loss(
 
 
 @torch.no_grad()
-def measure_scaling(vae: AutoencoderKL, seed: int, count: int = 512) -> float:
-    """1 / standard deviation of the latents of `count` scenes, as Stable Diffusion defines it."""
+def measure_scaling(vae: AutoencoderKL, seed: int) -> float:
+    """1 / standard deviation of the latents of some scenes, as Stable Diffusion defines it."""
     device = next(vae.parameters()).device
-    images = pixels(draw_scenes(seed, 0, count).render())
+    images = pixels(draw_scenes(seed, 0, SCALING_SCENES).render())
     latents = torch.cat([vae.encode(part.to(device)).latent_dist.mean for part in images.split(32)])
     return 1 / float(latents.std())
