@@ -1,0 +1,1 @@
+"""Speed and memory of the parts that a user waits for."""
