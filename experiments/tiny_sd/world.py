@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from experiments.tiny_sd.backgrounds import BACKGROUNDS, CLAUSES, Array
 from experiments.tiny_sd.render import CHECKED, DOTTED, PLAIN, STRIPED, Pictures, render
 from experiments.tiny_sd.shapes import SHAPES
+from noiseprobe.concept import TEMPLATES
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.84, 0.12, 0.12),
@@ -34,36 +35,6 @@ TEXTURES = ("plain", "striped", "dotted", "checked")
 PATTERNS = (PLAIN, STRIPED, DOTTED, CHECKED)
 GENERIC_NOUN = "object"
 
-# The 27 templates of textual inversion (Gal et al., 2022, arXiv:2208.01618, appendix).
-TEMPLATES = (
-    "a photo of a {}",
-    "a rendering of a {}",
-    "a cropped photo of the {}",
-    "the photo of a {}",
-    "a photo of a clean {}",
-    "a photo of a dirty {}",
-    "a dark photo of the {}",
-    "a photo of my {}",
-    "a photo of the cool {}",
-    "a close-up photo of a {}",
-    "a bright photo of the {}",
-    "a cropped photo of a {}",
-    "a photo of the {}",
-    "a good photo of the {}",
-    "a photo of one {}",
-    "a close-up photo of the {}",
-    "a rendition of the {}",
-    "a photo of the clean {}",
-    "a rendition of a {}",
-    "a photo of a nice {}",
-    "a good photo of a {}",
-    "a photo of the nice {}",
-    "a photo of the small {}",
-    "a photo of the weird {}",
-    "a photo of the large {}",
-    "a photo of a cool {}",
-    "a photo of a small {}",
-)
 UNIFORMS = 48  # numbers per scene; Philox yields four per count, so a multiple of four
 
 
