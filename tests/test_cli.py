@@ -205,3 +205,27 @@ def test_the_names_of_the_package_resolve() -> None:
     assert {name for name in noiseprobe.__all__ if not hasattr(noiseprobe, name)} == set()
     with pytest.raises(AttributeError, match="nothing_of_this"):
         _ = noiseprobe.nothing_of_this
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    call: Any, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(run: Run) -> list[Path]:
+        raise PermissionError(13, "Permission denied", str(run.figures_directory))
+
+    monkeypatch.setattr("noiseprobe.pipeline.plot_stage", refuse)
+    code, _, err = call("plot", finished)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"no permission for '{finished / 'figures'}'" in err
+
+
+def test_an_error_of_ours_is_one_line_and_exit_code_one(
+    call: Any, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run: Run) -> list[Path]:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("noiseprobe.pipeline.plot_stage", fail)
+    code, out, err = call("plot", finished)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "--debug" in err
