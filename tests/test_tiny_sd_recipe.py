@@ -94,6 +94,8 @@ def test_the_recipe_runs_from_world_to_card(tmp_path: Path) -> None:
     assert (denoiser["steps"], denoiser["pictures"]) == (2, 128)
     assert denoiser["hardware"] == hardware(torch.device("cpu"))
     assert (model / "README.md").read_text() == card(result)
+    told = [file for file in model.rglob("*.json") if str(tmp_path) in file.read_text()]
+    assert told == [], "the model tells in which folder it was made"
     for name in ("samples.png", "reconstructions.png", "concepts.png"):
         assert (model / name).stat().st_size > 1000
 

@@ -170,6 +170,8 @@ out in {right[EVERYTHING]["right"]:.0%} of samples. Part of that is the VAE's: a
 classifier sees everything right in
 {rebuilt[EVERYTHING]:.0%} of scenes, against {result["judge_on_scenes"][EVERYTHING]:.0%} before. \
 It softens edges and fine patterns, and shifts some hues.
+What is drawn is to be recognised rather than admired: silhouettes are ragged, thin parts (legs,
+handles, spouts, the points of a star) come out short or go missing.
 The model knows no word outside its world; unknown words fall back to bytes that were never trained.
 
 All images, captions and weights are made by the recipe; licence Apache-2.0.

@@ -35,12 +35,16 @@ def build_pipeline(
 def export(pipeline: StableDiffusionPipeline, directory: Path) -> StableDiffusionPipeline:
     """Save `pipeline` in half precision into `directory`; returns what loads from there.
 
-    The text encoder, a small part of the whole, stays in float32: transformers loads weights in the
-    precision they have, diffusers in float32, and a stock pipeline that is loaded without naming a
-    precision would be of two minds.
+    The text encoder, a small part of the whole, is stored as float32: transformers loads weights in
+    the precision they have, diffusers in float32, and a stock pipeline that is loaded without
+    naming a precision would be of two minds.
     """
-    pipeline.to(device="cpu", dtype=torch.float16)
+    pipeline.to("cpu")
+    for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+        part.half()
     pipeline.text_encoder.float()
+    # The folder in which a part was trained is no part of the model.
+    pipeline.vae.register_to_config(_name_or_path=directory.name)
     pipeline.save_pretrained(directory)
     return load(directory)
 
