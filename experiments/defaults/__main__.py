@@ -26,6 +26,7 @@ from noiseprobe.run import Run
 from noiseprobe.sources import read_series
 
 HERE = Path(__file__).parent
+SETTINGS = {"stop": "none", "steps": 200, "checkpoint_every": 40, "replicates": 6}
 WINDOWS = (20, 30, 40, 50, 60, 80, 100)
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 
@@ -47,7 +48,7 @@ def finished_run(concept: str, out: Path, given: dict[str, str]) -> Run:
     directory = out / concept
     if not (directory / "config.toml").is_file():
         print(f"{concept}: training and probing", file=sys.stderr)
-        run_all(resolve({"concept": concept, "stop": "none"} | given), directory)
+        run_all(resolve({"concept": concept} | SETTINGS | given), directory)
     elif not (directory / "summary.json").is_file():
         print(f"{concept}: going on", file=sys.stderr)
         resume_all(directory)
