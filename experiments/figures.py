@@ -9,8 +9,7 @@ from pathlib import Path
 
 from noiseprobe.config import resolve
 from noiseprobe.files import written_whole
-from noiseprobe.pipeline import plot_stage, resume_all, run_all
-from noiseprobe.run import Run
+from noiseprobe.pipeline import resume_all, run_all
 
 RUN = Path("runs") / "figures"
 FIGURES = Path(__file__).parents[1] / "figures"
@@ -18,8 +17,9 @@ FIGURES = Path(__file__).parents[1] / "figures"
 
 def main() -> None:
     """Run, draw, copy into `figures/`."""
-    resume_all(RUN) if (RUN / "config.toml").is_file() else run_all(resolve({}), RUN)
-    for drawn in plot_stage(Run.open(RUN)):
+    begun = (RUN / "config.toml").is_file()
+    summary = resume_all(RUN) if begun else run_all(resolve({}), RUN)
+    for drawn in map(Path, summary["figures"]):
         with written_whole(FIGURES / drawn.name) as beside:
             beside.write_bytes(drawn.read_bytes())
 

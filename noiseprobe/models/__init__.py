@@ -60,6 +60,7 @@ def pick_device(device: str) -> "torch.device":
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
+    # In this order: no such device, a torch built without its support, support without kernels.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(
             f"--device: '{device}' is not there ({str(error).splitlines()[0]}); try --device auto"
