@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -60,12 +60,16 @@ class PhotographWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Concept:
-    """What is being taught: photographs, what kind of thing they show, and its new name."""
+    """What is being taught: photographs, what kind of thing they show, and its new name.
+
+    `validation_prompts` put `{}`, the thing, into places; a `concept.toml` may name them.
+    """
 
     name: str
     photographs: tuple[Path, ...]
     class_noun: str
     placeholder: str
+    validation_prompts: tuple[str, ...] = ()
 
     def captions(self, placeholder: str | None = None) -> list[str]:
         """Every caption template, filled with `placeholder` (default: the concept's own)."""
@@ -103,25 +107,31 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
     if not photographs:
         kinds = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTOGRAPH_SUFFIXES))
         raise UserError(f"--concept: no photographs in '{folder}'; put 3-6 there ({kinds})")
-    noun = class_noun if class_noun is not None else _class_noun_of(folder)
+    said = _description_of(folder)
+    noun = class_noun if class_noun is not None else said.get("class_noun")
     if not noun or not noun.strip():
         raise UserError(
             f"--class: what kind of thing '{folder}' shows is not said; add e.g. --class dog"
         )
     if not placeholder.strip() or any(letter.isspace() for letter in placeholder):
         raise UserError(f"--placeholder: '{placeholder}' must be one word, e.g. '<v>'")
-    return Concept(folder.resolve().name, photographs, noun.strip(), placeholder)
+    prompts = said.get("validation_prompts", [])
+    if not all(isinstance(prompt, str) and "{}" in prompt for prompt in prompts):
+        raise UserError(
+            f"{folder / 'concept.toml'}: validation_prompts must be texts with a {{}} each, where "
+            "the thing is named; mend or remove them"
+        )
+    return Concept(folder.resolve().name, photographs, noun.strip(), placeholder, tuple(prompts))
 
 
-def _class_noun_of(folder: Path) -> str | None:
+def _description_of(folder: Path) -> dict[str, Any]:
     description = folder / "concept.toml"
     if not description.is_file():
-        return None
+        return {}
     try:
-        content = tomllib.loads(description.read_text(encoding="utf-8"))
+        return tomllib.loads(description.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{description}: not valid TOML ({error}); mend or remove it") from error
-    return content.get("class_noun")
 
 
 def load_pixels(path: Path, resolution: int, center_crop: bool) -> "torch.Tensor":

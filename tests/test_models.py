@@ -78,7 +78,7 @@ def test_lower_precision_stays_close_and_returns_float32(model_directory: Path) 
     half = load_model(str(model_directory), "cpu", "bf16")
     exact = full.loss(*drawn(full))  # type: ignore[arg-type]
     rounded = half.loss(*drawn(half))  # type: ignore[arg-type]
-    assert half.dtype == torch.bfloat16  # type: ignore[attr-defined]
+    assert half.dtype == torch.bfloat16
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(exact, rounded, rtol=0.05, atol=0.01)
 

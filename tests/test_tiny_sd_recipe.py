@@ -10,10 +10,12 @@ from diffusers import StableDiffusionPipeline
 
 from experiments.tiny_sd import schedule, train_vae
 from experiments.tiny_sd.__main__ import main
-from experiments.tiny_sd.card import card
+from experiments.tiny_sd.card import card, study
+from experiments.tiny_sd.evaluate import weights_in
 from experiments.tiny_sd.model import MICRO
 from experiments.tiny_sd.schedule import Budget, Journal, cosine, hardware
 from experiments.tiny_sd.train import train, training_record
+from noiseprobe.metrics import BUNDLED_CLIP
 from noiseprobe.models import BUNDLED_MODEL, model_location
 
 BUNDLED = Path(model_location(BUNDLED_MODEL))
@@ -86,14 +88,16 @@ def test_what_is_finished_is_neither_done_again_nor_ascribed_to_another_machine(
 
 def test_the_recipe_runs_from_world_to_card(tmp_path: Path) -> None:
     model = tmp_path / "model"
-    sizes = {"steps-vae": 2, "steps-denoiser": 2, "steps-judge": 2, "scenes": 64, "samples": 4}
+    sizes = {"scenes": 64, "samples": 4}
+    sizes |= {f"steps-{stage}": 2 for stage in ("vae", "denoiser", "clip", "classifier")}
     flags = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
-    main(["--micro", "--out", str(tmp_path / "state"), "--export", str(model), *flags])
+    flags += ["--export", str(model), "--export-clip", str(tmp_path / "clip")]
+    main(["--micro", "--out", str(tmp_path / "state"), *flags])
     result = json.loads((model / "evaluation.json").read_text())
     denoiser = result["training"]["denoiser"]
     assert (denoiser["steps"], denoiser["pictures"]) == (2, 128)
     assert denoiser["hardware"] == hardware(torch.device("cpu"))
-    assert (model / "README.md").read_text() == card(result)
+    assert (model / "README.md").read_text() == card(result, study())
     told = [file for file in model.rglob("*.json") if str(tmp_path) in file.read_text()]
     assert told == [], "the model tells in which folder it was made"
     for name in ("samples.png", "reconstructions.png", "concepts.png"):
@@ -116,10 +120,10 @@ def test_a_budget_is_either_steps_or_minutes() -> None:
 
 def test_the_bundled_model_is_what_its_card_says() -> None:
     result = json.loads((BUNDLED / "evaluation.json").read_text())
-    assert (BUNDLED / "README.md").read_text() == card(result)
-    size = sum(file.stat().st_size for file in BUNDLED.rglob("*.safetensors"))
-    assert size == result["weights_bytes"]
-    assert size <= 24e6
+    assert (BUNDLED / "README.md").read_text() == card(result, study())
+    sizes = {"model": weights_in(BUNDLED), "clip": weights_in(BUNDLED.parent / BUNDLED_CLIP)}
+    assert sizes == result["weights_bytes"]
+    assert sum(sizes.values()) <= 24e6
 
 
 def test_the_stock_pipeline_draws_with_the_bundled_model() -> None:

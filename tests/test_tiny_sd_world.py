@@ -1,18 +1,22 @@
 """The world and its concepts: pure functions of a seed, described truthfully."""
 
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from experiments.tiny_sd.backgrounds import BACKGROUNDS, CLAUSES
-from experiments.tiny_sd.concepts import COUNT, make_concept, shipped
+from experiments.tiny_sd.clip import thing_pairs
+from experiments.tiny_sd.concepts import COUNT, make_concept, shipped, tuned, write
 from experiments.tiny_sd.model import TOKENS
 from experiments.tiny_sd.shapes import SHAPES
 from experiments.tiny_sd.tokenizer import build_tokenizer
 from experiments.tiny_sd.world import COLOUR_NAMES, TEXTURES, draw_scenes, vocabulary
-from noiseprobe.concept import BUNDLED_CONCEPTS, bundled_concepts
+from noiseprobe.concept import BUNDLED_CONCEPTS, bundled_concepts, load_concept
+from noiseprobe.errors import UserError
 
 
 def test_a_scene_depends_on_its_seed_and_index_alone() -> None:
@@ -66,11 +70,46 @@ def test_a_shipped_concept_is_what_the_function_makes(index: int) -> None:
     thing = shipped()[index]
     folder = BUNDLED_CONCEPTS / thing.name
     described = tomllib.loads((folder / "concept.toml").read_text(encoding="utf-8"))
-    assert described == {"class_noun": thing.class_noun, "description": thing.description}
+    assert described == {
+        "class_noun": thing.class_noun,
+        "description": thing.description,
+        "validation_prompts": list(thing.validation_prompts),
+    }
+    assert load_concept(thing.name, None).validation_prompts == thing.validation_prompts
     files = sorted(folder.glob("*.png"))
     shown = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     assert np.array_equal(np.stack(shown), thing.photographs())
     assert len(set(thing.pictures.background)) == len(files)
+
+
+def test_validation_prompts_name_eight_places_seven_of_them_unseen() -> None:
+    for thing in map(make_concept, range(COUNT)):
+        seen = {CLAUSES[BACKGROUNDS[place]][0] for place in thing.pictures.background}
+        assert len(set(thing.validation_prompts)) == 8
+        assert all(prompt.count("{}") == 1 for prompt in thing.validation_prompts)
+        told = [any(clause in prompt for clause in seen) for prompt in thing.validation_prompts]
+        assert told == [False] * 7 + [True]
+
+
+def test_a_concept_file_that_names_no_thing_in_a_prompt_is_refused(tmp_path: Path) -> None:
+    write([make_concept(0)], tmp_path)
+    folder = tmp_path / make_concept(0).name
+    (folder / "concept.toml").write_text('class_noun = "cup"\nvalidation_prompts = ["a cup"]\n')
+    with pytest.raises(UserError, match="validation_prompts"):
+        load_concept(folder, None)
+
+
+def test_defaults_are_chosen_on_twelve_concepts_those_that_ship_among_them() -> None:
+    names = {make_concept(index).name for index in range(COUNT)}
+    assert len(set(tuned())) == 12
+    assert {thing.name for thing in shipped()} < set(tuned()) < names
+
+
+def test_two_views_show_one_thing_in_two_places() -> None:
+    views = thing_pairs(7, 8, 4)
+    assert views.shape == (2, 4, 3, 64, 64)
+    assert not torch.equal(views[0], views[1])
+    assert torch.equal(thing_pairs(7, 8, 4), views)
 
 
 def test_all_shipped_concepts_are_offered() -> None:

@@ -1,128 +1,84 @@
-"""Run the whole analysis on every bundled concept to the last step, and tabulate what comes out.
+"""Study the 48 concepts: what noise there is, what is learned, and when DVAR should stop.
 
-    python -m experiments.defaults --out runs/defaults
+    python -m experiments.defaults --out runs/defaults --workers 4
 
-Writes `noise_to_signal.csv` (one row per concept), `l_det.csv` (one column per concept) and
-`RESULTS.md` (the table, and where DVAR would have stopped for a range of windows and thresholds)
-beside this file. A run that is already finished in `--out` is not repeated.
+Trains textual inversion on each concept to the last step, probes it, and draws at every checkpoint;
+fine-tunes the whole UNet on twelve. Writes the numbers as CSV, and `RESULTS.md` and `summary.json`
+with what they say, beside this file. What is already finished in `--out` is not repeated.
 """
 
 import argparse
+import multiprocessing
 import sys
-from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from noiseprobe.concept import bundled_concepts
-from noiseprobe.config import resolve
-from noiseprobe.defaults import BUNDLED_MODEL, FAMILY_DEFAULTS
+from experiments.defaults.study import STUDIED, full_fine_tuning, one_thread, textual_inversion
+from experiments.defaults.tables import write_results
+from experiments.tiny_sd.concepts import every, tuned, write
 from noiseprobe.factors import FACTORS
-from noiseprobe.files import written_whole
-from noiseprobe.pipeline import resume_all, run_all
-from noiseprobe.replay import replay_grid
-from noiseprobe.run import Run
-from noiseprobe.sources import read_series
 
 HERE = Path(__file__).parent
-SETTINGS = {"stop": "none", "steps": 200, "checkpoint_every": 40, "replicates": 6}
-WINDOWS = (20, 30, 40, 50, 60, 80, 100)
-THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+SETTINGS = {
+    "steps": 200,
+    "checkpoint_every": 20,
+    "replicates": 6,
+    "settings": ("deterministic", *FACTORS),
+    "device": "cpu",
+}
+PROBE_EVERY = 40
+FULL_STEPS, FULL_EVERY, FULL_LEARNING_RATE = 200, 40, 1e-4
 
 
 def main() -> None:
-    """Parse the command line, run, write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    """Parse the command line, study every concept, write the tables."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.defaults", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
-    parser.add_argument("--concepts", nargs="*", default=bundled_concepts())
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--concepts", nargs="*", metavar="NAME", help="default: all 48")
+    parser.add_argument("--steps", type=int, default=SETTINGS["steps"])
+    parser.add_argument("--learning-rate", type=float, help="default: that of the bundled model")
+    parser.add_argument("--full-steps", type=int, default=FULL_STEPS)
+    parser.add_argument("--full-learning-rate", type=float, default=FULL_LEARNING_RATE)
     parser.add_argument("--results", type=Path, default=HERE)
-    arguments, extra = parser.parse_known_args()
-    given = {name.removeprefix("--").replace("-", "_"): value for name, value in _pairs(extra)}
-    runs = [finished_run(name, arguments.out, given) for name in arguments.concepts]
-    write_results(runs, arguments.results)
-
-
-def finished_run(concept: str, out: Path, given: dict[str, str]) -> Run:
-    """The run of one concept to the last step, made now if it is not there."""
-    directory = out / concept
-    if not (directory / "config.toml").is_file():
-        print(f"{concept}: training and probing", file=sys.stderr)
-        run_all(resolve({"concept": concept} | SETTINGS | given), directory)
-    elif not (directory / "summary.json").is_file():
-        print(f"{concept}: going on", file=sys.stderr)
-        resume_all(directory)
-    return Run.open(directory)
-
-
-def write_results(runs: Sequence[Run], directory: Path) -> None:
-    """Write both CSV files and the report."""
-    ratios = pd.DataFrame({run.directory.name: run.summary()["noise_to_signal"] for run in runs}).T[
-        list(FACTORS)
+    arguments = parser.parse_args()
+    things = [
+        thing for thing in every() if not arguments.concepts or thing.name in arguments.concepts
     ]
-    ratios.index.name = "concept"
-    l_det = pd.DataFrame(
-        {run.directory.name: run.train_trace().set_index("step")["l_det"] for run in runs}
-    )
-    with written_whole(directory / "noise_to_signal.csv") as beside:
-        ratios.to_csv(beside, float_format="%.4g")
-    with written_whole(directory / "l_det.csv") as beside:
-        l_det.to_csv(beside, float_format="%.8g")
-    with written_whole(directory / "RESULTS.md") as beside:
-        beside.write_text(report(runs, ratios), encoding="utf-8")
+    photographs = arguments.out / "photographs"
+    write(things, photographs)
+    # Those that the defaults are chosen on come first, so that a cut study can still choose.
+    first = [thing.name for thing in things if thing.name in tuned()]
+    names = first + [thing.name for thing in things if thing.name not in first]
+    settings = SETTINGS | {"steps": arguments.steps, "learning_rate": arguments.learning_rate}
+    full = (arguments.full_steps, FULL_EVERY, arguments.full_learning_rate)
+    jobs: dict[str, Any] = {}
+    for name in names:
+        out = arguments.out / "inversion" / name
+        if not (out / STUDIED).is_file():
+            jobs[name] = (textual_inversion, photographs / name, out, settings, PROBE_EVERY)
+    for name in first:
+        out = arguments.out / "full" / f"{name}.csv"
+        if not out.is_file():
+            jobs[f"{name}, whole UNet"] = (full_fine_tuning, photographs / name, out, *full)
+    failed = work(jobs, arguments.workers)
+    write_results(arguments.out, names, arguments.results)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def report(runs: Sequence[Run], ratios: pd.DataFrame) -> str:
-    """The tables as Markdown."""
-    config = runs[0].config
-    defaults = FAMILY_DEFAULTS[BUNDLED_MODEL]
-    lines = [
-        "# What the analysis shows on the bundled concepts",
-        "",
-        f"Made by `python -m experiments.defaults`: textual inversion of `{config.model}`, "
-        f"{config.steps} steps of batch {config.train_batch_size}, learning rate "
-        f"{config.learning_rate:g} x batch size, L_det on {config.eval_batch} samples, a "
-        f"checkpoint every {config.checkpoint_every} steps, {config.replicates} replicates of "
-        f"{config.probe_batch} samples, seed {config.seed}.",
-        "",
-        "## Noise-to-signal by factor",
-        "",
-        "Standard deviation of the batch loss over redraws, over that of L_det over checkpoints.",
-        "",
-        "| concept | " + " | ".join(FACTORS) + " |",
-        "|---|" + "---:|" * len(FACTORS),
-    ]
-    lines += [_row(str(name), row) for name, row in ratios.iterrows()]
-    geometric = np.exp(np.log(ratios).mean())
-    lines += [_row("**geometric mean**", geometric)]
-    grids = [replay_grid(read_series(run.directory, "l_det"), WINDOWS, THRESHOLDS) for run in runs]
-    lines += [
-        "",
-        "## Where DVAR would have stopped",
-        "",
-        f"Median step over {len(runs)} concepts, and on how many of them it fires within "
-        f"{config.steps} steps, by window (down) and threshold (across). The default is window "
-        f"{defaults['window']} and threshold {defaults['threshold']:g}.",
-        "",
-        "| window | " + " | ".join(f"{threshold:g}" for threshold in THRESHOLDS) + " |",
-        "|---|" + "---:|" * len(THRESHOLDS),
-    ]
-    for window in WINDOWS:
-        cells = []
-        for threshold in THRESHOLDS:
-            stops = [grid[threshold][window] for grid in grids]
-            fired = [int(stop) for stop in stops if pd.notna(stop)]
-            cells.append(f"{np.median(fired):.0f} ({len(fired)}/{len(runs)})" if fired else "-")
-        lines.append(f"| {window} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _row(name: str, values: pd.Series) -> str:
-    return f"| {name} | " + " | ".join(f"{values[factor]:.2g}" for factor in FACTORS) + " |"
-
-
-def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
-    return list(zip(words[::2], words[1::2], strict=True))
+def work(jobs: dict[str, Any], workers: int) -> list[str]:
+    """Do the jobs in so many processes; the names of those that failed."""
+    failed = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=one_thread) as pool:
+        running = {pool.submit(*job): name for name, job in jobs.items()}
+        for done, future in enumerate(as_completed(running), 1):
+            name, error = running[future], future.exception()
+            print(f"{done}/{len(jobs)} {name}{f': {error!r}' if error else ''}", file=sys.stderr)
+            failed += [name] if error else []
+    return failed
 
 
 if __name__ == "__main__":

@@ -10,37 +10,49 @@ import sys
 from pathlib import Path
 
 import torch
+from diffusers import StableDiffusionPipeline
 
 from experiments.tiny_sd.card import write_card
+from experiments.tiny_sd.classifier import train_classifier
+from experiments.tiny_sd.clip import export_clip, train_clip
 from experiments.tiny_sd.evaluate import evaluate
-from experiments.tiny_sd.export import export
-from experiments.tiny_sd.judge import train_judge
-from experiments.tiny_sd.model import FULL, MICRO
+from experiments.tiny_sd.export import export, load
+from experiments.tiny_sd.model import FULL, MICRO, Widths
 from experiments.tiny_sd.schedule import Budget
-from experiments.tiny_sd.train import train, training_record
+from experiments.tiny_sd.tokenizer import saved_tokenizer
+from experiments.tiny_sd.train import train, trained_vae, training_record
+
+STAGES = ("vae", "denoiser", "clip", "classifier", "export", "evaluate", "card")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.tiny_sd", description=__doc__)
+    parser.add_argument(
+        "stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; all by default"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/tiny-sd"), help="resumable state")
     parser.add_argument("--export", type=Path, default=Path("noiseprobe/assets/tiny-sd"))
+    parser.add_argument("--export-clip", type=Path, default=Path("noiseprobe/assets/tiny-clip"))
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--threads", type=int, help="CPU threads; all by default")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes-vae", type=float, default=20)
-    parser.add_argument("--minutes-denoiser", type=float, default=60)
-    parser.add_argument("--steps-vae", type=int, help="instead of minutes: repeatable")
-    parser.add_argument("--steps-denoiser", type=int, help="instead of minutes: repeatable")
-    parser.add_argument("--steps-judge", type=int, default=4000)
+    for stage, minutes in (("vae", 20), ("denoiser", 44), ("clip", 40)):
+        parser.add_argument(f"--minutes-{stage}", type=float, default=minutes)
+        parser.add_argument(f"--steps-{stage}", type=int, help="instead of minutes: repeatable")
+    parser.add_argument("--steps-classifier", type=int, default=4000)
     parser.add_argument("--scenes", type=int, default=48_000, help="scenes of the denoiser")
-    parser.add_argument("--samples", type=int, default=256, help="drawn for the evaluation")
+    parser.add_argument("--samples", type=int, default=512, help="drawn for the evaluation")
     parser.add_argument("--micro", action="store_true", help="a model for testing the recipe")
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    for stage in chosen.stages:
+        if stage not in STAGES:
+            parser.error(f"'{stage}' is no stage; choose from {', '.join(STAGES)}")
+    return chosen
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train both stages, export, evaluate, write the card."""
+    """Do the chosen stages; each reads what those before it left in `--out` and `--export`."""
     chosen = parse(arguments)
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
@@ -49,24 +61,62 @@ def main(arguments: list[str] | None = None) -> None:
         if chosen.device == "auto"
         else chosen.device
     )
-    pipeline = train(
+    out = chosen.out
+    for stage in chosen.stages or STAGES:
+        print(f"stage: {stage}", file=sys.stderr)
+        match stage:
+            case "vae":
+                trained_vae(out, budget(chosen, "vae"), device, chosen.seed, widths(chosen))
+            case "denoiser":
+                both_stages(chosen, device)
+            case "clip":
+                tokenizer = saved_tokenizer(out / "tokenizer")
+                clip = train_clip(out, tokenizer, budget(chosen, "clip"), device)
+                export_clip(clip, tokenizer, chosen.export_clip)
+            case "classifier":
+                train_classifier(out, Budget(steps=chosen.steps_classifier), device)
+            case "export":
+                export(both_stages(chosen, device), chosen.export)
+            case "evaluate":
+                steps = Budget(steps=chosen.steps_classifier)
+                evaluate(
+                    load(chosen.export),
+                    train_classifier(out, steps, device).cpu(),
+                    chosen.export,
+                    chosen.export_clip,
+                    training_record(out),
+                    chosen.samples,
+                )
+            case "card":
+                write_card(load(chosen.export), chosen.export)
+
+
+def both_stages(chosen: argparse.Namespace, device: torch.device) -> StableDiffusionPipeline:
+    """VAE, UNet and text encoder, each trained now unless it was trained to its budget before."""
+    return train(
         chosen.out,
-        budget(chosen.steps_vae, chosen.minutes_vae),
-        budget(chosen.steps_denoiser, chosen.minutes_denoiser),
+        budget(chosen, "vae"),
+        budget(chosen, "denoiser"),
         device,
         chosen.seed,
         chosen.scenes,
-        MICRO if chosen.micro else FULL,
+        widths(chosen),
     )
-    pipeline = export(pipeline, chosen.export)
-    judge = train_judge(chosen.out, Budget(steps=chosen.steps_judge), device).cpu()
-    evaluate(pipeline, judge, chosen.export, training_record(chosen.out), chosen.samples)
-    write_card(pipeline, chosen.export)
 
 
-def budget(steps: int | None, minutes: float) -> Budget:
+def widths(chosen: argparse.Namespace) -> Widths:
+    """How wide the model is."""
+    return MICRO if chosen.micro else FULL
+
+
+def budget(chosen: argparse.Namespace, stage: str) -> Budget:
     """Steps if they are given, else minutes."""
-    return Budget(steps=steps) if steps is not None else Budget(minutes=minutes)
+    steps = getattr(chosen, f"steps_{stage}")
+    return (
+        Budget(steps=steps)
+        if steps is not None
+        else Budget(minutes=getattr(chosen, f"minutes_{stage}"))
+    )
 
 
 if __name__ == "__main__":

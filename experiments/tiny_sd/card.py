@@ -11,9 +11,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
-from experiments.tiny_sd.concepts import shipped
-from experiments.tiny_sd.evaluate import GUIDANCE, HELD_OUT_SEED, STEPS, reconstruct
-from experiments.tiny_sd.judge import CLASSES, EVERYTHING
+from experiments.tiny_sd.classifier import CLASSES, EVERYTHING
+from experiments.tiny_sd.concepts import every
+from experiments.tiny_sd.evaluate import GUIDANCE, HELD_OUT_SEED, STEPS, reconstruct, to_bytes
 from experiments.tiny_sd.model import RESOLUTION
 from experiments.tiny_sd.sheet import contact_sheet
 from experiments.tiny_sd.train_vae import pixels
@@ -30,6 +30,7 @@ CAPTIONS = (
     "a photo of a striped orange heart in the city",
 )
 EACH = 4
+STUDY = Path(__file__).parents[1] / "defaults" / "summary.json"
 HEADER = """---
 license: apache-2.0
 library_name: diffusers
@@ -44,15 +45,15 @@ def write_card(pipeline: StableDiffusionPipeline, directory: Path) -> None:
     images = pixels(draw_scenes(HELD_OUT_SEED, 0, 12).render())
     rebuilt = reconstruct(pipeline, images)[2]
     contact_sheet(to_bytes(torch.cat([images, rebuilt])), directory / "reconstructions.png", 12)
-    photographs = np.concatenate([thing.photographs(64) for thing in shipped()])
-    contact_sheet(photographs, directory / "concepts.png", 10)
+    photographs = np.concatenate([thing.photographs(64)[:3] for thing in every()])
+    contact_sheet(photographs, directory / "concepts.png", 18)
     result = json.loads((directory / "evaluation.json").read_text(encoding="utf-8"))
-    (directory / "README.md").write_text(card(result), encoding="utf-8")
+    (directory / "README.md").write_text(card(result, study()), encoding="utf-8")
 
 
-def to_bytes(images: torch.Tensor) -> np.ndarray:
-    """Pictures (N, 3, H, W) in [-1, 1] as (N, H, W, 3) bytes."""
-    return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+def study() -> dict[str, Any]:
+    """What personalizing the model on the 48 concepts gave; empty before it was tried."""
+    return json.loads(STUDY.read_text(encoding="utf-8")) if STUDY.is_file() else {}
 
 
 def sample_grid(pipeline: StableDiffusionPipeline, path: Path) -> None:
@@ -79,29 +80,32 @@ def sample_grid(pipeline: StableDiffusionPipeline, path: Path) -> None:
     grid.quantize(192, method=Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 
-def card(result: dict[str, Any]) -> str:
-    """The card's text; every figure in it comes from `result`."""
+def card(result: dict[str, Any], study: dict[str, Any]) -> str:
+    """The card's text; every figure in it comes from `result` and `study`."""
     training, parameters = result["training"], result["parameters"]
-    right, rebuilt = result["samples_right"], result["judge_on_reconstructions"]
-    attributes = sorted(CLASSES, key=lambda name: right[name]["right"])
-    worst, best = attributes[0], attributes[-1]
+    right, rebuilt = result["samples_right"], result["classifier_on_reconstructions"]
     rows = "\n".join(
-        f"| {name} | {share['right']:.1%} ({share['low']:.1%} to {share['high']:.1%}) | "
-        f"{share['chance']:.2%} | {rebuilt[name]:.1%} | {result['judge_on_scenes'][name]:.1%} |"
-        for name, share in right.items()
+        f"| {name} | {share(right[name])} | {right[name]['chance']:.2%} | {rebuilt[name]:.1%} | "
+        f"{result['classifier_on_scenes'][name]:.1%} |"
+        for name in right
     )
     stages = "\n".join(
-        f"| {name} | {weights:,} | {stage['steps']:,} | {stage['pictures']:,} | "
+        f"| {name} | {weights} | {stage['steps']:,} | {stage['pictures']:,} | "
         f"{stage['minutes']:g} | {stage['hardware']} |"
         for name, weights, stage in (
-            ("VAE", parameters["vae"], training["vae"]),
+            ("VAE", f"{parameters['vae']:,}", training["vae"]),
             (
                 "UNet and text encoder",
-                parameters["unet"] + parameters["text_encoder"],
+                f"{parameters['unet'] + parameters['text_encoder']:,}",
                 training["denoiser"],
             ),
+            ("judge (`tiny-clip`)", f"{parameters['clip']:,}", training["clip"]),
+            ("attribute classifier, not shipped", "", training["classifier"]),
         )
     )
+    size = sum(result["weights_bytes"].values())
+    caption, written = result["right_caption_of_16"], result["right_caption_of_16_as_written"]
+    area = result["same_concept_auc"]
     return f"""{HEADER}
 # tiny-sd: a Stable Diffusion small enough to bundle
 
@@ -110,7 +114,8 @@ A genuine latent diffusion model of stock parts (`UNet2DConditionModel`, `Autoen
 at {RESOLUTION}x{RESOLUTION} pixels, for trying personalization methods in minutes on a laptop. It
 knows one procedural world: eight things (cup, teapot, star, heart, fish, dog, house, mushroom) in
 twelve colours and four textures before twelve backgrounds, described in plain English. It is of no
-use beyond that.
+use beyond that. Beside it lies `tiny-clip`, a CLIP of the same world that judges how alike pictures
+and words are.
 
     from diffusers import StableDiffusionPipeline
     pipeline = StableDiffusionPipeline.from_pretrained(DIRECTORY, safety_checker=None)
@@ -120,28 +125,43 @@ use beyond that.
 
 ## What it reaches
 
-| what is right | in samples (95% interval) | chance | in reconstructions | in scenes |
+| figure | aim | reached |
+|---|---:|---:|
+| VAE reconstruction, held-out scenes | 26 dB | {result["reconstruction_psnr_db"]:.1f} dB PSNR |
+| right shape in samples | 85% | {share(right["shape"])} |
+| right colour in samples | 90% | {share(right["colour"])} |
+| right background in samples | 90% | {share(right["background"])} |
+| judge: right caption among 16 | 90% | {share(caption)} |
+| judge: same concept against another, AUC | 0.95 | {area["all"]:.3f} |
+{personalization(study)}| UNet, batch 32, samples per second | 500 | \
+{result["unet_samples_per_second"]:.0f} |
+| one image, {result["sampling_steps"]} steps with guidance | 1 s | \
+{result["seconds_per_image"]:.2f} s |
+| weights, judge included | 24 MB | {size / 1e6:.1f} MB |
+
+Timed on {result["evaluated_on"]}. Shares have 95% Wilson intervals.
+
+The judge is asked with captions that name every attribute; with the captions as the world writes
+them, which leave out much, it is right in {written["right"]:.1%}. Between concepts that are the
+same kind of thing its AUC is {area["same_noun"]:.3f}; its mean similarity is \
+{area["similarity_same"]:.2f} for two photographs
+of one concept and {area["similarity_different"]:.2f} for two of different ones.
+
+| what is right | in samples | chance | in reconstructions | in scenes |
 |---|---:|---:|---:|---:|
 {rows}
 
 Of {result["samples"]} samples (guidance {result["guidance_scale"]:g}, {result["sampling_steps"]} \
 steps, captions that name every attribute), as seen by a
-classifier that was trained apart on scenes of the world; Wilson intervals. Its own errors are in
-every column: the last holds its accuracy on held-out scenes, the one before that on the same
-scenes once they went through the VAE.
-
-| figure | value |
-|---|---:|
-| reconstruction of held-out scenes | {result["reconstruction_psnr_db"]:.1f} dB PSNR |
-| spread of the VAE's posterior, scaled latents | {result["posterior_std"]:.4f} |
-| spread of the latents themselves | {result["latents_std"]:.2f} |
-| UNet, batch 32 | {result["unet_samples_per_second"]:.0f} samples/s |
-| one image, {result["sampling_steps"]} steps with guidance | {result["seconds_per_image"]:.2f} s |
-| weights | {result["weights_bytes"] / 1e6:.1f} MB |
-
-Timed on {result["evaluated_on"]}.
+classifier that was trained apart on scenes of the world. Its own errors are in every column: the
+last holds its accuracy on held-out scenes, the one before that on the same scenes once they went
+through the VAE.
 
 ![Held-out scenes above, their reconstructions below](reconstructions.png)
+
+The VAE's posterior spreads {result["posterior_std"]:.4f} around its mean, the latents themselves
+{result["latents_std"]:.2f}: with Stable Diffusion's KL weight the one is small against the other,
+as it is there.
 
 ## How it was made
 
@@ -151,25 +171,19 @@ Timed on {result["evaluated_on"]}.
 |---|---:|---:|---:|---:|---|
 {stages}
 
-VAE and UNet are stored in half precision. The KL weight is Stable Diffusion's, so that the
-posterior's spread is small against the latents' own, as it is there.
+VAE, UNet and judge are stored in half precision.
 
-## Concepts that come with it
+## Concepts
 
-Specific things that no caption of the world spells out, held out of training:
+48 specific things that no caption of the world spells out, held out of training: three of the five
+photographs of each. Six of them ship, all 48 are written by
+`python -m experiments.tiny_sd.concepts --all --out DIRECTORY`.
 
 ![Concepts](concepts.png)
 
 ## Limits
 
-This is a first version, made in {minutes(training):.0f} minutes of training. Its {worst} is what \
-goes wrong most
-often ({right[worst]["right"]:.0%} of samples are right, against {right[best]["right"]:.0%} for \
-{best}), and all that a caption asks for comes
-out in {right[EVERYTHING]["right"]:.0%} of samples. Part of that is the VAE's: after it, the \
-classifier sees everything right in
-{rebuilt[EVERYTHING]:.0%} of scenes, against {result["judge_on_scenes"][EVERYTHING]:.0%} before. \
-It softens edges and fine patterns, and shifts some hues.
+{limits(result)}
 What is drawn is to be recognised rather than admired: silhouettes are ragged, thin parts (legs,
 handles, spouts, the points of a star) come out short or go missing.
 The model knows no word outside its world; unknown words fall back to bytes that were never trained.
@@ -178,6 +192,38 @@ All images, captions and weights are made by the recipe; licence Apache-2.0.
 """
 
 
-def minutes(training: dict[str, Any]) -> float:
-    """Minutes of all stages together."""
-    return float(sum(stage["minutes"] for stage in training.values()))
+def personalization(study: dict[str, Any]) -> str:
+    """The rows of the table that say what can be taught."""
+    lines = ""
+    if inversion := study.get("inversion"):
+        lines += (
+            "| textual inversion: concepts whose similarity rises, best step against step 0 | "
+            f"44 of 48 | {inversion['rises_at_best']} of {study['concepts']} |\n"
+        )
+    if full := study.get("full_fine_tuning"):
+        reached = full["share_of_photograph_similarity"]
+        lines += (
+            "| whole UNet fine-tuned: similarity, as a share of that between two photographs | "
+            f"0.9 | {reached['mean']:.2f} ({reached['low']:.2f} to {reached['high']:.2f}) |\n"
+        )
+    return lines
+
+
+def limits(result: dict[str, Any]) -> str:
+    """What goes wrong most often, and whose fault it is."""
+    right, rebuilt = result["samples_right"], result["classifier_on_reconstructions"]
+    attributes = sorted(CLASSES, key=lambda name: right[name]["right"])
+    worst, best = attributes[0], attributes[-1]
+    before = result["classifier_on_scenes"][EVERYTHING]
+    return f"""\
+Its {worst} is what goes wrong most often ({right[worst]["right"]:.0%} of samples are right, against
+{right[best]["right"]:.0%} for {best}), and all that a caption asks for comes out in \
+{right[EVERYTHING]["right"]:.0%} of samples.
+Part of that is the VAE's: after it, the classifier sees everything right in \
+{rebuilt[EVERYTHING]:.0%} of scenes,
+against {before:.0%} before. It softens edges and fine patterns, and shifts some hues."""
+
+
+def share(value: dict[str, float]) -> str:
+    """A share and its interval."""
+    return f"{value['right']:.1%} ({value['low']:.1%} to {value['high']:.1%})"

@@ -1,6 +1,7 @@
 """The concepts: 48 specific things that no caption of the world spells out, six of which ship.
 
-    python -m experiments.tiny_sd.concepts
+    python -m experiments.tiny_sd.concepts                       # the six, into the package
+    python -m experiments.tiny_sd.concepts --all --out DIRECTORY # all 48
 
 Each of the eight shapes comes in six patterns of two hues, which the world never paints: its own
 textures are tone on tone. They differ in difficulty on purpose. Stripes, dots and checks have a
@@ -10,14 +11,17 @@ none. One in three bears a marking as well, and every other one a part in a hue 
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiments.tiny_sd.backgrounds import BACKGROUNDS
+from experiments.tiny_sd.backgrounds import BACKGROUNDS, CLAUSES
 from experiments.tiny_sd.render import (
     BANDED,
     CHECKED,
@@ -38,6 +42,7 @@ from experiments.tiny_sd.world import COLOUR_NAMES, COLOURS, lights, poses, role
 SEED = 2302
 COUNT = 48
 PHOTOGRAPHS = 5
+VALIDATION_PROMPTS = 8
 RESOLUTION = 128
 SHIPPED = (
     "banded-cup",
@@ -60,12 +65,17 @@ MARKS = {"dot": DOT_MARK, "cross": CROSS_MARK, "ring": RING_MARK}
 
 @dataclass(frozen=True)
 class Thing:
-    """A specific thing: what it is called, what sets it apart, and its photographs."""
+    """A specific thing: what it is called, what sets it apart, and its photographs.
+
+    A validation prompt puts `{}`, the thing, into a named place: the seven that no photograph
+    shows, and one that the first photograph does.
+    """
 
     name: str
     class_noun: str
     description: str
     pictures: Pictures
+    validation_prompts: tuple[str, ...]
 
     def photographs(self, resolution: int = RESOLUTION) -> NDArray[np.uint8]:
         """The photographs, (5, resolution, resolution, 3)."""
@@ -82,6 +92,7 @@ def make_concept(index: int, seed: int = SEED) -> Thing:
     mark = list(MARKS)[index // 3 % len(MARKS)] if index % 3 == 2 else None
     own_part = index % 2 == 1 and mark is None
 
+    places = random.permutation(len(BACKGROUNDS))
     rows = np.ones((PHOTOGRAPHS, 1), np.float32)
     colours = role_colours(rows * colour(body))
     colours[:, 5] = colour(second)
@@ -90,7 +101,7 @@ def make_concept(index: int, seed: int = SEED) -> Thing:
     nothing = np.zeros(PHOTOGRAPHS, np.float32)
     pictures = Pictures(
         shape=np.full(PHOTOGRAPHS, shape),
-        background=random.permutation(len(BACKGROUNDS))[:PHOTOGRAPHS],
+        background=places[:PHOTOGRAPHS],
         pattern=np.full(PHOTOGRAPHS, kind),
         mark=np.full(PHOTOGRAPHS, MARKS[mark] if mark else NO_MARK),
         mark_colour=rows * colour(third),
@@ -106,7 +117,13 @@ def make_concept(index: int, seed: int = SEED) -> Thing:
         words.append(f"and a {third} {mark} on it")
     if own_part:
         words.append(f"and {third} details")
-    return Thing(f"{pattern}-{SHAPES[shape]}", SHAPES[shape], " ".join(words) + ".", pictures)
+    prompts = tuple(
+        "a photo of a {} " + CLAUSES[BACKGROUNDS[place]][0]
+        for place in [*places[PHOTOGRAPHS:], places[0]]
+    )
+    return Thing(
+        f"{pattern}-{SHAPES[shape]}", SHAPES[shape], " ".join(words) + ".", pictures, prompts
+    )
 
 
 def colour(name: str) -> NDArray[np.float32]:
@@ -124,22 +141,52 @@ def contrasting(random: np.random.Generator) -> list[str]:
     return chosen
 
 
+def every() -> list[Thing]:
+    """All concepts, in the order of their numbers."""
+    return [make_concept(index) for index in range(COUNT)]
+
+
 def shipped() -> list[Thing]:
-    """The six concepts that come with the package, by name."""
-    things = {thing.name: thing for thing in map(make_concept, range(COUNT))}
+    """The concepts that come with the package, by name."""
+    things = {thing.name: thing for thing in every()}
     return [things[name] for name in SHIPPED]
 
 
-def write(directory: Path) -> None:
-    """Write the shipped concepts as folders of PNG with a `concept.toml`."""
-    for thing in shipped():
+@cache
+def tuned() -> tuple[str, ...]:
+    """The names of the twelve that defaults are chosen on: those that ship, and six by lot."""
+    others = [thing.name for thing in every() if thing.name not in SHIPPED]
+    drawn = np.random.Generator(np.random.Philox(SEED)).permutation(others)
+    return tuple(sorted([*SHIPPED, *map(str, drawn[:6])]))
+
+
+def write(things: Iterable[Thing], directory: Path) -> None:
+    """Write each concept as a folder of PNG with a `concept.toml`."""
+    for thing in things:
         folder = directory / thing.name
         folder.mkdir(parents=True, exist_ok=True)
         for index, pixels in enumerate(thing.photographs()):
             Image.fromarray(pixels).save(folder / f"{index:02}.png", optimize=True)
-        text = f'class_noun = "{thing.class_noun}"\ndescription = "{thing.description}"\n'
-        (folder / "concept.toml").write_text(text, encoding="utf-8")
+        prompts = "".join(f'    "{prompt}",\n' for prompt in thing.validation_prompts)
+        (folder / "concept.toml").write_text(
+            f'class_noun = "{thing.class_noun}"\n'
+            f'description = "{thing.description}"\n'
+            f"validation_prompts = [\n{prompts}]\n",
+            encoding="utf-8",
+        )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the shipped concepts into the package, or all of them elsewhere."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.tiny_sd.concepts")
+    parser.add_argument("--all", action="store_true", help="all 48, not the six that ship")
+    parser.add_argument("--out", type=Path, help="default: the package's own folder")
+    chosen = parser.parse_args(arguments)
+    if chosen.all and chosen.out is None:
+        parser.error("--all: 48 concepts do not belong into the package; name a folder with --out")
+    packaged = Path(__file__).parents[2] / "noiseprobe" / "assets" / "concepts"
+    write(every() if chosen.all else shipped(), chosen.out or packaged)
 
 
 if __name__ == "__main__":
-    write(Path(__file__).parents[2] / "noiseprobe" / "assets" / "concepts")
+    main()

@@ -5,56 +5,77 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
-from scipy.stats import binomtest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.stats import binomtest, mannwhitneyu
 from torch import Tensor
 
 from experiments.tiny_sd.backgrounds import BACKGROUNDS, CLAUSES
-from experiments.tiny_sd.judge import CLASSES, EVERYTHING, Judge, accuracy, labels, right
+from experiments.tiny_sd.classifier import (
+    CLASSES,
+    EVERYTHING,
+    Classifier,
+    accuracy,
+    labels,
+    right,
+)
+from experiments.tiny_sd.concepts import every
 from experiments.tiny_sd.schedule import hardware
 from experiments.tiny_sd.shapes import SHAPES
 from experiments.tiny_sd.train_vae import pixels
 from experiments.tiny_sd.world import COLOUR_NAMES, TEXTURES, Scenes, draw_scenes
 from noiseprobe.files import write_json
+from noiseprobe.metrics import Clip
 
-HELD_OUT_SEED = 1001  # scenes that neither the model nor the judge has seen
+HELD_OUT_SEED = 1001  # scenes that neither the model nor the classifier has seen
 STEPS, GUIDANCE = 25, 4.0
 
 
 def evaluate(
     pipeline: StableDiffusionPipeline,
-    judge: Judge,
+    classifier: Classifier,
     directory: Path,
+    clip: Path,
     training: dict[str, Any],
-    samples: int = 256,
+    samples: int = 512,
 ) -> dict[str, Any]:
-    """Measure the model in `directory`, write `evaluation.json` there, and return it."""
+    """Measure the model in `directory`, write `evaluation.json` there, and return it.
+
+    `clip` holds the judge, which is measured as well.
+    """
     scenes = draw_scenes(HELD_OUT_SEED, 0, 512)
     images, truth = pixels(scenes.render()), labels(scenes)
     mean, std, rebuilt = reconstruct(pipeline, images)
     asked = draw_scenes(HELD_OUT_SEED, 10_000, samples)
     drawn, seconds = draw(pipeline, full_captions(asked))
-    weights = sum(file.stat().st_size for file in directory.rglob("*.safetensors"))
+    judge = Clip.load(str(clip))
     result = {
         "training": training,
         "parameters": {
             name: sum(p.numel() for p in getattr(pipeline, name).parameters())
             for name in ("vae", "unet", "text_encoder")
-        },
-        "weights_bytes": weights,
+        }
+        | {"clip": sum(p.numel() for p in judge.model.parameters())},
+        "weights_bytes": {"model": weights_in(directory), "clip": weights_in(clip)},
         "reconstruction_psnr_db": psnr(rebuilt, images),
         "latents_std": float(mean.std()),
         "posterior_std": float(std.mean()),
-        "judge_on_scenes": accuracy(judge, images, truth),
-        "judge_on_reconstructions": accuracy(judge, rebuilt, truth),
+        "classifier_on_scenes": accuracy(classifier, images, truth),
+        "classifier_on_reconstructions": accuracy(classifier, rebuilt, truth),
+        "right_caption_of_16": right_caption(judge, images, full_captions(scenes)),
+        "right_caption_of_16_as_written": right_caption(judge, images, scenes.captions),
+        "same_concept_auc": same_concept(judge),
         "samples": samples,
         "sampling_steps": STEPS,
         "guidance_scale": GUIDANCE,
-        "samples_right": proportions(judge, drawn, labels(asked)),
+        "samples_right": proportions(classifier, drawn, labels(asked)),
         "seconds_per_image": seconds / samples,
         "unet_samples_per_second": unet_speed(pipeline),
         "evaluated_on": hardware(pipeline.device),
@@ -79,6 +100,65 @@ def reconstruct(pipeline: StableDiffusionPipeline, images: Tensor) -> tuple[Tens
 def psnr(rebuilt: Tensor, images: Tensor) -> float:
     """Peak signal-to-noise ratio in dB, from the mean squared error over all pictures."""
     return -10 * math.log10(float((rebuilt - images).square().mean()) / 4)
+
+
+def weights_in(directory: Path) -> int:
+    """Bytes of all weights in a directory."""
+    return sum(file.stat().st_size for file in directory.rglob("*.safetensors"))
+
+
+def to_images(images: Tensor) -> list[Image.Image]:
+    """Pictures (N, 3, H, W) in [-1, 1] as PIL images."""
+    return [Image.fromarray(picture) for picture in to_bytes(images)]
+
+
+def to_bytes(images: Tensor) -> NDArray[np.uint8]:
+    """Pictures (N, 3, H, W) in [-1, 1] as (N, H, W, 3) bytes."""
+    return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def right_caption(judge: Clip, images: Tensor, captions: Sequence[str]) -> dict[str, float]:
+    """Share of pictures whose own caption the judge prefers among it and fifteen others'.
+
+    Pictures are taken sixteen at a time. A caption with the same words counts as one's own.
+    """
+    pictures, words = judge.embed_images(to_images(images)), judge.embed_captions(captions)
+    hits = []
+    for start in range(0, len(captions) - 15, 16):
+        rows = slice(start, start + 16)
+        preferred = (pictures[rows] @ words[rows].T).argmax(1).tolist()
+        own = captions[start : start + 16]
+        hits += [own[chosen] == own[index] for index, chosen in enumerate(preferred)]
+    return proportion(hits)
+
+
+def same_concept(judge: Clip) -> dict[str, float]:
+    """How well similarity tells two photographs of one concept from two of different ones.
+
+    The area under the curve: the chance that a pair of the first kind is the more similar. Once for
+    all pairs of different concepts, once for those that are the same kind of thing.
+    """
+    things = every()
+    photographs = [Image.fromarray(one) for thing in things for one in thing.photographs()]
+    vectors = judge.embed_images(photographs)
+    concept = np.repeat(np.arange(len(things)), len(photographs) // len(things))
+    noun = np.array([things[index].class_noun for index in concept])
+    first, second = np.triu_indices(len(vectors), 1)
+    similar = (vectors @ vectors.T).numpy()[first, second]
+    same = concept[first] == concept[second]
+    alike = ~same & (noun[first] == noun[second])
+    return {
+        "all": auc(similar[same], similar[~same]),
+        "same_noun": auc(similar[same], similar[alike]),
+        "similarity_same": float(similar[same].mean()),
+        "similarity_different": float(similar[~same].mean()),
+    }
+
+
+def auc(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
+    """Area under the ROC curve, from the rank-sum statistic (Mann and Whitney 1947)."""
+    statistic = mannwhitneyu(positive, negative).statistic
+    return float(statistic) / (len(positive) * len(negative))
 
 
 def full_captions(scenes: Scenes) -> list[str]:
@@ -111,22 +191,22 @@ def draw(pipeline: StableDiffusionPipeline, captions: list[str]) -> tuple[Tensor
 
 
 def proportions(
-    judge: Judge, images: Tensor, truth: dict[str, Tensor]
+    classifier: Classifier, images: Tensor, truth: dict[str, Tensor]
 ) -> dict[str, dict[str, float]]:
     """Share of right pictures by attribute, its 95% Wilson interval, and what chance would give."""
     chances = {name: 1 / classes for name, classes in CLASSES.items()}
     chances[EVERYTHING] = math.prod(chances.values())
     result = {}
-    for name, hits in right(judge, images, truth).items():
-        test = binomtest(int(hits.sum()), len(images))
-        interval = test.proportion_ci(method="wilson")
-        result[name] = {
-            "right": test.statistic,
-            "low": float(interval.low),
-            "high": float(interval.high),
-            "chance": chances[name],
-        }
+    for name, hits in right(classifier, images, truth).items():
+        result[name] = proportion(hits.tolist()) | {"chance": chances[name]}
     return result
+
+
+def proportion(hits: Sequence[bool]) -> dict[str, float]:
+    """Share of hits and its 95% Wilson interval."""
+    test = binomtest(sum(hits), len(hits))
+    interval = test.proportion_ci(method="wilson")
+    return {"right": test.statistic, "low": float(interval.low), "high": float(interval.high)}
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """The parts of the model: a small Stable Diffusion of stock diffusers and transformers classes.
 
 The VAE shrinks 64x64 pixels to 16x16x4 latents. Full resolution is where a CPU spends its time, so
-the layers there are the thinnest; attention works at 8x8 and 4x4 alone.
+the layers there are the thinnest; attention works at the coarsest level, 4x4, alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Widths:
     """Channels of each part, finest level first; `text` is also the cross-attention width."""
 
     vae: tuple[int, ...] = (16, 32, 64)
-    unet: tuple[int, ...] = (32, 96, 160)
+    unet: tuple[int, ...] = (32, 48, 96)
     text: int = 128
     text_layers: int = 2
     latents: int = 4
@@ -48,14 +48,14 @@ def build_vae(widths: Widths = FULL) -> AutoencoderKL:
 
 def build_unet(widths: Widths = FULL) -> UNet2DConditionModel:
     """The untrained denoiser over 16x16 latents."""
-    attended = len(widths.unet) - 1
+    plain = len(widths.unet) - 1
     return UNet2DConditionModel(
         sample_size=RESOLUTION // 2 ** (len(widths.vae) - 1),
         in_channels=widths.latents,
         out_channels=widths.latents,
         block_out_channels=widths.unet,
-        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * attended),
-        up_block_types=(*("CrossAttnUpBlock2D",) * attended, "UpBlock2D"),
+        down_block_types=(*("DownBlock2D",) * plain, "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", *("UpBlock2D",) * plain),
         layers_per_block=1,
         cross_attention_dim=widths.text,
         attention_head_dim=4,

@@ -13,6 +13,7 @@ from experiments.tiny_sd.backgrounds import BACKDROPS, BACKGROUNDS, Array, step
 from experiments.tiny_sd.shapes import BODY, SHAPES, SILHOUETTES
 
 PLAIN, STRIPED, DOTTED, CHECKED, BANDED, PATCHED, SPLIT = range(7)
+PATTERN_COUNT = 7
 NO_MARK, DOT_MARK, CROSS_MARK, RING_MARK = range(4)
 CHUNK = 128
 

@@ -58,7 +58,7 @@ class Journal:
     path: Path
     parts: dict[str, Any]
     device: torch.device
-    save_every_seconds: float = 90.0
+    save_every_seconds: float = 60.0
     step: int = 0
     seconds: float = 0.0
     hardware: str = ""

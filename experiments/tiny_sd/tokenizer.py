@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from experiments.tiny_sd.model import TOKENS
+from experiments.tiny_sd.world import vocabulary
+from noiseprobe.files import written_whole
 
 WORD_END = "</w>"
 
@@ -25,6 +29,21 @@ def build_tokenizer(words: Sequence[str]) -> CLIPTokenizer:
         merges=merges,
         model_max_length=TOKENS,
     )
+
+
+def saved_tokenizer(directory: Path) -> CLIPTokenizer:
+    """The tokenizer that the cached captions were read with, made now if there is none."""
+    if not directory.is_dir():
+        with written_whole(directory) as beside:
+            build_tokenizer(vocabulary()).save_pretrained(beside)
+    return CLIPTokenizer.from_pretrained(directory)
+
+
+def tokenise(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Token ids (N, 32), padded and cut as the stock pipeline does."""
+    return tokenizer(
+        captions, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
 
 
 def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:

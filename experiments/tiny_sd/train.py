@@ -1,4 +1,4 @@
-"""Both training stages in a row, and the record of what they took."""
+"""Both training stages of the model in a row, and the record of what each training took."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from experiments.tiny_sd.schedule import Budget
 from experiments.tiny_sd.train_denoiser import train_denoiser
 from experiments.tiny_sd.train_vae import train_vae
 
-VAE_BATCH, DENOISER_BATCH = 16, 64
+BATCHES = {"vae": 16, "denoiser": 64, "clip": 128, "classifier": 64}
+"""Pictures that one step of each training sees; the keys are the names of the saved states."""
 
 
 def train(
@@ -27,20 +28,28 @@ def train(
     widths: Widths = FULL,
 ) -> StableDiffusionPipeline:
     """The trained pipeline; what an earlier call with the same `out` finished is not done again."""
-    if (out / "vae").is_dir():
-        vae = AutoencoderKL.from_pretrained(out / "vae").to(device).eval()
-    else:
-        vae = train_vae(out, vae_budget, device, seed, VAE_BATCH, widths)
+    vae = trained_vae(out, vae_budget, device, seed, widths)
     unet, text_encoder, tokenizer = train_denoiser(
-        out, vae, denoiser_budget, device, seed, DENOISER_BATCH, scenes, widths
+        out, vae, denoiser_budget, device, seed, BATCHES["denoiser"], scenes, widths
     )
     return build_pipeline(vae, unet, text_encoder, tokenizer)
 
 
+def trained_vae(
+    out: Path, budget: Budget, device: torch.device, seed: int = 0, widths: Widths = FULL
+) -> AutoencoderKL:
+    """The VAE in `out`, trained now if it is not there yet."""
+    if (out / "vae").is_dir():
+        return AutoencoderKL.from_pretrained(out / "vae").to(device).eval()
+    return train_vae(out, budget, device, seed, BATCHES["vae"], widths)
+
+
 def training_record(out: Path) -> dict[str, Any]:
-    """Steps, pictures seen, minutes and hardware of each stage, as their saved states say."""
+    """Steps, pictures seen, minutes and hardware of each training in `out`, from its state."""
     record = {}
-    for stage, batch in (("vae", VAE_BATCH), ("denoiser", DENOISER_BATCH)):
+    for stage, batch in BATCHES.items():
+        if not (out / f"{stage}.pt").is_file():
+            continue
         state = torch.load(out / f"{stage}.pt", map_location="cpu", weights_only=True)
         record[stage] = {
             "steps": state["step"],

@@ -13,16 +13,15 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from experiments.tiny_sd.model import (
     FULL,
-    TOKENS,
     Widths,
     build_scheduler,
     build_text_encoder,
     build_unet,
 )
 from experiments.tiny_sd.schedule import Average, Budget, Journal, cosine
-from experiments.tiny_sd.tokenizer import build_tokenizer
+from experiments.tiny_sd.tokenizer import saved_tokenizer, tokenise
 from experiments.tiny_sd.train_vae import pixels
-from experiments.tiny_sd.world import draw_scenes, vocabulary
+from experiments.tiny_sd.world import draw_scenes
 from noiseprobe.files import written_whole
 
 PEAK_LEARNING_RATE = 1e-3
@@ -106,14 +105,6 @@ def train_denoiser(
     return unet.eval(), text_encoder.eval(), tokenizer
 
 
-def saved_tokenizer(directory: Path) -> CLIPTokenizer:
-    """The tokenizer that the cached captions were read with, made now if there is none."""
-    if not directory.is_dir():
-        with written_whole(directory) as beside:
-            build_tokenizer(vocabulary()).save_pretrained(beside)
-    return CLIPTokenizer.from_pretrained(directory)
-
-
 def denoising_loss(
     unet: UNet2DConditionModel,
     text_encoder: CLIPTextModel,
@@ -132,13 +123,6 @@ def denoising_loss(
     snr = kept / (1 - kept)
     errors = (prediction.float() - noise).square().flatten(1).mean(1)
     return (snr.clamp(max=MIN_SNR_GAMMA) / snr * errors).mean()
-
-
-def tokenise(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Token ids (N, 32), padded and cut as the stock pipeline does."""
-    return tokenizer(
-        captions, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
-    ).input_ids
 
 
 @torch.no_grad()

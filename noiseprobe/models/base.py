@@ -8,11 +8,15 @@ from torch import Tensor
 
 
 class DiffusionModel(Protocol):
-    """A latent diffusion model behind one interface; all weights but a method's own are frozen."""
+    """A latent diffusion model behind one interface; all weights but a method's own are frozen.
+
+    `dtype` is the precision in which the denoiser computes.
+    """
 
     name: str
     family: str
     device: torch.device
+    dtype: torch.dtype
     resolution: int
     latent_shape: tuple[int, ...]
     num_train_timesteps: int

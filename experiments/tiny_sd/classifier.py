@@ -27,7 +27,7 @@ SEED = 77  # scenes apart from those of the model
 POOL = 1024
 
 
-class Judge(nn.Module):
+class Classifier(nn.Module):
     """A small convolutional network with one head per attribute."""
 
     def __init__(self) -> None:
@@ -51,15 +51,19 @@ class Judge(nn.Module):
         return {name: torch.cat([part[name].argmax(1) for part in parts]) for name in CLASSES}
 
 
-def train_judge(out: Path, budget: Budget, device: torch.device, batch: int = 64) -> Judge:
-    """Train, or go on training; the state is `out`/judge.pt.
+def train_classifier(
+    out: Path, budget: Budget, device: torch.device, batch: int = 64
+) -> Classifier:
+    """Train, or go on training; the state is `out`/classifier.pt.
 
-    Half of the pictures are softened, so that the judge is not thrown off by how a decoder draws.
+    Half of the pictures are softened, so that how a decoder draws does not throw it off.
     """
     torch.manual_seed(SEED)
-    judge = Judge().to(device).train()
-    optimiser = torch.optim.AdamW(judge.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.01)
-    journal = Journal(out / "judge.pt", {"judge": judge, "optimiser": optimiser}, device)
+    classifier = Classifier().to(device).train()
+    optimiser = torch.optim.AdamW(classifier.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.01)
+    journal = Journal(
+        out / "classifier.pt", {"classifier": classifier, "optimiser": optimiser}, device
+    )
     journal.resume()
     pool_index = -1
     while (progress := budget.progress(journal.step, journal.seconds)) < 1:
@@ -73,15 +77,15 @@ def train_judge(out: Path, budget: Budget, device: torch.device, batch: int = 64
             group["lr"] = cosine(progress, PEAK_LEARNING_RATE)
         shown = images[rows].clone()
         shown[::2] = soften(shown[::2])
-        logits = judge(shown.to(device))
+        logits = classifier(shown.to(device))
         losses = [F.cross_entropy(logits[name], truth[name][rows].to(device)) for name in CLASSES]
         loss = torch.stack(losses).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        journal.tick(f"judge's loss {loss.item():.3f}")
+        journal.tick(f"classifier's loss {loss.item():.3f}")
     journal.save()
-    return judge.eval()
+    return classifier.eval()
 
 
 def soften(images: Tensor) -> Tensor:
@@ -95,14 +99,14 @@ def labels(scenes: Scenes) -> dict[str, Tensor]:
     return {name: torch.from_numpy(getattr(scenes, name)) for name in CLASSES}
 
 
-def right(judge: Judge, images: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Whether the judge sees each attribute, and all of them, as it should be, (N,) each."""
-    said = judge.says(images.to(next(judge.parameters()).device))
+def right(classifier: Classifier, images: Tensor, truth: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Whether the classifier sees each attribute, and all of them, as it should be, (N,) each."""
+    said = classifier.says(images.to(next(classifier.parameters()).device))
     seen = {name: said[name].cpu() == truth[name] for name in CLASSES}
     return seen | {EVERYTHING: torch.stack([*seen.values()]).all(0)}
 
 
-def accuracy(judge: Judge, images: Tensor, truth: dict[str, Tensor]) -> dict[str, float]:
-    """Share of pictures (N, 3, 64, 64) in which the judge is right, by attribute."""
-    seen = right(judge, images, truth)
+def accuracy(classifier: Classifier, images: Tensor, truth: dict[str, Tensor]) -> dict[str, float]:
+    """Share of pictures (N, 3, 64, 64) in which the classifier is right, by attribute."""
+    seen = right(classifier, images, truth)
     return {name: float(hits.float().mean()) for name, hits in seen.items()}

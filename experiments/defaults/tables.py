@@ -1,0 +1,329 @@
+"""What the study found: CSV files with the numbers, a report and a summary that say it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from experiments.defaults.study import BETWEEN, DRAWN, SIMILARITY, STUDIED
+from experiments.tiny_sd.concepts import tuned
+from noiseprobe.analysis import noise_to_signal
+from noiseprobe.config import RunConfig
+from noiseprobe.defaults import BUNDLED_MODEL, FAMILY_DEFAULTS
+from noiseprobe.factors import FACTORS
+from noiseprobe.files import write_json, written_whole
+from noiseprobe.run import Run
+from noiseprobe.stopping import dvar_stops
+
+WINDOWS = (20, 30, 40, 50, 60, 80, 100)
+THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Found:
+    """The study's numbers: one row per concept, one column per factor or step.
+
+    `between` is the similarity between two photographs; `full` has the curves of full fine-tuning,
+    one row per concept and step.
+    """
+
+    noise_to_signal: pd.DataFrame
+    l_det: pd.DataFrame
+    similarity: pd.DataFrame
+    between: pd.Series
+    full: pd.DataFrame
+    config: RunConfig
+
+    @classmethod
+    def read(cls, out: Path, names: Sequence[str]) -> Found | None:
+        """What is finished in `out`; None if nothing is."""
+        places = {name: out / "inversion" / name for name in names}
+        runs = {n: Run.open(path) for n, path in places.items() if (path / STUDIED).is_file()}
+        if not runs:
+            return None
+        noise, l_det, metrics = [], [], []
+        for run in runs.values():
+            noise.append(noise_to_signal(run.probe_trace())["noise_to_signal"][list(FACTORS)])
+            l_det.append(run.train_trace().set_index("step")["l_det"])
+            metrics.append(run.metrics_trace().pivot(index="step", columns="metric")["value"])
+        index = pd.Index(list(runs), name="concept")
+        tables = {name: out / "full" / f"{name}.csv" for name in names}
+        full = [
+            pd.read_csv(path).assign(concept=name)
+            for name, path in tables.items()
+            if path.is_file()
+        ]
+        return cls(
+            pd.DataFrame(noise).set_axis(index),
+            pd.DataFrame(l_det).set_axis(index),
+            pd.DataFrame([metric[SIMILARITY] for metric in metrics]).set_axis(index),
+            pd.Series([metric[BETWEEN].iloc[0] for metric in metrics], index),
+            pd.concat(full) if full else pd.DataFrame(),
+            next(iter(runs.values())).config,
+        )
+
+    def stops(self, window: int, threshold: float) -> pd.Series:
+        """The step at which DVAR fires on each concept; NaN where it does not."""
+        steps = [*map(float, self.l_det.columns), math.nan]
+        found = [dvar_stops(row, window, [threshold])[0] for row in self.l_det.to_numpy()]
+        return pd.Series([steps[-1 if at is None else at] for at in found], self.l_det.index)
+
+    def similarity_at(self, steps: pd.Series) -> pd.Series:
+        """Similarity at a step of each concept, linear between checkpoints; NaN: the last."""
+        known = self.similarity.columns.to_numpy(np.float64)
+        pairs = zip(steps.fillna(known[-1]), self.similarity.to_numpy(), strict=True)
+        return pd.Series([np.interp(step, known, row) for step, row in pairs], steps.index)
+
+    def only(self, names: Sequence[str]) -> Found:
+        """The same of some concepts."""
+        rows = list(names)
+        return replace(
+            self,
+            noise_to_signal=self.noise_to_signal.loc[rows],
+            l_det=self.l_det.loc[rows],
+            similarity=self.similarity.loc[rows],
+            between=self.between.loc[rows],
+        )
+
+
+def write_results(out: Path, names: Sequence[str], directory: Path) -> None:
+    """Write the CSV files, `RESULTS.md` and `summary.json` from what is finished in `out`."""
+    found = Found.read(out, names)
+    if found is None:
+        return
+    tables = {
+        "noise_to_signal": found.noise_to_signal,
+        "l_det": found.l_det.T,
+        "similarity": found.similarity.T,
+        "concepts": per_concept(found),
+    }
+    if len(found.full):
+        tables["full_fine_tuning"] = found.full.set_index("concept")
+    for stem, table in tables.items():
+        with written_whole(directory / f"{stem}.csv") as beside:
+            table.to_csv(beside, float_format="%.6g")
+    write_json(directory / "summary.json", summary(found))
+    with written_whole(directory / "RESULTS.md") as beside:
+        beside.write_text(report(found), encoding="utf-8")
+
+
+def per_concept(found: Found) -> pd.DataFrame:
+    """One row per concept: similarities, and where DVAR stops with the default settings."""
+    defaults = FAMILY_DEFAULTS[BUNDLED_MODEL]
+    stops = found.stops(defaults["window"], defaults["threshold"])
+    similarity = found.similarity
+    return pd.DataFrame(
+        {
+            "chosen_on": similarity.index.isin(tuned()),
+            "photograph_similarity": found.between,
+            "similarity_first": similarity.iloc[:, 0],
+            "similarity_last": similarity.iloc[:, -1],
+            "similarity_best": similarity.max(axis=1),
+            "best_step": similarity.idxmax(axis=1),
+            "dvar_stop": stops,
+            "similarity_at_stop": found.similarity_at(stops),
+        }
+    )
+
+
+def summary(found: Found) -> dict[str, Any]:
+    """What the study says, in numbers."""
+    table = per_concept(found)
+    first = table["similarity_first"]
+    later = found.similarity.iloc[:, 1:].max(axis=1)
+    result: dict[str, Any] = {
+        "concepts": len(table),
+        "steps": int(found.l_det.columns.max()),
+        "noise_to_signal": {
+            factor: geometric_mean(found.noise_to_signal[factor]) for factor in FACTORS
+        },
+        "inversion": {
+            "rises_at_best": int((later > first).sum()),
+            "rises_at_last": int((table["similarity_last"] > first).sum()),
+            "first": interval(first),
+            "last": interval(table["similarity_last"]),
+            "best": interval(table["similarity_best"]),
+            "between_photographs": interval(table["photograph_similarity"]),
+        },
+        "dvar": {
+            part: stopping(table[rows], int(found.l_det.columns.max()))
+            for part, rows in (
+                ("chosen_on", table["chosen_on"]),
+                ("confirmed_on", ~table["chosen_on"]),
+            )
+            if rows.any()
+        },
+    }
+    if len(found.full):
+        shares = found.full.assign(share=found.full[SIMILARITY] / found.full[BETWEEN])
+        by_step = shares.pivot(index="concept", columns="step", values="share")
+        share = by_step.max(axis=1)
+        result["full_fine_tuning"] = {
+            "concepts": len(share),
+            "share_of_photograph_similarity": interval(share),
+            "share_at_step_0": interval(by_step[0]),
+            "reach_nine_tenths": int((share >= 0.9).sum()),
+        }
+    return result
+
+
+def stopping(table: pd.DataFrame, steps: int) -> dict[str, Any]:
+    """How DVAR with the default settings does on some concepts, against training to the end."""
+    fired = table["dvar_stop"].notna()
+    kept = table["similarity_at_stop"] / table["similarity_last"]
+    return {
+        "concepts": len(table),
+        "fires_on": int(fired.sum()),
+        "stop_median": float(table["dvar_stop"].median()) if fired.any() else None,
+        "stop_range": [float(table["dvar_stop"].min()), float(table["dvar_stop"].max())]
+        if fired.any()
+        else None,
+        "steps_taken": interval(table["dvar_stop"].fillna(steps)),
+        "similarity_at_stop": interval(table["similarity_at_stop"]),
+        "similarity_at_last": interval(table["similarity_last"]),
+        "similarity_kept": interval(kept),
+    }
+
+
+def interval(values: pd.Series) -> dict[str, float]:
+    """Mean over concepts and its 95% bootstrap interval (percentile, 10,000 resamples)."""
+    numbers = values.to_numpy(np.float64)
+    random = np.random.default_rng(0)
+    means = numbers[random.integers(len(numbers), size=(RESAMPLES, len(numbers)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"mean": float(numbers.mean()), "low": float(low), "high": float(high)}
+
+
+def geometric_mean(values: pd.Series) -> dict[str, float]:
+    """Geometric mean over concepts and its 95% interval (Student's t on the logarithms)."""
+    logs = np.log(values.to_numpy(np.float64))
+    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    return {
+        "mean": float(np.exp(logs.mean())),
+        "low": float(np.exp(logs.mean() - half)),
+        "high": float(np.exp(logs.mean() + half)),
+    }
+
+
+def grid(found: Found) -> pd.DataFrame:
+    """For every window and threshold: on how many concepts DVAR fires, where, what is kept."""
+    first, last = found.similarity.iloc[:, 0], found.similarity.iloc[:, -1]
+    rows = []
+    for window in WINDOWS:
+        for threshold in THRESHOLDS:
+            stops = found.stops(window, threshold)
+            gain = (found.similarity_at(stops) - first).mean() / (last - first).mean()
+            rows.append((window, threshold, stops.notna().sum(), stops.median(), gain))
+    return pd.DataFrame(rows, columns=["window", "threshold", "fires", "median", "gain"])
+
+
+def report(found: Found) -> str:
+    """The tables as Markdown."""
+    config, said = found.config, summary(found)
+    table = per_concept(found)
+    defaults = FAMILY_DEFAULTS[BUNDLED_MODEL]
+    chosen_on = list(table.index[table["chosen_on"]])
+    inversion = said["inversion"]
+    lines = [
+        "# What the analysis shows on the concepts of the bundled model",
+        "",
+        f"Made by `python -m experiments.defaults`: textual inversion of `{config.model}` on "
+        f"{len(table)} concepts, {config.steps} steps of batch {config.train_batch_size}, learning "
+        f"rate {config.learning_rate:g} x batch size, L_det on {config.eval_batch} samples, "
+        f"{config.replicates} replicates of {config.probe_batch} samples, seed {config.seed}. "
+        "Intervals are 95% over concepts.",
+        "",
+        "## Noise-to-signal by factor",
+        "",
+        "Standard deviation of the batch loss over redraws, over that of L_det over checkpoints. "
+        "Above 1, redrawing this factor moves the loss more than training does.",
+        "",
+        "| factor | geometric mean | interval | smallest | largest |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for factor in FACTORS:
+        mean, values = said["noise_to_signal"][factor], found.noise_to_signal[factor]
+        lines.append(
+            f"| {factor} | {mean['mean']:.2g} | {mean['low']:.2g} to {mean['high']:.2g} | "
+            f"{values.min():.2g} | {values.max():.2g} |"
+        )
+    lines += [
+        "",
+        "## What is learned",
+        "",
+        f"Similarity of {DRAWN} drawn pictures to the photographs, as the bundled CLIP sees it; "
+        f"between two photographs of one concept it is "
+        f"{shown(inversion['between_photographs'])}.",
+        "",
+        "| textual inversion | similarity |",
+        "|---|---:|",
+        f"| step 0 | {shown(inversion['first'])} |",
+        f"| step {said['steps']} | {shown(inversion['last'])} |",
+        f"| best step of each concept | {shown(inversion['best'])} |",
+        "",
+        f"It is higher at the best step than at step 0 on {inversion['rises_at_best']} of "
+        f"{len(table)} concepts, and at the last step on {inversion['rises_at_last']}. (The best "
+        "of several steps flatters by being the best; the last step does not.)",
+    ]
+    if full := said.get("full_fine_tuning"):
+        lines += [
+            "",
+            f"Fine-tuning the whole UNet on {full['concepts']} concepts brings the similarity from "
+            f"{shown(full['share_at_step_0'])} to {shown(full['share_of_photograph_similarity'])} "
+            "of that between two photographs (best step); it reaches nine tenths on "
+            f"{full['reach_nine_tenths']} of them.",
+        ]
+    lines += [
+        "",
+        "## Where DVAR stops",
+        "",
+        f"The default, window {defaults['window']} and threshold {defaults['threshold']:g}, was "
+        f"chosen on {len(chosen_on)} concepts ({', '.join(chosen_on)}) and tried on the others.",
+        "",
+        "| concepts | fires on | median step | range | similarity at the stop | "
+        f"at step {said['steps']} | kept |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for part, row in said["dvar"].items():
+        span = " to ".join(f"{step:.0f}" for step in row["stop_range"] or [])
+        median = "-" if row["stop_median"] is None else f"{row['stop_median']:.0f}"
+        lines.append(
+            f"| {part.replace('_', ' ')} | {row['fires_on']} of {row['concepts']} | {median} | "
+            f"{span} | {shown(row['similarity_at_stop'])} | {shown(row['similarity_at_last'])} | "
+            f"{shown(row['similarity_kept'])} |"
+        )
+    if chosen_on:
+        lines += ["", *grid_lines(grid(found.only(chosen_on)), len(chosen_on))]
+    return "\n".join(lines) + "\n"
+
+
+def grid_lines(cells: pd.DataFrame, concepts: int) -> list[str]:
+    """The grid of windows and thresholds as a Markdown table."""
+    lines = [
+        f"On those {concepts}, by window (down) and threshold (across): median step (on how many "
+        "it fires; the share of the whole run's gain in similarity that is had by then).",
+        "",
+        "| window | " + " | ".join(f"{threshold:g}" for threshold in THRESHOLDS) + " |",
+        "|---|" + "---:|" * len(THRESHOLDS),
+    ]
+    for window in WINDOWS:
+        row = cells[cells["window"] == window]
+        texts = [
+            f"{median:.0f} ({fires}; {gain:.0%})" if fires else "-"
+            for fires, median, gain in zip(row["fires"], row["median"], row["gain"], strict=True)
+        ]
+        lines.append(f"| {window} | " + " | ".join(texts) + " |")
+    return lines
+
+
+def shown(value: dict[str, float]) -> str:
+    """A mean with its interval."""
+    return f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})"

@@ -1,0 +1,50 @@
+"""Drawing pictures with a live model, by the stock pipeline."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from noiseprobe.models.base import DiffusionModel
+
+
+class Sampler:
+    """Draws pictures with a model as it is now, whatever was trained in it or loaded since.
+
+    The pipeline is the stock one, with the sampler that the model came with.
+    """
+
+    def __init__(self, model: DiffusionModel, steps: int = 25, guidance: float = 4.0) -> None:
+        self.model = model
+        self.steps = steps
+        self.guidance = guidance
+        self.pipeline = model.pipeline()
+        self.pipeline.set_progress_bar_config(disable=True)
+
+    @torch.no_grad()
+    def draw(self, captions: Sequence[str], seed: int, batch: int = 8) -> list[Image.Image]:
+        """One picture per caption.
+
+        Picture i starts from noise that depends on `seed` and i alone, drawn on the CPU, so that
+        it is the same whatever is drawn beside it and on whatever device.
+        """
+        pictures: list[Image.Image] = []
+        nothing = self.model.encode_captions([""])
+        for start in range(0, len(captions), batch):
+            some = list(captions[start : start + batch])
+            noise = [
+                torch.Generator().manual_seed(seed * 1_000_003 + start + index)
+                for index in range(len(some))
+            ]
+            words = self.model.encode_captions(some)
+            # The parts may differ in precision; the stock pipeline expects that they do not.
+            mixed = self.model.dtype != torch.float32
+            with torch.autocast(words.device.type, self.model.dtype, enabled=mixed):
+                pictures += self.pipeline(
+                    prompt_embeds=words,
+                    negative_prompt_embeds=nothing.expand_as(words),
+                    num_inference_steps=self.steps,
+                    guidance_scale=self.guidance,
+                    generator=noise,
+                ).images
+        return pictures
