@@ -9,20 +9,24 @@ if TYPE_CHECKING:
     from noiseprobe.config import RunConfig, resolve
     from noiseprobe.errors import UserError
     from noiseprobe.factors import FACTORS, Draws, Setting, parse_setting
+    from noiseprobe.metrics import Clip
     from noiseprobe.models import load_model
     from noiseprobe.pipeline import resume_all, run_all
     from noiseprobe.replay import replay_grid
     from noiseprobe.run import Run
+    from noiseprobe.sampling import Sampler
     from noiseprobe.sources import read_series
     from noiseprobe.stopping import DVAR
 
 _HOME = {
+    "Clip": "metrics",
     "Concept": "concept",
     "DVAR": "stopping",
     "Draws": "factors",
     "FACTORS": "factors",
     "Run": "run",
     "RunConfig": "config",
+    "Sampler": "sampling",
     "Setting": "factors",
     "UserError": "errors",
     "load_concept": "concept",
@@ -39,10 +43,12 @@ _HOME = {
 __all__ = [
     "DVAR",
     "FACTORS",
+    "Clip",
     "Concept",
     "Draws",
     "Run",
     "RunConfig",
+    "Sampler",
     "Setting",
     "UserError",
     "load_concept",

@@ -1,16 +1,20 @@
 """The tables of the study: what they say of numbers whose answer is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from experiments.defaults.study import BETWEEN, SIMILARITY
+from experiments.defaults.study import judged, save, strip
 from experiments.defaults.tables import Found, geometric_mean, grid, interval, report, summary
 from experiments.tiny_sd.concepts import tuned
+from noiseprobe.concept import BUNDLED_CONCEPTS, load_concept
 from noiseprobe.config import resolve
 from noiseprobe.factors import FACTORS
+from noiseprobe.metrics import Clip
 
 STEPS = 200
 NAMES = pd.Index([*tuned()[:2], "one-else", "another-else"], name="concept")
@@ -25,14 +29,7 @@ def found() -> Found:
     l_det = pd.DataFrame([falls, falls, falls, 1 - (steps / STEPS) ** 2], NAMES, steps)
     similarity = pd.DataFrame([[0.2, 0.6, 0.7]] * 3 + [[0.2, 0.1, 0.1]], NAMES, [0, 100, 200])
     noise = pd.DataFrame([[2.0] * 5, [8.0] * 5, [2.0] * 5, [8.0] * 5], NAMES, list(FACTORS))
-    full = pd.DataFrame(
-        {
-            "concept": ["a", "a", "b", "b"],
-            "step": [0, 40, 0, 40],
-            SIMILARITY: [0.1, 0.76, 0.3, 0.4],
-            BETWEEN: [0.8, 0.8, 0.8, 0.8],
-        }
-    )
+    full = pd.DataFrame({0: [0.1, 0.3], 40: [0.95, 0.5]}, ["a", "b"])
     between = pd.Series([0.8] * 4, NAMES)
     return Found(noise, l_det, similarity, between, full, resolve({"steps": STEPS}))
 
@@ -82,3 +79,14 @@ def test_intervals_hold_the_mean_and_shrink_with_the_number() -> None:
         for found in (few, many):
             assert found["low"] < found["mean"] < found["high"]
         assert many["high"] - many["low"] < few["high"] - few["low"]
+
+
+def test_what_was_drawn_is_judged_step_by_step(tmp_path: Path) -> None:
+    folder = BUNDLED_CONCEPTS / "banded-cup"
+    photographs = [Image.open(path) for path in load_concept(folder, None).photographs]
+    blank = [Image.new("RGB", (64, 64), "white")] * 2
+    save(blank, strip(tmp_path, 0))
+    save(photographs, strip(tmp_path, 20))
+    curve, between = judged(tmp_path, folder, Clip.load())
+    assert [*curve.index] == [0, 20]
+    assert curve[0] < between < curve[20], "photographs are most like themselves"

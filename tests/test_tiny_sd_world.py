@@ -106,10 +106,16 @@ def test_defaults_are_chosen_on_twelve_concepts_those_that_ship_among_them() -> 
 
 
 def test_two_views_show_one_thing_in_two_places() -> None:
-    views = thing_pairs(7, 8, 4)
+    views, captions = thing_pairs(7, 8, 4)
     assert views.shape == (2, 4, 3, 64, 64)
     assert not torch.equal(views[0], views[1])
-    assert torch.equal(thing_pairs(7, 8, 4), views)
+    assert torch.equal(thing_pairs(7, 10, 2)[0], views[:, 2:]), "a thing depends on its number"
+    assert thing_pairs(7, 10, 2)[1] == captions[2:]
+    attributes = {*COLOUR_NAMES, *TEXTURES}
+    for caption in thing_pairs(7, 0, 100)[1]:
+        said = caption.split(" with a ")[0].replace("pink fabric", "").split()
+        assert any(shape in said for shape in SHAPES)
+        assert not attributes & set(said)
 
 
 def test_all_shipped_concepts_are_offered() -> None:

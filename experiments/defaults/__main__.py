@@ -59,8 +59,8 @@ def main() -> None:
         if not (out / STUDIED).is_file():
             jobs[name] = (textual_inversion, photographs / name, out, settings, PROBE_EVERY)
     for name in first:
-        out = arguments.out / "full" / f"{name}.csv"
-        if not out.is_file():
+        out = arguments.out / "full" / name
+        if not (out / STUDIED).is_file():
             jobs[f"{name}, whole UNet"] = (full_fine_tuning, photographs / name, out, *full)
     failed = work(jobs, arguments.workers)
     write_results(arguments.out, names, arguments.results)

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.defaults.study import BETWEEN, DRAWN, SIMILARITY, STUDIED
+from experiments.defaults.study import DRAWN, STUDIED, judged
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.analysis import noise_to_signal
 from noiseprobe.config import RunConfig
 from noiseprobe.defaults import BUNDLED_MODEL, FAMILY_DEFAULTS
 from noiseprobe.factors import FACTORS
 from noiseprobe.files import write_json, written_whole
+from noiseprobe.metrics import Clip
 from noiseprobe.run import Run
 from noiseprobe.stopping import dvar_stops
 
@@ -31,8 +32,8 @@ RESAMPLES = 10_000
 class Found:
     """The study's numbers: one row per concept, one column per factor or step.
 
-    `between` is the similarity between two photographs; `full` has the curves of full fine-tuning,
-    one row per concept and step.
+    `between` is the similarity between two photographs, `full` that of full fine-tuning as a share
+    of it.
     """
 
     noise_to_signal: pd.DataFrame
@@ -49,24 +50,23 @@ class Found:
         runs = {n: Run.open(path) for n, path in places.items() if (path / STUDIED).is_file()}
         if not runs:
             return None
-        noise, l_det, metrics = [], [], []
-        for run in runs.values():
-            noise.append(noise_to_signal(run.probe_trace())["noise_to_signal"][list(FACTORS)])
-            l_det.append(run.train_trace().set_index("step")["l_det"])
-            metrics.append(run.metrics_trace().pivot(index="step", columns="metric")["value"])
         index = pd.Index(list(runs), name="concept")
-        tables = {name: out / "full" / f"{name}.csv" for name in names}
-        full = [
-            pd.read_csv(path).assign(concept=name)
-            for name, path in tables.items()
-            if path.is_file()
-        ]
+        noise = [noise_to_signal(run.probe_trace())["noise_to_signal"] for run in runs.values()]
+        l_det = [run.train_trace().set_index("step")["l_det"] for run in runs.values()]
+        clip, photographs = Clip.load(), out / "photographs"
+        seen = [judged(run.directory, photographs / name, clip) for name, run in runs.items()]
+        full = {
+            name: judged(out / "full" / name, photographs / name, clip)
+            for name in runs
+            if (out / "full" / name / STUDIED).is_file()
+        }
+        shares = {name: curve / between for name, (curve, between) in full.items()}
         return cls(
-            pd.DataFrame(noise).set_axis(index),
+            pd.DataFrame(noise)[list(FACTORS)].set_axis(index),
             pd.DataFrame(l_det).set_axis(index),
-            pd.DataFrame([metric[SIMILARITY] for metric in metrics]).set_axis(index),
-            pd.Series([metric[BETWEEN].iloc[0] for metric in metrics], index),
-            pd.concat(full) if full else pd.DataFrame(),
+            pd.DataFrame([curve for curve, _ in seen]).set_axis(index),
+            pd.Series([between for _, between in seen], index),
+            pd.DataFrame(shares).T.rename_axis("concept"),
             next(iter(runs.values())).config,
         )
 
@@ -106,7 +106,7 @@ def write_results(out: Path, names: Sequence[str], directory: Path) -> None:
         "concepts": per_concept(found),
     }
     if len(found.full):
-        tables["full_fine_tuning"] = found.full.set_index("concept")
+        tables["full_fine_tuning"] = found.full.T
     for stem, table in tables.items():
         with written_whole(directory / f"{stem}.csv") as beside:
             table.to_csv(beside, float_format="%.6g")
@@ -163,13 +163,11 @@ def summary(found: Found) -> dict[str, Any]:
         },
     }
     if len(found.full):
-        shares = found.full.assign(share=found.full[SIMILARITY] / found.full[BETWEEN])
-        by_step = shares.pivot(index="concept", columns="step", values="share")
-        share = by_step.max(axis=1)
+        share = found.full.max(axis=1)
         result["full_fine_tuning"] = {
             "concepts": len(share),
             "share_of_photograph_similarity": interval(share),
-            "share_at_step_0": interval(by_step[0]),
+            "share_at_step_0": interval(found.full[0]),
             "reach_nine_tenths": int((share >= 0.9).sum()),
         }
     return result

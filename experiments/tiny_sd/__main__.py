@@ -37,7 +37,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--threads", type=int, help="CPU threads; all by default")
     parser.add_argument("--seed", type=int, default=0)
-    for stage, minutes in (("vae", 20), ("denoiser", 44), ("clip", 40)):
+    for stage, minutes in (("vae", 20), ("denoiser", 62), ("clip", 38)):
         parser.add_argument(f"--minutes-{stage}", type=float, default=minutes)
         parser.add_argument(f"--steps-{stage}", type=int, help="instead of minutes: repeatable")
     parser.add_argument("--steps-classifier", type=int, default=4000)
