@@ -20,9 +20,9 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     # Chosen on measured traces of the bundled concepts: experiments/defaults/RESULTS.md.
     BUNDLED_MODEL: {
         "steps": 300,
-        "window": 50,
-        "threshold": 0.1,
-        "learning_rate": 5e-4,
+        "window": 80,
+        "threshold": 0.15,
+        "learning_rate": 1e-3,
         "train_batch_size": 4,
         "eval_batch": 8,
         "checkpoint_every": 10,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.defaults.study import judged, save, strip
-from experiments.defaults.tables import Found, geometric_mean, grid, interval, report, summary
+from experiments.defaults.tables import Found, best, geometric_mean, grid, interval, report, summary
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.concept import BUNDLED_CONCEPTS, load_concept
 from noiseprobe.config import resolve
@@ -27,7 +27,7 @@ def found() -> Found:
     steps = np.arange(STEPS + 1)
     falls = np.maximum(1 - steps / 50, 0) + 1e-3 * np.sin(steps)
     l_det = pd.DataFrame([falls, falls, falls, 1 - (steps / STEPS) ** 2], NAMES, steps)
-    similarity = pd.DataFrame([[0.2, 0.6, 0.7]] * 3 + [[0.2, 0.1, 0.1]], NAMES, [0, 100, 200])
+    similarity = pd.DataFrame([[0.2, 0.68, 0.7]] * 3 + [[0.2, 0.1, 0.1]], NAMES, [0, 100, 200])
     noise = pd.DataFrame([[2.0] * 5, [8.0] * 5, [2.0] * 5, [8.0] * 5], NAMES, list(FACTORS))
     full = pd.DataFrame({0: [0.1, 0.3], 40: [0.95, 0.5]}, ["a", "b"])
     between = pd.Series([0.8] * 4, NAMES)
@@ -39,7 +39,7 @@ def test_a_stop_is_found_and_similarity_read_between_checkpoints(found: Found) -
     assert stops.isna().tolist() == [False, False, False, True]
     assert 80 <= stops.iloc[0] <= 110
     at = found.similarity_at(pd.Series([50.0, 150.0, 200.0, np.nan], NAMES))
-    assert at.tolist() == pytest.approx([0.4, 0.65, 0.7, 0.1])
+    assert at.tolist() == pytest.approx([0.44, 0.69, 0.7, 0.1])
 
 
 def test_the_summary_counts_what_rises_and_what_is_reached(found: Found) -> None:
@@ -62,6 +62,11 @@ def test_the_grid_knows_what_was_kept(found: Found) -> None:
     assert early["fires"] == late["fires"] == 2
     assert early["median"] < late["median"]
     assert early["gain"] < late["gain"] <= 1
+    window, threshold = best(cells, 2) or (0, 0.0)
+    row = cells[(cells["window"] == window) & (cells["threshold"] == threshold)].iloc[0]
+    assert (row["fires"], row["gain"] >= 0.9) == (2, True)
+    assert row["median"] == cells[(cells["fires"] == 2) & (cells["gain"] >= 0.9)]["median"].min()
+    assert best(cells, 3) is None
 
 
 def test_a_report_says_all_of_it_also_where_nothing_fires(found: Found) -> None:

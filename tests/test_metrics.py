@@ -63,9 +63,11 @@ def test_the_bundled_judge_tells_the_bundled_concepts_apart(judge: Clip) -> None
 def test_the_bundled_judge_reads(judge: Clip) -> None:
     nouns = ["cup", "dog", "fish", "house", "mushroom", "teapot"]
     words = judge.embed_captions([f"a photo of a {noun}" for noun in nouns])
+    right = []
     for name in bundled_concepts():
-        said = (judge.embed_images(photographs(name)) @ words.T).mean(0)
-        assert nouns[int(said.argmax())] == load_concept(name, None).class_noun
+        preferred = (judge.embed_images(photographs(name)) @ words.T).argmax(1)
+        right += [nouns[index] == load_concept(name, None).class_noun for index in preferred]
+    assert sum(right) > len(right) / 2, "chance would be one in six"
 
 
 def test_a_judge_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ from noiseprobe.factors import FACTORS
 
 HERE = Path(__file__).parent
 SETTINGS = {
-    "steps": 200,
-    "checkpoint_every": 20,
-    "replicates": 6,
+    "steps": 300,
+    "checkpoint_every": 30,
+    "replicates": 4,
     "settings": ("deterministic", *FACTORS),
     "device": "cpu",
 }
-PROBE_EVERY = 40
-FULL_STEPS, FULL_EVERY, FULL_LEARNING_RATE = 200, 40, 1e-4
+PROBE_EVERY = 60
+FULL_STEPS, FULL_EVERY, FULL_LEARNING_RATE = 600, 200, 3e-4
 
 
 def main() -> None:

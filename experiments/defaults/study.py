@@ -97,7 +97,7 @@ def full_fine_tuning(
     objective, sampler = Objective(model, concept, True), Sampler(model)
     prompt = f"a photo of a {RARE_WORD} {concept.class_noun}"
     conditioning = model.encode_captions([prompt]).detach().expand(BATCH, -1, -1)
-    draws = objective.draws(seed, "train", 1, 0.5)
+    draws = objective.draws(seed, "train", 1, 0.0)
     parameters = [*model.unet.requires_grad_(True).parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
     for step in range(steps + 1):

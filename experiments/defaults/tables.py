@@ -26,6 +26,7 @@ from noiseprobe.stopping import dvar_stops
 WINDOWS = (20, 30, 40, 50, 60, 80, 100)
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 RESAMPLES = 10_000
+KEPT = 0.9  # share of the whole run's gain in similarity that a default has to keep
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,15 @@ def grid(found: Found) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["window", "threshold", "fires", "median", "gain"])
 
 
+def best(cells: pd.DataFrame, concepts: int) -> tuple[int, float] | None:
+    """The window and threshold that stop soonest, of those that fire on all and keep enough."""
+    good = cells[(cells["fires"] == concepts) & (cells["gain"] >= KEPT)]
+    if good.empty:
+        return None
+    row = good.sort_values(["median", "window"]).iloc[0]
+    return int(row["window"]), float(row["threshold"])
+
+
 def report(found: Found) -> str:
     """The tables as Markdown."""
     config, said = found.config, summary(found)
@@ -299,7 +309,14 @@ def report(found: Found) -> str:
             f"{shown(row['similarity_kept'])} |"
         )
     if chosen_on:
-        lines += ["", *grid_lines(grid(found.only(chosen_on)), len(chosen_on))]
+        cells = grid(found.only(chosen_on))
+        lines += ["", *grid_lines(cells, len(chosen_on))]
+        if soonest := best(cells, len(chosen_on)):
+            lines += [
+                "",
+                f"Of the cells that fire on all {len(chosen_on)} and keep {KEPT:.0%} of the gain "
+                f"or more, window {soonest[0]} with threshold {soonest[1]:g} stops soonest.",
+            ]
     return "\n".join(lines) + "\n"
 
 

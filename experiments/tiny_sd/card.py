@@ -105,7 +105,7 @@ def card(result: dict[str, Any], study: dict[str, Any]) -> str:
     )
     size = sum(result["weights_bytes"].values())
     caption, written = result["right_caption_of_16"], result["right_caption_of_16_as_written"]
-    area = result["same_concept_auc"]
+    area, noun = result["same_concept_auc"], result["right_noun_of_8"]
     return f"""{HEADER}
 # tiny-sd: a Stable Diffusion small enough to bundle
 
@@ -142,8 +142,9 @@ and words are.
 Timed on {result["evaluated_on"]}. Shares have 95% Wilson intervals.
 
 The judge is asked with captions that name every attribute; with the captions as the world writes
-them, which leave out much, it is right in {written["right"]:.1%}. Between concepts that are the
-same kind of thing its AUC is {area["same_noun"]:.3f}; its mean similarity is \
+them, which leave out much, it is right in {written["right"]:.1%}. With a bare noun it is less sure:
+it calls {noun["right"]:.0%} of the concepts' photographs by their noun, of eight. Between concepts
+that are the same kind of thing its AUC is {area["same_noun"]:.3f}; its mean similarity is \
 {area["similarity_same"]:.2f} for two photographs
 of one concept and {area["similarity_different"]:.2f} for two of different ones.
 
@@ -221,7 +222,10 @@ Its {worst} is what goes wrong most often ({right[worst]["right"]:.0%} of sample
 {right[EVERYTHING]["right"]:.0%} of samples.
 Part of that is the VAE's: after it, the classifier sees everything right in \
 {rebuilt[EVERYTHING]:.0%} of scenes,
-against {before:.0%} before. It softens edges and fine patterns, and shifts some hues."""
+against {before:.0%} before. It softens edges and fine patterns, and shifts some hues.
+That also bounds what fine-tuning can reach: the concepts' photographs themselves, once they went
+through the VAE, have {result["rebuilt_similarity"]:.2f} of the similarity between two \
+photographs, averaged over the 48."""
 
 
 def share(value: dict[str, float]) -> str:

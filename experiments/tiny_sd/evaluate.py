@@ -27,12 +27,13 @@ from experiments.tiny_sd.classifier import (
     right,
 )
 from experiments.tiny_sd.concepts import every
+from experiments.tiny_sd.model import RESOLUTION
 from experiments.tiny_sd.schedule import hardware
 from experiments.tiny_sd.shapes import SHAPES
 from experiments.tiny_sd.train_vae import pixels
 from experiments.tiny_sd.world import COLOUR_NAMES, TEXTURES, Scenes, draw_scenes
 from noiseprobe.files import write_json
-from noiseprobe.metrics import Clip
+from noiseprobe.metrics import Clip, mean_similarity, mean_similarity_within
 
 HELD_OUT_SEED = 1001  # scenes that neither the model nor the classifier has seen
 STEPS, GUIDANCE = 25, 4.0
@@ -71,6 +72,8 @@ def evaluate(
         "classifier_on_reconstructions": accuracy(classifier, rebuilt, truth),
         "right_caption_of_16": right_caption(judge, images, full_captions(scenes)),
         "right_caption_of_16_as_written": right_caption(judge, images, scenes.captions),
+        "rebuilt_similarity": rebuilt_similarity(pipeline, judge),
+        "right_noun_of_8": right_noun(judge),
         "same_concept_auc": same_concept(judge),
         "samples": samples,
         "sampling_steps": STEPS,
@@ -132,6 +135,17 @@ def right_caption(judge: Clip, images: Tensor, captions: Sequence[str]) -> dict[
     return proportion(hits)
 
 
+def right_noun(judge: Clip) -> dict[str, float]:
+    """Share of the concepts' photographs that the judge calls by their noun, among all eight."""
+    words = judge.embed_captions([f"a photo of a {noun}" for noun in SHAPES])
+    hits = []
+    for thing in every():
+        photographs = judge.embed_images(map(Image.fromarray, thing.photographs()))
+        preferred = (photographs @ words.T).argmax(1).tolist()
+        hits += [SHAPES[chosen] == thing.class_noun for chosen in preferred]
+    return proportion(hits)
+
+
 def same_concept(judge: Clip) -> dict[str, float]:
     """How well similarity tells two photographs of one concept from two of different ones.
 
@@ -153,6 +167,21 @@ def same_concept(judge: Clip) -> dict[str, float]:
         "similarity_same": float(similar[same].mean()),
         "similarity_different": float(similar[~same].mean()),
     }
+
+
+def rebuilt_similarity(pipeline: StableDiffusionPipeline, judge: Clip) -> float:
+    """Similarity of the concepts' photographs to themselves after the VAE, judged by concept.
+
+    As a share of that between two photographs, averaged over concepts: no fine-tuning of the UNet
+    can be expected to go much beyond it.
+    """
+    shares = []
+    for thing in every():
+        images = pixels(thing.photographs(RESOLUTION))
+        photographs = judge.embed_images(to_images(images))
+        rebuilt = judge.embed_images(to_images(reconstruct(pipeline, images)[2]))
+        shares.append(mean_similarity(rebuilt, photographs) / mean_similarity_within(photographs))
+    return float(np.mean(shares))
 
 
 def auc(positive: NDArray[np.floating], negative: NDArray[np.floating]) -> float:
