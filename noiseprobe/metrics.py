@@ -1,9 +1,7 @@
 """How alike pictures and words are, as a CLIP sees it (Radford et al. 2021, arXiv 2103.00020)."""
 
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -13,6 +11,7 @@ from torch.nn import functional as F
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 
 from noiseprobe.errors import UserError
+from noiseprobe.models import model_location
 
 T = TypeVar("T")
 
@@ -34,9 +33,7 @@ class Clip:
 
         Raises `UserError` for one that cannot be loaded.
         """
-        where = source
-        if source == BUNDLED_CLIP and not Path(source).is_dir():
-            where = str(files("noiseprobe") / "assets" / BUNDLED_CLIP)
+        where = model_location(source, BUNDLED_CLIP)
         try:
             model = CLIPModel.from_pretrained(where, dtype=torch.float32)
             # Named one by one, for what CLIPProcessor would load by itself needs torchvision.

@@ -27,7 +27,6 @@ class Run:
         self.checkpoints_directory = self.directory / "checkpoints"
         self.train_directory = self.directory / "traces" / "train"
         self.probe_directory = self.directory / "traces" / "probe"
-        self.metrics_directory = self.directory / "traces" / "metrics"
         self.state_file = self.directory / "state.pt"
         self.figures_directory = self.directory / "figures"
 
@@ -112,12 +111,6 @@ class Run:
         from noiseprobe.traces import PROBE_COLUMNS, read_trace
 
         return read_trace(self.probe_directory, PROBE_COLUMNS)
-
-    def metrics_trace(self) -> "pd.DataFrame":
-        """One row per step and metric; columns `noiseprobe.traces.METRICS_COLUMNS`."""
-        from noiseprobe.traces import METRICS_COLUMNS, read_trace
-
-        return read_trace(self.metrics_directory, METRICS_COLUMNS)
 
     def summary(self) -> dict[str, Any]:
         """What `noiseprobe run --json` printed; raises `UserError` if the run is not done."""

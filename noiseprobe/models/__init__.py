@@ -42,10 +42,10 @@ def load_model(
     return StableDiffusion.load(where, pick_device(device), dtype)
 
 
-def model_location(source: str) -> str:
-    """The directory of the bundled model if `source` is its name, else `source` itself."""
-    if source == BUNDLED_MODEL and not Path(source).is_dir():
-        return str(files("noiseprobe") / "assets" / BUNDLED_MODEL)
+def model_location(source: str, bundled: str = BUNDLED_MODEL) -> str:
+    """The directory of the model `bundled` if `source` is its name, else `source` itself."""
+    if source == bundled and not Path(source).is_dir():
+        return str(files("noiseprobe") / "assets" / bundled)
     return source
 
 
