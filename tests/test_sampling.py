@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 
 from noiseprobe.models import load_model
 from noiseprobe.models.base import DiffusionModel
@@ -30,9 +31,11 @@ def test_a_picture_depends_on_its_seed_and_place_alone(model: DiffusionModel) ->
     assert sampler.draw(CAPTIONS, 3) == together
 
 
-def test_it_draws_what_the_stock_pipeline_draws(model: DiffusionModel) -> None:
+def test_it_draws_what_the_stock_pipeline_draws(
+    model: DiffusionModel, model_directory: Path
+) -> None:
     ours = Sampler(model, steps=3, guidance=5.0).draw(CAPTIONS[:1], 0)[0]
-    pipeline = model.pipeline()
+    pipeline = StableDiffusionPipeline.from_pretrained(model_directory, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
         CAPTIONS[0],
@@ -41,6 +44,16 @@ def test_it_draws_what_the_stock_pipeline_draws(model: DiffusionModel) -> None:
         generator=torch.Generator().manual_seed(0),
     ).images[0]
     assert ours == theirs
+
+
+def test_drawing_leaves_training_as_it_was(model: DiffusionModel) -> None:
+    torch.manual_seed(0)
+    shape = (2, *model.latent_shape)
+    batch = torch.randn(shape), torch.randn(shape), torch.tensor([20, 700])
+    words = model.encode_captions(CAPTIONS[:2]).detach()
+    before = model.loss(*batch, words)
+    Sampler(model, steps=2).draw(CAPTIONS[:1], 0)
+    assert torch.equal(model.loss(*batch, words), before)
 
 
 def test_a_model_in_half_precision_draws(model_directory: Path) -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from experiments.tiny_sd import schedule, train_vae
+from experiments.tiny_sd import schedule, train_decoder, train_vae
 from experiments.tiny_sd.__main__ import main
 from experiments.tiny_sd.card import card, study
 from experiments.tiny_sd.evaluate import weights_in
 from experiments.tiny_sd.model import MICRO
 from experiments.tiny_sd.schedule import Budget, Journal, cosine, hardware
-from experiments.tiny_sd.train import train, training_record
+from experiments.tiny_sd.train import Recipe, training_record
 from noiseprobe.metrics import BUNDLED_CLIP
 from noiseprobe.models import BUNDLED_MODEL, model_location
 
@@ -35,14 +35,15 @@ def weights(pipeline: StableDiffusionPipeline) -> dict[str, torch.Tensor]:
 
 
 def trained(out: Path) -> StableDiffusionPipeline:
-    device = torch.device("cpu")
-    return train(out, Budget(steps=4), Budget(steps=4), device, scenes=64, widths=MICRO)
+    budgets = dict.fromkeys(("vae", "denoiser", "decoder"), Budget(steps=4))
+    return Recipe(out, budgets, torch.device("cpu"), scenes=64, widths=MICRO).pipeline()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_pools() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_vae, "POOL", 32)
+        patch.setattr(train_decoder, "POOL", 32)
         patch.setattr(train_vae, "SCALING_SCENES", 64)
         yield
 
@@ -55,7 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("stage", ["vae.pt", "denoiser.pt"])
+@pytest.mark.parametrize("stage", ["vae.pt", "denoiser.pt", "decoder.pt"])
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -75,6 +76,15 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
     assert [name for name in expected if not torch.equal(expected[name], resumed[name])] == []
 
 
+def test_the_decoder_goes_on_while_the_latents_stay(whole: Path) -> None:
+    budgets = dict.fromkeys(("vae", "denoiser", "decoder"), Budget(steps=4))
+    recipe = Recipe(whole, budgets, torch.device("cpu"), scenes=64, widths=MICRO)
+    first, second = recipe.vae().state_dict(), recipe.decoder().state_dict()
+    changed = {name for name in first if not torch.equal(first[name], second[name])}
+    parts = {name.split(".")[0] for name in changed}
+    assert parts == {"decoder", "post_quant_conv"}
+
+
 def test_what_is_finished_is_neither_done_again_nor_ascribed_to_another_machine(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +99,7 @@ def test_what_is_finished_is_neither_done_again_nor_ascribed_to_another_machine(
 def test_the_recipe_runs_from_world_to_card(tmp_path: Path) -> None:
     model = tmp_path / "model"
     sizes = {"scenes": 64, "samples": 4}
-    sizes |= {f"steps-{stage}": 2 for stage in ("vae", "denoiser", "clip", "classifier")}
+    sizes |= {f"steps-{stage}": 2 for stage in ("vae", "denoiser", "decoder", "clip", "classifier")}
     flags = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
     flags += ["--export", str(model), "--export-clip", str(tmp_path / "clip")]
     main(["--micro", "--out", str(tmp_path / "state"), *flags])

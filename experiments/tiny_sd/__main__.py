@@ -10,19 +10,18 @@ import sys
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
 
 from experiments.tiny_sd.card import write_card
 from experiments.tiny_sd.classifier import train_classifier
 from experiments.tiny_sd.clip import export_clip, train_clip
 from experiments.tiny_sd.evaluate import evaluate
 from experiments.tiny_sd.export import export, load
-from experiments.tiny_sd.model import FULL, MICRO, Widths
+from experiments.tiny_sd.model import FULL, MICRO
 from experiments.tiny_sd.schedule import Budget
 from experiments.tiny_sd.tokenizer import saved_tokenizer
-from experiments.tiny_sd.train import train, trained_vae, training_record
+from experiments.tiny_sd.train import Recipe, training_record
 
-STAGES = ("vae", "denoiser", "clip", "classifier", "export", "evaluate", "card")
+STAGES = ("vae", "denoiser", "decoder", "clip", "classifier", "export", "evaluate", "card")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -37,7 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--threads", type=int, help="CPU threads; all by default")
     parser.add_argument("--seed", type=int, default=0)
-    for stage, minutes in (("vae", 20), ("denoiser", 62), ("clip", 38)):
+    for stage, minutes in (("vae", 20), ("denoiser", 62), ("decoder", 45), ("clip", 38)):
         parser.add_argument(f"--minutes-{stage}", type=float, default=minutes)
         parser.add_argument(f"--steps-{stage}", type=int, help="instead of minutes: repeatable")
     parser.add_argument("--steps-classifier", type=int, default=4000)
@@ -62,13 +61,23 @@ def main(arguments: list[str] | None = None) -> None:
         else chosen.device
     )
     out = chosen.out
+    recipe = Recipe(
+        out,
+        {stage: budget(chosen, stage) for stage in ("vae", "denoiser", "decoder")},
+        device,
+        chosen.seed,
+        chosen.scenes,
+        MICRO if chosen.micro else FULL,
+    )
     for stage in chosen.stages or STAGES:
         print(f"stage: {stage}", file=sys.stderr)
         match stage:
             case "vae":
-                trained_vae(out, budget(chosen, "vae"), device, chosen.seed, widths(chosen))
+                recipe.vae()
             case "denoiser":
-                both_stages(chosen, device)
+                recipe.denoiser()
+            case "decoder":
+                recipe.decoder()
             case "clip":
                 tokenizer = saved_tokenizer(out / "tokenizer")
                 clip = train_clip(out, tokenizer, budget(chosen, "clip"), device)
@@ -76,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
             case "classifier":
                 train_classifier(out, Budget(steps=chosen.steps_classifier), device)
             case "export":
-                export(both_stages(chosen, device), chosen.export)
+                export(recipe.pipeline(), chosen.export)
             case "evaluate":
                 steps = Budget(steps=chosen.steps_classifier)
                 evaluate(
@@ -89,24 +98,6 @@ def main(arguments: list[str] | None = None) -> None:
                 )
             case "card":
                 write_card(load(chosen.export), chosen.export)
-
-
-def both_stages(chosen: argparse.Namespace, device: torch.device) -> StableDiffusionPipeline:
-    """VAE, UNet and text encoder, each trained now unless it was trained to its budget before."""
-    return train(
-        chosen.out,
-        budget(chosen, "vae"),
-        budget(chosen, "denoiser"),
-        device,
-        chosen.seed,
-        chosen.scenes,
-        widths(chosen),
-    )
-
-
-def widths(chosen: argparse.Namespace) -> Widths:
-    """How wide the model is."""
-    return MICRO if chosen.micro else FULL
 
 
 def budget(chosen: argparse.Namespace, stage: str) -> Budget:

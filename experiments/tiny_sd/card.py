@@ -99,6 +99,7 @@ def card(result: dict[str, Any], study: dict[str, Any]) -> str:
                 f"{parameters['unet'] + parameters['text_encoder']:,}",
                 training["denoiser"],
             ),
+            ("VAE's decoder, trained on", "", training["decoder"]),
             ("judge (`tiny-clip`)", f"{parameters['clip']:,}", training["clip"]),
             ("attribute classifier, not shipped", "", training["classifier"]),
         )

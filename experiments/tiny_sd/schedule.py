@@ -45,7 +45,8 @@ def hardware(device: torch.device) -> str:
     """What a training on `device` runs on, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of an {platform.machine()} CPU"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' * (threads > 1)} of an {platform.machine()} CPU"
 
 
 @dataclass

@@ -73,18 +73,23 @@ def pixels(scenes: np.ndarray) -> Tensor:
 def vae_loss(
     vae: AutoencoderKL, images: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The training loss, and the mean squared error with pixels in [0, 1].
-
-    Absolute and squared error, absolute error of the picture at half size, and the KL term.
-    """
+    """The training loss with the KL term, and the mean squared error with pixels in [0, 1]."""
     posterior = vae.encode(images).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator).to(images.device)
     drawn = vae.decode(posterior.mean + posterior.std * noise).sample
+    kl = posterior.kl().mean() / images[0].numel()
+    loss, error = reconstruction_loss(drawn, images)
+    return loss + KL_WEIGHT * kl, error
+
+
+def reconstruction_loss(drawn: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """How far `drawn` is from `images`, and the mean squared error with pixels in [0, 1].
+
+    Absolute and squared error, and the absolute error of the pictures at half size.
+    """
     coarse = F.l1_loss(F.avg_pool2d(drawn, 2), F.avg_pool2d(images, 2))
     squared = F.mse_loss(drawn, images)
-    kl = posterior.kl().mean() / images[0].numel()
-    loss = F.l1_loss(drawn, images) + 2 * squared + coarse + KL_WEIGHT * kl
-    return loss, squared.detach() / 4
+    return F.l1_loss(drawn, images) + 2 * squared + coarse, squared.detach() / 4
 
 
 @torch.no_grad()

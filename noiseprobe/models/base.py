@@ -45,7 +45,7 @@ class DiffusionModel(Protocol):
         ...
 
     def pipeline(self) -> Any:
-        """The stock diffusers pipeline around the live modules, for drawing images."""
+        """The stock diffusers pipeline around the live modules, for `noiseprobe.Sampler`."""
         ...
 
 
