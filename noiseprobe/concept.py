@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -53,6 +53,27 @@ TEMPLATES = (
 )
 """The caption templates for objects of Gal et al. 2022 (arXiv 2208.01618, appendix)."""
 
+STYLE_TEMPLATES = (
+    "a painting in the style of {}",
+    "a rendering in the style of {}",
+    "a cropped painting in the style of {}",
+    "the painting in the style of {}",
+    "a clean painting in the style of {}",
+    "a dirty painting in the style of {}",
+    "a dark painting in the style of {}",
+    "a picture in the style of {}",
+    "a cool painting in the style of {}",
+    "a close-up painting in the style of {}",
+    "a bright painting in the style of {}",
+    "a good painting in the style of {}",
+    "a rendition in the style of {}",
+    "a nice painting in the style of {}",
+    "a small painting in the style of {}",
+    "a weird painting in the style of {}",
+    "a large painting in the style of {}",
+)
+"""The caption templates for styles of the same source."""
+
 
 class PhotographWarning(UserWarning):
     """A photograph can be used, but not quite as its owner may expect."""
@@ -71,9 +92,12 @@ class Concept:
     placeholder: str
     validation_prompts: tuple[str, ...] = ()
 
-    def captions(self, placeholder: str | None = None) -> list[str]:
-        """Every caption template, filled with `placeholder` (default: the concept's own)."""
-        return [template.format(placeholder or self.placeholder) for template in TEMPLATES]
+    def captions(
+        self, thing: str, learnable_property: Literal["object", "style"] = "object"
+    ) -> list[str]:
+        """Every caption template for objects, or for styles, filled with `thing`."""
+        templates = TEMPLATES if learnable_property == "object" else STYLE_TEMPLATES
+        return [template.format(thing) for template in templates]
 
 
 def bundled_concepts() -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from noiseprobe.defaults import BUNDLED_MODEL, FAMILY_DEFAULTS, family_of
+from noiseprobe.defaults import BUNDLED_MODEL, METHODS, defaults_of
 from noiseprobe.errors import UserError
 from noiseprobe.factors import NAMED_SETTINGS, parse_settings
 from noiseprobe.files import written_whole
@@ -39,14 +39,32 @@ class RunConfig(BaseModel):
     class_noun: str | None = None
     placeholder: str = "<v>"
     model: str = BUNDLED_MODEL
-    method: Literal["textual-inversion"] = "textual-inversion"
+    method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
+        "textual-inversion"
+    )
     initializer: str | None = None
     num_vectors: int = Field(1, ge=1, le=64)
+    learnable_property: Literal["object", "style"] = "object"
+    instance_prompt: str | None = None
+    rare_word: str = "sks"
+    train_text_encoder: bool = False
+    rank: int = Field(ge=1)
+    lora_alpha: float | None = Field(None, gt=0, allow_inf_nan=False)
+    lora_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    train_word: bool = True
+    attention: Literal["crossattn_kv", "crossattn"] = "crossattn_kv"
+    prior: bool = False
+    prior_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    class_images: str | None = None
+    num_class_images: int = Field(ge=1)
+    class_prompt: str | None = None
     center_crop: bool = True
     flip: float = Field(0.5, ge=0, le=1)
+    rescale: bool = False
+    max_grad_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
 
     steps: int = Field(ge=1)
-    stop: Literal["dvar", "fixed", "none"] = "dvar"
+    stop: Literal["dvar", "clip", "fixed", "none"] = "dvar"
     window: int = Field(ge=2)
     threshold: float = Field(gt=0, allow_inf_nan=False)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
@@ -58,6 +76,16 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0)
     device: str = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    clip: str | None = None
+    checks: bool = False
+    check_every: int = Field(ge=1)
+    samples: int = Field(8, ge=1)
+    patience: int = Field(ge=1)
+    eps: float = Field(ge=0, allow_inf_nan=False)
+    sampling_steps: int = Field(ge=1)
+    sampling_seed: int = Field(1, ge=0)
+    guidance: float = Field(ge=1, allow_inf_nan=False)
 
     settings: tuple[str, ...] = tuple(setting.name for setting in NAMED_SETTINGS)
     replicates: int = Field(ge=1)
@@ -73,10 +101,28 @@ class RunConfig(BaseModel):
             raise UserError("--settings: none given; name at least one, such as timesteps")
         return tuple(setting.name for setting in settings)
 
+    @field_validator("lora_targets", mode="before")
+    @classmethod
+    def _lora_targets(cls, value: Any) -> tuple[str, ...]:
+        texts = value.split(",") if isinstance(value, str) else list(value)
+        targets = tuple(text.strip() for text in texts if text.strip())
+        if not targets:
+            raise UserError("--lora-targets: none given; name at least one layer, such as to_k")
+        return targets
+
     @property
     def effective_learning_rate(self) -> float:
-        """The optimiser's learning rate: scaled by the batch size unless told otherwise."""
-        return self.learning_rate * (self.train_batch_size if self.scale_lr else 1)
+        """The optimiser's learning rate: scaled by the batch size unless told otherwise.
+
+        Custom Diffusion with prior preservation doubles it, as its publication does.
+        """
+        rate = self.learning_rate * (self.train_batch_size if self.scale_lr else 1)
+        return rate * (2 if self.method == "custom-diffusion" and self.prior else 1)
+
+    @property
+    def alpha(self) -> float:
+        """LoRA's alpha: the rank unless told otherwise, so that adapters are scaled by 1."""
+        return self.rank if self.lora_alpha is None else self.lora_alpha
 
 
 def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
@@ -96,8 +142,8 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
         from noiseprobe.concept import DEFAULT_CONCEPT
 
         merged["concept"] = DEFAULT_CONCEPT
-    family = family_of(str(merged.get("model", BUNDLED_MODEL)))
-    return _validated(FAMILY_DEFAULTS[family] | merged)
+    model, method = merged.get("model", BUNDLED_MODEL), merged.get("method", METHODS[0])
+    return _validated(defaults_of(str(model), str(method)) | merged)
 
 
 def read_toml(file: Path) -> dict[str, Any]:

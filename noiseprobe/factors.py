@@ -89,12 +89,13 @@ def _named(redrawn: Iterable[str]) -> Setting:
 class Batch:
     """What was drawn for B samples; every array has B as its first axis.
 
-    `images` int64 index of the photograph, `flips` bool, `captions` int64 index of the template,
-    `vae_noise` and `noise` float32 (B, C, h, w) standard normal, `timesteps` int64.
+    `images` int64 index of the photograph, `views` int64 index of how it is seen (flipped, …),
+    `captions` int64 index of the template, `vae_noise` and `noise` float32 (B, C, h, w) standard
+    normal, `timesteps` int64.
     """
 
     images: NDArray[np.int64]
-    flips: NDArray[np.bool_]
+    views: NDArray[np.int64]
     captions: NDArray[np.int64]
     vae_noise: NDArray[np.float32]
     timesteps: NDArray[np.int64]
@@ -108,6 +109,7 @@ class Draws:
     The stream `probe` holds the fixed batch (replicate 0) and its redraws (1, 2, …); in the stream
     `train` the replicate is the training step. Discrete factors map one uniform number by inverse
     CDF, so that a draw is defined for any number of photographs, templates and timesteps.
+    `view_shares` are the probabilities of a photograph's views; they sum to 1.
     """
 
     seed: int
@@ -116,7 +118,7 @@ class Draws:
     num_captions: int
     num_timesteps: int
     latent_shape: tuple[int, ...]
-    flip_probability: float = 0.5
+    view_shares: tuple[float, ...] = (0.5, 0.5)
     _fixed: dict[tuple[str, int], NDArray[Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -147,7 +149,7 @@ class Draws:
         latents = (count, *self.latent_shape)
         return Batch(
             images=_pick(choices[:, 0], self.num_images),
-            flips=choices[:, 1] < self.flip_probability,
+            views=np.searchsorted(np.cumsum(self.view_shares[:-1]), choices[:, 1], side="right"),
             captions=_pick(np.array(drawn("captions")).reshape(count), self.num_captions),
             vae_noise=np.array(drawn("vae_noise"), dtype=np.float32).reshape(latents),
             timesteps=_pick(np.array(drawn("timesteps")).reshape(count), self.num_timesteps),

@@ -2,36 +2,49 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from noiseprobe.concept import Concept, load_pixels
 from noiseprobe.factors import Batch, Draws, Stream
 from noiseprobe.models.base import DiffusionModel
+from noiseprobe.views import Look
 
 T = TypeVar("T")
 
 
 class Objective:
-    """The training objective of one model on one concept's photographs.
+    """The training objective of one model on one set of photographs.
 
-    The VAE is frozen, so that the posteriors of all photographs, as they are and flipped, are
-    computed once: `mean` and `std` are (2, photographs, C, h, w) float32.
+    The VAE is frozen, so that the posteriors of all views of all photographs are computed once:
+    `mean` and `std` are (views, photographs, C, h, w) float32.
     """
 
-    def __init__(self, model: DiffusionModel, concept: Concept, center_crop: bool) -> None:
+    def __init__(self, model: DiffusionModel, photographs: Sequence[Path], look: Look) -> None:
         self.model = model
-        paths = concept.photographs
-        pixels = torch.stack([load_pixels(path, model.resolution, center_crop) for path in paths])
-        plain, flipped = model.encode_images(pixels), model.encode_images(pixels.flip(-1))
-        self.mean = torch.stack([plain[0], flipped[0]])
-        self.std = torch.stack([plain[1], flipped[1]])
+        self.look = look
+        means, stds, masks = [], [], []
+        self.prefixes: list[list[str]] = []
+        for number, path in enumerate(photographs):
+            views = look(number, path)
+            mean, std = model.encode_images(torch.stack([view.pixels for view in views]))
+            means.append(mean)
+            stds.append(std)
+            masks += [view.mask for view in views if view.mask is not None]
+            self.prefixes.append([f"{view.prefix} ".lstrip() for view in views])
+        self.mean, self.std = torch.stack(means, 1), torch.stack(stds, 1)
+        count, photos = self.mean.shape[:2]
+        self.mask: Tensor | None = None
+        if masks:
+            stacked = torch.stack(masks).unflatten(0, (photos, count)).transpose(0, 1)
+            self.mask = stacked.to(self.mean.device)
 
-    def draws(self, seed: int, stream: Stream, num_captions: int, flip: float) -> Draws:
-        """The draws of one stream, for this model's latents and this concept's photographs."""
+    def draws(self, seed: int, stream: Stream, num_captions: int) -> Draws:
+        """The draws of one stream, for this model's latents and these photographs."""
         return Draws(
             seed=seed,
             stream=stream,
@@ -39,18 +52,32 @@ class Objective:
             num_captions=num_captions,
             num_timesteps=self.model.num_train_timesteps,
             latent_shape=tuple(self.mean.shape[2:]),
-            flip_probability=flip,
+            view_shares=self.look.shares,
         )
+
+    def captions(self, batch: Batch, templates: Sequence[str]) -> list[str]:
+        """The caption of each sample: its template, after what its view puts before it."""
+        return [
+            self.prefixes[image][view] + templates[caption]
+            for image, view, caption in zip(batch.images, batch.views, batch.captions, strict=True)
+        ]
 
     def losses(self, batch: Batch, conditioning: Tensor) -> Tensor:
         """The loss of each sample, (B,) float32; `conditioning` has one row per sample."""
         device = self.mean.device
-        chosen = torch.from_numpy(batch.flips).long(), torch.from_numpy(batch.images)
+        chosen = torch.from_numpy(batch.views), torch.from_numpy(batch.images)
         vae_noise = torch.from_numpy(batch.vae_noise).to(device)
         latents = self.model.sample_latents(self.mean[chosen], self.std[chosen], vae_noise)
         noise = torch.from_numpy(batch.noise).to(device)
         timesteps = torch.from_numpy(batch.timesteps).to(device)
-        return self.model.loss(latents, noise, timesteps, conditioning)
+        mask = None if self.mask is None else self.mask[chosen]
+        return self.model.loss(latents, noise, timesteps, conditioning, mask)
+
+
+def conditioning_of(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
+    """The conditioning, one row per caption; each distinct caption is encoded once."""
+    distinct, rows = np.unique(captions, return_inverse=True)
+    return model.encode_captions(distinct.tolist())[torch.from_numpy(rows)]
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:

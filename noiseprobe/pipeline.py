@@ -15,7 +15,9 @@ from noiseprobe.run import Run
 
 if TYPE_CHECKING:
     from noiseprobe.methods.base import Method
+    from noiseprobe.models.base import DiffusionModel
     from noiseprobe.objective import Objective
+    from noiseprobe.views import Look
 
 PROBE_SETTINGS = ("settings", "replicates", "probe_batch")
 
@@ -31,14 +33,24 @@ class Personalization:
 def prepare(config: RunConfig) -> Personalization:
     """Load the concept and the model, and attach the method; raises `UserError` for bad input."""
     from noiseprobe.concept import load_concept
-    from noiseprobe.methods.textual_inversion import TextualInversion
+    from noiseprobe.methods import attach
     from noiseprobe.models import load_model
     from noiseprobe.objective import Objective
 
     concept = load_concept(config.concept, config.class_noun, config.placeholder)
     model = load_model(config.model, config.device, config.precision)
-    method = TextualInversion(model, concept, config.initializer, config.num_vectors)
-    return Personalization(Objective(model, concept, config.center_crop), method)
+    method = attach(model, concept, config)
+    return Personalization(Objective(model, concept.photographs, look(model, config)), method)
+
+
+def look(model: "DiffusionModel", config: RunConfig) -> "Look":
+    """How the photographs are seen in training."""
+    from noiseprobe.views import Flips, Rescales
+
+    size, crop, flip = model.resolution, config.center_crop, config.flip
+    if config.rescale:
+        return Rescales(size, model.latent_shape[-1], crop, flip, seed=config.seed)
+    return Flips(size, crop, flip)
 
 
 def start(config: RunConfig, out: Path) -> tuple[Run, Personalization]:

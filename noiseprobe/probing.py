@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from noiseprobe.config import RunConfig
 from noiseprobe.errors import Interrupted
@@ -68,7 +69,7 @@ def probe(
     started = time.monotonic()
     every = list(run.checkpoint_steps() if steps is None else steps)
     todo = [step for step in every if not part_path(run.probe_directory, step).is_file()]
-    draws = objective.draws(config.seed, "probe", len(method.captions), config.flip)
+    draws = objective.draws(config.seed, "probe", len(method.captions))
     rows = plan_rows(parse_settings(config.settings), config.replicates, config.probe_batch)
     reporter.stage("probing", len(every), len(every) - len(todo))
     with stop_request() as stop:
@@ -94,11 +95,14 @@ def evaluate(
 
     Columns: those of the probe trace but `step`. Each caption is encoded once.
     """
-    conditioning = objective.model.encode_captions(method.captions)
+    known: dict[str, Tensor] = {}
     losses, drawn = [], []
     for batch in ahead(_micro_batches(draws, rows, micro_batch)):
-        captions = torch.from_numpy(batch.captions).to(conditioning.device)
-        losses.append(objective.losses(batch, conditioning[captions]))
+        captions = objective.captions(batch, method.captions)
+        if new := sorted(set(captions) - known.keys()):
+            known |= zip(new, objective.model.encode_captions(new), strict=True)
+        conditioning = torch.stack([known[caption] for caption in captions])
+        losses.append(objective.losses(batch, conditioning))
         drawn.append((batch.images, batch.captions, batch.timesteps))
     image, caption, timestep = (np.concatenate(column) for column in zip(*drawn, strict=True))
     return pd.DataFrame(

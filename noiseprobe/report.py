@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from noiseprobe.defaults import FAMILY_DEFAULTS
+from noiseprobe.defaults import METHODS, defaults_of
 from noiseprobe.errors import UserError
 
 
@@ -61,7 +61,7 @@ def replay_sources(
     for source in sources:
         series = read_series(source, column)
         own: Any = Run(source).config if (source / "config.toml").is_file() else None
-        usual = own.model_dump() if own else FAMILY_DEFAULTS["stable-diffusion"]
+        usual = own.model_dump() if own else defaults_of("stable-diffusion", METHODS[0])
         chosen_window = usual["window"] if window is None else window
         chosen_threshold = usual["threshold"] if threshold is None else threshold
         replays.append(asdict(replay(series, chosen_window, chosen_threshold)))

@@ -5,15 +5,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from noiseprobe.config import RunConfig
 from noiseprobe.errors import Interrupted, UserError
 from noiseprobe.factors import Batch, Draws
 from noiseprobe.files import written_whole
 from noiseprobe.methods.base import Method
-from noiseprobe.objective import Objective, ahead
+from noiseprobe.objective import Objective, ahead, conditioning_of
 from noiseprobe.progress import Reporter, Silent, stop_request
 from noiseprobe.run import Run
 from noiseprobe.stopping import DVAR
@@ -67,8 +67,8 @@ class _Driver:
         # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
         self.criterion = DVAR(config.window, config.threshold)
-        self.train_draws = self.objective.draws(config.seed, "train", captions, config.flip)
-        probe_draws = self.objective.draws(config.seed, "probe", captions, config.flip)
+        self.train_draws = self.objective.draws(config.seed, "train", captions)
+        probe_draws = self.objective.draws(config.seed, "probe", captions)
         self.fixed = probe_draws.batch(range(config.eval_batch), 0)
 
     def restore(self) -> None:
@@ -126,14 +126,16 @@ class _Driver:
         self.save_checkpoint()
 
     def take_step(self, batch: Batch) -> dict[str, Any]:
-        captions = [self.method.captions[index] for index in batch.captions]
-        losses = self.objective.losses(batch, self.objective.model.encode_captions(captions))
-        loss = losses.mean()
+        loss = self.losses(batch).mean()
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
         gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
         grad_norm = torch.nn.utils.get_total_norm(gradients)
+        if self.config.max_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(
+                self.method.parameters(), self.config.max_grad_norm, grad_norm
+            )
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
@@ -153,13 +155,15 @@ class _Driver:
             row |= self.track()
         return row
 
+    def losses(self, batch: Batch) -> Tensor:
+        """The loss (B,) of each sample, under the live model."""
+        captions = self.objective.captions(batch, self.method.captions)
+        return self.objective.losses(batch, conditioning_of(self.objective.model, captions))
+
     @torch.no_grad()
     def track(self) -> dict[str, float]:
         """L_det now, and the DVAR ratio with it."""
-        chosen, rows = np.unique(self.fixed.captions, return_inverse=True)
-        captions = [self.method.captions[index] for index in chosen]
-        conditioning = self.objective.model.encode_captions(captions)[torch.from_numpy(rows)]
-        self.last_l_det = self.objective.losses(self.fixed, conditioning).mean().item()
+        self.last_l_det = self.losses(self.fixed).mean().item()
         self.fired = self.criterion.update(self.last_l_det)
         ratio = self.criterion.ratio if math.isfinite(self.last_l_det) else math.nan
         return {"l_det": self.last_l_det, "dvar_ratio": ratio}

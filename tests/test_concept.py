@@ -97,7 +97,7 @@ def test_a_concept_is_a_folder_of_photographs(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a photograph")
     concept = load_concept(tmp_path, "dog")
     assert [path.name for path in concept.photographs] == ["a.png", "b.JPG"]
-    assert concept.captions()[0] == "a photo of a <v>"
+    assert concept.captions("<v>")[0] == "a photo of a <v>"
 
 
 def test_bundled_concepts_are_found_by_name() -> None:

@@ -21,7 +21,7 @@ from noiseprobe.factors import (
 )
 
 COLUMNS = {
-    "images": ("images", "flips"),
+    "images": ("images", "views"),
     "captions": ("captions",),
     "vae_noise": ("vae_noise",),
     "timesteps": ("timesteps",),
@@ -52,7 +52,7 @@ def test_a_draw_depends_on_its_key_alone() -> None:
     other = make_draws()
     other.batch(range(40, 60), 9)
     pieces = [other.batch([sample], 2) for sample in reversed(range(12))][::-1]
-    for name in ("images", "flips", "captions", "vae_noise", "timesteps", "noise"):
+    for name in ("images", "views", "captions", "vae_noise", "timesteps", "noise"):
         joined = np.concatenate([getattr(piece, name) for piece in pieces])
         assert np.array_equal(getattr(whole, name), joined), name
 
@@ -88,9 +88,19 @@ def test_draws_have_the_distribution_they_claim() -> None:
     assert stats.kstest(batch.timesteps / 1000, "uniform").pvalue > 1e-3
     assert stats.kstest(batch.noise.ravel(), "norm").pvalue > 1e-3
     assert stats.kstest(batch.vae_noise.ravel(), "norm").pvalue > 1e-3
-    assert abs(batch.flips.mean() - 0.5) < 0.04
+    assert abs(batch.views.mean() - 0.5) < 0.04
     assert batch.timesteps.min() >= 0
     assert batch.timesteps.max() < 1000
+
+
+def test_views_have_the_shares_they_are_given() -> None:
+    shares = (0.1, 0.0, 0.6, 0.3)
+    draws = Draws(7, "probe", 5, 27, 1000, (2, 4, 4), view_shares=shares)
+    seen = np.bincount(draws.batch(range(4000), 1).views, minlength=4)
+    assert seen[1] == 0
+    assert stats.chisquare(seen[[0, 2, 3]], [400, 2400, 1200]).pvalue > 1e-3
+    never = Draws(7, "probe", 5, 27, 1000, (2, 4, 4), view_shares=(0.0, 1.0))
+    assert (never.batch(range(100), 1).views == 1).all()
 
 
 def test_the_factors_of_one_sample_are_independent() -> None:

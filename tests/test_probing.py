@@ -86,7 +86,7 @@ def test_the_deterministic_setting_is_l_det(given: dict[str, Any], tmp_path: Pat
 def test_how_rows_are_cut_changes_losses_by_rounding_alone(
     objective: Objective, method: TextualInversion, micro_batch: int
 ) -> None:
-    draws = objective.draws(0, "probe", len(method.captions), 0.5)
+    draws = objective.draws(0, "probe", len(method.captions))
     rows = plan_rows(parse_settings(["deterministic", "noise", "original"]), 2, 3)
     one, other = (evaluate(objective, method, draws, rows, size) for size in (5, micro_batch))
     pd.testing.assert_frame_equal(one.drop(columns="loss"), other.drop(columns="loss"))
@@ -154,7 +154,7 @@ def test_other_probe_settings_begin_the_probe_trace_again(run: Run, config: RunC
 def test_an_error_in_the_draws_reaches_the_caller(
     objective: Objective, method: TextualInversion
 ) -> None:
-    draws = objective.draws(0, "probe", len(method.captions), 0.5)
+    draws = objective.draws(0, "probe", len(method.captions))
     rows = plan_rows(parse_settings(["noise"]), 1, 4)
     broken = type(rows)(rows.settings, rows.replicates, rows.samples - 3)
     with pytest.raises(ValueError, match=r"negative|must be"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from noiseprobe.concept import Concept
+from noiseprobe.config import resolve
 from noiseprobe.errors import UserError
 from noiseprobe.methods.textual_inversion import TextualInversion
 from noiseprobe.models.stable_diffusion import StableDiffusion
@@ -26,6 +27,10 @@ image = pipeline(prompt, num_inference_steps=3, output_type="np",
                  generator=torch.Generator().manual_seed(3)).images[0]
 numpy.save(out, image)
 """
+
+
+def attached(model: StableDiffusion, concept: Concept, **options: Any) -> TextualInversion:
+    return TextualInversion(model, concept, resolve(options))
 
 
 def our_image(model: StableDiffusion, prompt: str) -> np.ndarray:
@@ -48,9 +53,9 @@ def test_the_stock_pipeline_draws_our_image_bit_for_bit(
     tmp_path: Path,
     num_vectors: int,
 ) -> None:
-    method = TextualInversion(model, concept, num_vectors=num_vectors)
+    method = attached(model, concept, num_vectors=num_vectors)
     random = torch.Generator().manual_seed(1)
-    method.load({"<v>": torch.randn(num_vectors, method.vectors.shape[1], generator=random)})
+    method.load({"<v>": torch.randn(num_vectors, method.word.vectors.shape[1], generator=random)})
     method.save(tmp_path / "checkpoint")
     prompt = "a photo of a <v>"
     ours = our_image(model, prompt)
@@ -59,15 +64,15 @@ def test_the_stock_pipeline_draws_our_image_bit_for_bit(
     arguments = [str(model_directory), str(file), "a photo of a <v>", str(out)]
     subprocess.run([sys.executable, "-c", STOCK, *arguments], check=True)
     assert np.array_equal(ours, np.load(out))
-    method.load({"<v>": torch.zeros_like(method.vectors)})
+    method.load({"<v>": torch.zeros_like(method.word.vectors)})
     assert not np.array_equal(ours, our_image(model, prompt))
 
 
 def test_a_checkpoint_reads_back_exactly(
     model: StableDiffusion, concept: Concept, tmp_path: Path
 ) -> None:
-    method = TextualInversion(model, concept, num_vectors=2)
-    trained = torch.randn_like(method.vectors)
+    method = attached(model, concept, num_vectors=2)
+    trained = torch.randn_like(method.word.vectors)
     method.load({"<v>": trained})
     method.save(tmp_path / "a" / "checkpoint")
     assert torch.equal(method.read(tmp_path / "a" / "checkpoint")["<v>"], trained)
@@ -75,11 +80,11 @@ def test_a_checkpoint_reads_back_exactly(
 
 def test_only_the_placeholder_is_trained(model: StableDiffusion, concept: Concept) -> None:
     before = model.text_encoder.get_input_embeddings().weight.clone()
-    method = TextualInversion(model, concept)
+    method = attached(model, concept)
     model.encode_captions(method.captions[:2]).sum().backward()
-    assert method.vectors.grad is not None
-    assert method.vectors.grad.abs().sum() > 0
-    others = [p for p in model.text_encoder.parameters() if p is not method.vectors]
+    assert method.word.vectors.grad is not None
+    assert method.word.vectors.grad.abs().sum() > 0
+    others = [p for p in model.text_encoder.parameters() if p is not method.word.vectors]
     assert all(p.grad is None and not p.requires_grad for p in others)
     assert torch.equal(model.text_encoder.get_input_embeddings().weight, before)
 
@@ -87,7 +92,7 @@ def test_only_the_placeholder_is_trained(model: StableDiffusion, concept: Concep
 @torch.no_grad()
 def test_training_starts_from_the_initializer(model: StableDiffusion, concept: Concept) -> None:
     as_noun = model.encode_captions(["a photo of a dog"])
-    method = TextualInversion(model, concept)
+    method = attached(model, concept)
     assert torch.equal(model.encode_captions([method.captions[0]]), as_noun)
 
 
@@ -99,7 +104,7 @@ def test_a_noun_of_several_tokens_starts_from_their_mean(
     assert len(ids) > 1
     expected = model.text_encoder.get_input_embeddings().weight[ids].mean(0)
     zebra = Concept("zebra", concept.photographs, "zebra", "<v>")
-    assert torch.allclose(TextualInversion(model, zebra).vectors[0], expected)
+    assert torch.allclose(attached(model, zebra).word.vectors[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +127,7 @@ def test_words_that_cannot_serve_are_refused_and_change_nothing(
     known = len(model.tokenizer)
     chosen = Concept("thing", concept.photographs, "dog", placeholder)
     with pytest.raises(UserError, match=named):
-        TextualInversion(model, chosen, **options)
+        attached(model, chosen, **options)
     assert len(model.tokenizer) == known
 
 
@@ -130,7 +135,7 @@ def test_words_that_cannot_serve_are_refused_and_change_nothing(
 def test_captions_spell_out_every_vector_as_the_stock_pipeline_does(
     model: StableDiffusion, concept: Concept
 ) -> None:
-    method = TextualInversion(model, concept, num_vectors=3)
-    method.load({"<v>": torch.randn_like(method.vectors)})
+    method = attached(model, concept, num_vectors=3)
+    method.load({"<v>": torch.randn_like(method.word.vectors)})
     theirs = model.pipeline().encode_prompt("a photo of a <v>", "cpu", 1, False)[0]
     assert torch.equal(model.encode_captions(method.captions[:1]), theirs)

@@ -53,7 +53,7 @@ def main() -> None:
         run, ready = start(config, Path(folder) / "run")
         train_stage(run, config, ready)
         training = run.train_trace()["seconds"].diff().iloc[5:].median()
-    draws = ready.objective.draws(0, "probe", len(ready.method.captions), config.flip)
+    draws = ready.objective.draws(0, "probe", len(ready.method.captions))
     rows = plan_rows(parse_settings(config.settings), 2, config.probe_batch)
     probing = median(
         lambda: evaluate(ready.objective, ready.method, draws, rows, config.micro_batch)

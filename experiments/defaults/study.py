@@ -21,6 +21,7 @@ from noiseprobe.pipeline import prepare, reopen, start
 from noiseprobe.probing import probe
 from noiseprobe.sampling import Sampler
 from noiseprobe.training import train
+from noiseprobe.views import Flips
 
 DRAWN = 8  # pictures at a checkpoint, from the same noise at each
 STUDIED = "studied"  # the file that says that a run's study is complete
@@ -94,10 +95,11 @@ def full_fine_tuning(
     model = load_model()
     if not isinstance(model, StableDiffusion):
         raise TypeError("full fine-tuning is written for the UNet of a Stable Diffusion")
-    objective, sampler = Objective(model, concept, True), Sampler(model)
+    objective = Objective(model, concept.photographs, Flips(model.resolution, flip=0.0))
+    sampler = Sampler(model)
     prompt = f"a photo of a {RARE_WORD} {concept.class_noun}"
     conditioning = model.encode_captions([prompt]).detach().expand(BATCH, -1, -1)
-    draws = objective.draws(seed, "train", 1, 0.0)
+    draws = objective.draws(seed, "train", 1)
     parameters = [*model.unet.requires_grad_(True).parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
     for step in range(steps + 1):

@@ -1,117 +1,36 @@
-"""Textual inversion: one new word, its embedding is all that is trained (Gal et al. 2022).
-
-The embedding is a parameter of its own rather than a row of the whole matrix, so that no other row
-has to be put back after each step and the optimiser's state is as small as what is trained.
-"""
+"""Textual inversion: one new word, its embedding is all that is trained (Gal et al. 2022)."""
 
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from noiseprobe.concept import Concept
-from noiseprobe.errors import UserError
+from noiseprobe.config import RunConfig
+from noiseprobe.methods.base import Method
+from noiseprobe.methods.word import Word
 from noiseprobe.models.base import DiffusionModel
 
-WEIGHTS_NAME = "learned_embeds.safetensors"
 
+class TextualInversion(Method):
+    """The placeholder's vectors, trained from the initializer's embedding.
 
-class TextualInversion:
-    """The placeholder's vectors, (num_vectors, width), attached to the model's text encoder.
-
-    `initializer` is the word whose embedding training starts from, and must be one token of the
-    model; None takes the class noun, and the mean of its tokens where it has several. Every vector
-    starts from the same embedding, as in the diffusers example. Raises `UserError` for a
-    placeholder that the tokenizer already knows or an initializer of several tokens.
+    Of the settings it reads `initializer` and `num_vectors`; see `Word` for what it raises.
     """
 
     name = "textual-inversion"
 
-    def __init__(
-        self,
-        model: DiffusionModel,
-        concept: Concept,
-        initializer: str | None = None,
-        num_vectors: int = 1,
-    ) -> None:
-        token = concept.placeholder
-        self.tokens = [token, *(f"{token}_{index}" for index in range(1, num_vectors))]
-        self.captions = concept.captions(" ".join(self.tokens))
-        start = self._initial_embedding(model, concept.class_noun, initializer)
-        first = _add_tokens(model.tokenizer, self.tokens)
-        embedding = model.text_encoder.get_input_embeddings()
-        self.vectors = nn.Parameter(start.repeat(num_vectors, 1))
-        model.text_encoder.set_input_embeddings(
-            _ExtendedEmbedding(embedding.weight, first, self.vectors)
+    def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
+        self.word = Word(
+            model, concept.placeholder, concept.class_noun, config.initializer, config.num_vectors
         )
-
-    def parameters(self) -> list[nn.Parameter]:
-        """The placeholder's vectors."""
-        return [self.vectors]
-
-    @torch.no_grad()
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Copy the vectors of a checkpoint into the text encoder."""
-        self.vectors.copy_(tensors[self.tokens[0]])
-
-    def trained(self) -> dict[str, Tensor]:
-        """The vectors, under the placeholder's name."""
-        return {self.tokens[0]: self.vectors.detach().to("cpu", copy=True)}
+        self.thing = self.word.text
+        self.captions = concept.captions(self.thing, config.learnable_property)
+        self.named = self.word.named
 
     def save(self, directory: Path) -> None:
         """Write `learned_embeds.safetensors`, for `load_textual_inversion`."""
-        directory.mkdir(parents=True)
-        save_file(self.trained(), directory / WEIGHTS_NAME)
+        self.word.save(directory)
 
     def read(self, directory: Path) -> dict[str, Tensor]:
-        """The vectors that `save` wrote into `directory`."""
-        return load_file(directory / WEIGHTS_NAME)
-
-    @staticmethod
-    def _initial_embedding(
-        model: DiffusionModel, class_noun: str, initializer: str | None
-    ) -> Tensor:
-        word = class_noun if initializer is None else initializer
-        ids = model.tokenizer.encode(word, add_special_tokens=False)
-        if initializer is not None and len(ids) != 1:
-            raise UserError(
-                f"--initializer: '{initializer}' is {len(ids)} tokens for this model; "
-                "give a word that is one, such as a plainer noun"
-            )
-        if not ids:
-            raise UserError(f"--class: '{class_noun}' has no token in this model; give a noun")
-        weight = model.text_encoder.get_input_embeddings().weight
-        return weight[torch.tensor(ids, device=weight.device)].float().mean(0, keepdim=True)
-
-
-class _ExtendedEmbedding(nn.Module):
-    """A frozen embedding matrix with trained rows appended at the ids from `first` on."""
-
-    def __init__(self, weight: Tensor, first: int, vectors: nn.Parameter) -> None:
-        super().__init__()
-        self.weight = weight
-        self.first = first
-        self.vectors = vectors
-
-    def forward(self, ids: Tensor) -> Tensor:
-        added = ids >= self.first
-        known = F.embedding(ids.masked_fill(added, 0), self.weight)
-        new = F.embedding((ids - self.first).clamp(min=0), self.vectors)
-        return torch.where(added[..., None], new, known)
-
-
-def _add_tokens(tokenizer: Any, tokens: list[str]) -> int:
-    """Add the tokens to the tokenizer; the id of the first, the others follow."""
-    vocabulary = tokenizer.get_vocab()
-    for token in tokens:
-        if token in vocabulary or f"{token}</w>" in vocabulary:
-            raise UserError(
-                f"--placeholder: the model's vocabulary already has '{token}'; choose another, "
-                "such as '<my-dog>'"
-            )
-    first = len(tokenizer)
-    tokenizer.add_tokens(tokens)
-    return first
+        """The vectors that `save` wrote."""
+        return self.word.read(directory)

@@ -22,6 +22,7 @@ class DiffusionModel(Protocol):
     num_train_timesteps: int
     tokenizer: Any
     text_encoder: Any
+    unet: Any
 
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, each (B, C, h, w) float32, of the VAE's posterior.
@@ -39,9 +40,17 @@ class DiffusionModel(Protocol):
         ...
 
     def loss(
-        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Tensor
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        conditioning: Tensor,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """The training objective of each sample, (B,) float32, never reduced over samples."""
+        """The training objective of each sample, (B,) float32, never reduced over samples.
+
+        `mask` (B, 1, h, w) is 1 where a latent counts, 0 where it does not.
+        """
         ...
 
     def pipeline(self) -> Any:

@@ -92,15 +92,29 @@ class StableDiffusion:
         return self.text_encoder(tokens.input_ids.to(self.device))[0]
 
     def loss(
-        self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditioning: Tensor
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        conditioning: Tensor,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Mean squared error of the prediction, (B,), over channels and pixels (Ho et al. 2020)."""
+        """Mean squared error of the prediction, (B,), over channels and pixels (Ho et al. 2020).
+
+        Where `mask` (B, 1, h, w) is 0, pixels are left out of the mean.
+        """
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        prediction = self.unet(
-            noisy.to(self.dtype), timesteps, conditioning.to(self.dtype), return_dict=False
-        )[0]
+        # Weights that are trained stay in float32 and are cast where they are used.
+        mixed = any(weight.dtype != self.dtype for weight in self.unet.parameters())
+        with torch.autocast(self.device.type, self.dtype, enabled=mixed):
+            prediction = self.unet(
+                noisy.to(self.dtype), timesteps, conditioning.to(self.dtype), return_dict=False
+            )[0]
         target = self._target(latents, noise, timesteps)
-        return (prediction.float() - target.float()).square().flatten(1).mean(1)
+        errors = (prediction.float() - target.float()).square()
+        if mask is None:
+            return errors.flatten(1).mean(1)
+        return (errors * mask).flatten(1).sum(1) / (mask.flatten(1).sum(1) * errors.shape[1])
 
     def pipeline(self) -> "StableDiffusionPipeline":
         """The stock pipeline around these very modules, with the model's own sampler."""
