@@ -121,13 +121,7 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
         raise UserError(f"--concept: '{source}' is neither a folder nor a bundled concept; {mend}")
     if not folder.is_dir():
         raise UserError(f"--concept: '{folder}' is a file; give the folder with the photographs")
-    photographs = tuple(
-        sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and not path.name.startswith(".")
-        )
-    )
+    photographs = photographs_in(folder)
     if not photographs:
         kinds = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTOGRAPH_SUFFIXES))
         raise UserError(f"--concept: no photographs in '{folder}'; put 3-6 there ({kinds})")
@@ -146,6 +140,17 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
             "the thing is named; mend or remove them"
         )
     return Concept(folder.resolve().name, photographs, noun.strip(), placeholder, tuple(prompts))
+
+
+def photographs_in(folder: Path) -> tuple[Path, ...]:
+    """The images in `folder`, sorted by name."""
+    return tuple(
+        sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and not path.name.startswith(".")
+        )
+    )
 
 
 def _description_of(folder: Path) -> dict[str, Any]:

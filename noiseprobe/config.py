@@ -134,10 +134,12 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
     merged = (read_toml(file) if file else {}) | {
         key: value for key, value in given.items() if value is not None
     }
-    for key in ("concept", "model"):
+    for key in ("concept", "model", "clip"):
         # A run is resumed from anywhere, so that a folder is remembered by its full path.
         if key in merged and Path(merged[key]).is_dir():
             merged[key] = str(Path(merged[key]).resolve())
+    if merged.get("class_images"):  # a folder that may be made only then
+        merged["class_images"] = str(Path(merged["class_images"]).resolve())
     if "concept" not in merged:
         from noiseprobe.concept import DEFAULT_CONCEPT
 

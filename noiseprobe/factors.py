@@ -22,8 +22,8 @@ FACTORS = ("images", "captions", "vae_noise", "timesteps", "noise")
 CODE_ORDER = ("images", "vae_noise", "noise", "captions", "timesteps")
 """Which factor each digit of the published five-digit code stands for (1 fixed, 0 redrawn)."""
 
-Stream = Literal["probe", "train"]
-_STREAM_KEYS = {"probe": 0, "train": 1}
+Stream = Literal["probe", "train", "prior"]
+_STREAM_KEYS = {"probe": 0, "train": 1, "prior": 2}
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class Draws:
     """All draws of one stream of one seed, for one concept and model.
 
     The stream `probe` holds the fixed batch (replicate 0) and its redraws (1, 2, …); in the stream
-    `train` the replicate is the training step. Discrete factors map one uniform number by inverse
+    `train` the replicate is the training step, as it is in `prior`, which draws class images.
+    Discrete factors map one uniform number by inverse
     CDF, so that a draw is defined for any number of photographs, templates and timesteps.
     `view_shares` are the probabilities of a photograph's views; they sum to 1.
     """

@@ -14,9 +14,11 @@ from noiseprobe.progress import Reporter
 from noiseprobe.run import Run
 
 if TYPE_CHECKING:
+    from noiseprobe.concept import Concept
     from noiseprobe.methods.base import Method
     from noiseprobe.models.base import DiffusionModel
     from noiseprobe.objective import Objective
+    from noiseprobe.prior import Prior
     from noiseprobe.views import Look
 
 PROBE_SETTINGS = ("settings", "replicates", "probe_batch")
@@ -26,6 +28,7 @@ PROBE_SETTINGS = ("settings", "replicates", "probe_batch")
 class Personalization:
     """A method attached to a live model, and the objective on the concept's photographs."""
 
+    concept: "Concept"
     objective: "Objective"
     method: "Method"
 
@@ -36,11 +39,15 @@ def prepare(config: RunConfig) -> Personalization:
     from noiseprobe.methods import attach
     from noiseprobe.models import load_model
     from noiseprobe.objective import Objective
+    from noiseprobe.prior import find_class_images
 
     concept = load_concept(config.concept, config.class_noun, config.placeholder)
+    if config.prior:
+        find_class_images(config, concept, None)
     model = load_model(config.model, config.device, config.precision)
     method = attach(model, concept, config)
-    return Personalization(Objective(model, concept.photographs, look(model, config)), method)
+    objective = Objective(model, concept.photographs, look(model, config))
+    return Personalization(concept, objective, method)
 
 
 def look(model: "DiffusionModel", config: RunConfig) -> "Look":
@@ -82,7 +89,26 @@ def train_stage(
     """Train, or go on training; see `noiseprobe.training.train`."""
     from noiseprobe.training import train
 
-    train(run, ready.objective, ready.method, config, reporter)
+    prior = prepare_prior(run, config, ready, reporter) if config.prior else None
+    train(run, ready.objective, ready.method, config, reporter, prior)
+
+
+def prepare_prior(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> "Prior":
+    """The class images, drawn now by the untrained model where they are missing, and encoded."""
+    from noiseprobe.objective import Objective
+    from noiseprobe.prior import Prior, draw_class_images, find_class_images
+    from noiseprobe.progress import Silent
+    from noiseprobe.sampling import Sampler
+    from noiseprobe.views import Flips
+
+    model = ready.objective.model
+    images = find_class_images(config, ready.concept, run.directory)
+    sampler = Sampler(model, config.sampling_steps, config.guidance)
+    paths = draw_class_images(images, sampler, config.sampling_seed, reporter or Silent())
+    objective = Objective(model, paths, Flips(model.resolution, flip=config.flip))
+    return Prior(objective, images.captions, config.prior_weight)
 
 
 def probe_stage(

@@ -25,18 +25,20 @@ class Sampler:
         self.pipeline.set_progress_bar_config(disable=True)
 
     @torch.no_grad()
-    def draw(self, captions: Sequence[str], seed: int, batch: int = 8) -> list[Image.Image]:
+    def draw(
+        self, captions: Sequence[str], seed: int, batch: int = 8, first: int = 0
+    ) -> list[Image.Image]:
         """One picture per caption.
 
-        Picture i starts from noise that depends on `seed` and i alone, drawn on the CPU, so that
-        it is the same whatever is drawn beside it and on whatever device.
+        Picture i starts from noise that depends on `seed` and on its number `first` + i alone,
+        drawn on the CPU, so that it is the same whatever is drawn beside it and on whatever device.
         """
         pictures: list[Image.Image] = []
         nothing = self.model.encode_captions([""])
         for start in range(0, len(captions), batch):
             some = list(captions[start : start + batch])
             noise = [
-                torch.Generator().manual_seed(seed * 1_000_003 + start + index)
+                torch.Generator().manual_seed(seed * 1_000_003 + first + start + index)
                 for index in range(len(some))
             ]
             words = self.model.encode_captions(some)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from noiseprobe.factors import Batch, Draws
 from noiseprobe.files import written_whole
 from noiseprobe.methods.base import Method
 from noiseprobe.objective import Objective, ahead, conditioning_of
+from noiseprobe.prior import Prior
 from noiseprobe.progress import Reporter, Silent, stop_request
 from noiseprobe.run import Run
 from noiseprobe.stopping import DVAR
@@ -28,14 +30,18 @@ def train(
     method: Method,
     config: RunConfig,
     reporter: Reporter | None = None,
+    prior: Prior | None = None,
 ) -> str:
     """Train until the stopping rule fires; returns what stopped it: `dvar` or `steps`.
+
+    With a `prior`, its weighted loss is added to that on the photographs at every step; L_det is
+    on the photographs alone.
 
     Goes on after the last saved state of `run`, if there is one: every draw is a function of the
     step, so that the weights are those of an uninterrupted run. Raises `Interrupted` on Ctrl-C,
     after the state was saved, and `UserError` when the loss is no longer finite.
     """
-    driver = _Driver(run, objective, method, config, reporter or Silent())
+    driver = _Driver(run, objective, method, config, reporter or Silent(), prior)
     driver.restore()
     with stop_request() as stop:
         return driver.run_to_end(stop)
@@ -48,6 +54,7 @@ class _Driver:
     method: Method
     config: RunConfig
     reporter: Reporter
+    prior: Prior | None
     step: int = 0
     seconds: float = 0.0
     last_l_det: float = math.nan
@@ -69,6 +76,9 @@ class _Driver:
         self.criterion = DVAR(config.window, config.threshold)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         probe_draws = self.objective.draws(config.seed, "probe", captions)
+        self.prior_draws: Draws | None = None
+        if self.prior:
+            self.prior_draws = self.prior.objective.draws(config.seed, "prior", 1)
         self.fixed = probe_draws.batch(range(config.eval_batch), 0)
 
     def restore(self) -> None:
@@ -92,7 +102,7 @@ class _Driver:
         self.reporter.stage("training", config.steps, self.step)
         if not self.run.state_file.is_file():
             self.record_start()
-        batches = ahead(_training_batches(self.train_draws, config, self.step + 1))
+        batches = ahead(self.training_batches(self.step + 1))
         started = time.monotonic() - self.seconds
         while not self.stops and self.step < config.steps:
             if stop.is_set():
@@ -102,7 +112,7 @@ class _Driver:
                     f"training stopped at step {self.step} and was saved; go on with "
                     f"noiseprobe run --out {self.run.directory} --resume"
                 )
-            row = self.take_step(next(batches))
+            row = self.take_step(*next(batches))
             self.seconds = row["seconds"] = time.monotonic() - started
             self.rows.append(row)
             self.reporter.advance(self.step, f"L_det {self.last_l_det:.5f}")
@@ -125,8 +135,17 @@ class _Driver:
         self.rows.append({"step": 0, "seconds": 0.0} | self.track())
         self.save_checkpoint()
 
-    def take_step(self, batch: Batch) -> dict[str, Any]:
+    def training_batches(self, first: int) -> Iterator[tuple[Batch, Batch | None]]:
+        """What each step from `first` on sees: photographs, and class images if any."""
+        samples = range(self.config.train_batch_size)
+        for step in range(first, self.config.steps + 1):
+            of_class = self.prior_draws.batch(samples, step) if self.prior_draws else None
+            yield self.train_draws.batch(samples, step), of_class
+
+    def take_step(self, batch: Batch, of_class: Batch | None) -> dict[str, Any]:
         loss = self.losses(batch).mean()
+        if self.prior and of_class:
+            loss = loss + self.prior.weight * self.prior.losses(of_class).mean()
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
@@ -195,8 +214,3 @@ class _Driver:
         if self.rows:
             write_part(self.run.train_directory, TRAIN_COLUMNS, self.rows)
             self.rows = []
-
-
-def _training_batches(draws: Draws, config: RunConfig, first: int) -> Any:
-    for step in range(first, config.steps + 1):
-        yield draws.batch(range(config.train_batch_size), step)

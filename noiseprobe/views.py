@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from noiseprobe.concept import load_pixels
 
-_STREAM = 2  # of the seed's spawn keys, beside those of training and probe
+_STREAM = 3  # of the seed's spawn keys, beside those of `noiseprobe.factors.Stream`
 # Kumari et al. 2023 (arXiv 2212.04488, section 3.2 and supplement): two thirds of the photographs
 # are shrunk, to no less than a third of the side; the others are enlarged by 1.2 to 1.4.
 SHRUNK_SHARE, SMALLEST, LARGER = 0.66, 1 / 3, (1.2, 1.4)

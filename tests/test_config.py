@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from noiseprobe.config import read_toml, resolve, resumed, write_toml
-from noiseprobe.defaults import FAMILY_DEFAULTS
+from noiseprobe.defaults import defaults_of
 from noiseprobe.errors import UserError
 
 
@@ -15,7 +15,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     file.write_text('concept = "banded-cup"\nclass = "cup"\nsteps = 12\nwindow = 4\n')
     config = resolve({"steps": 7, "seed": None}, file)
     assert (config.steps, config.window, config.seed, config.class_noun) == (7, 4, 0, "cup")
-    assert config.threshold == FAMILY_DEFAULTS["tiny-sd"]["threshold"]
+    assert config.threshold == defaults_of("tiny-sd", "textual-inversion")["threshold"]
 
 
 def test_a_stable_diffusion_gets_the_published_defaults() -> None:

@@ -16,7 +16,7 @@ from experiments.defaults.study import DRAWN, STUDIED, judged
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.analysis import noise_to_signal
 from noiseprobe.config import RunConfig
-from noiseprobe.defaults import BUNDLED_MODEL, FAMILY_DEFAULTS
+from noiseprobe.defaults import BUNDLED_MODEL, METHODS, defaults_of
 from noiseprobe.factors import FACTORS
 from noiseprobe.files import write_json, written_whole
 from noiseprobe.metrics import Clip
@@ -118,7 +118,7 @@ def write_results(out: Path, names: Sequence[str], directory: Path) -> None:
 
 def per_concept(found: Found) -> pd.DataFrame:
     """One row per concept: similarities, and where DVAR stops with the default settings."""
-    defaults = FAMILY_DEFAULTS[BUNDLED_MODEL]
+    defaults = defaults_of(BUNDLED_MODEL, METHODS[0])
     stops = found.stops(defaults["window"], defaults["threshold"])
     similarity = found.similarity
     return pd.DataFrame(
@@ -237,7 +237,7 @@ def report(found: Found) -> str:
     """The tables as Markdown."""
     config, said = found.config, summary(found)
     table = per_concept(found)
-    defaults = FAMILY_DEFAULTS[BUNDLED_MODEL]
+    defaults = defaults_of(BUNDLED_MODEL, METHODS[0])
     chosen_on = list(table.index[table["chosen_on"]])
     inversion = said["inversion"]
     lines = [

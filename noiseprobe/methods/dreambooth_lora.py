@@ -29,9 +29,9 @@ class DreamBoothLora(Method):
     """Adapters of rank `rank` on `lora_targets` of the UNet.
 
     With `train_text_encoder` the attention of the text encoder has some as well. With `train_word`
-    the placeholder's embedding is trained along with them, as in Voronov et al. 2023; without it the
-    thing is called by a rare word, as in DreamBooth. The adapters start from `seed` alone. Raises
-    `UserError` for a target that the UNet lacks.
+    the placeholder's embedding is trained along with them, as in Voronov et al. 2023; without it
+    the thing is called by a rare word, as in DreamBooth. The adapters start from `seed` alone.
+    Raises `UserError` for a target that the UNet lacks.
     """
 
     name = "dreambooth-lora"
