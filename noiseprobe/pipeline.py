@@ -14,6 +14,7 @@ from noiseprobe.progress import Reporter
 from noiseprobe.run import Run
 
 if TYPE_CHECKING:
+    from noiseprobe.checks import Check
     from noiseprobe.concept import Concept
     from noiseprobe.methods.base import Method
     from noiseprobe.models.base import DiffusionModel
@@ -26,15 +27,17 @@ PROBE_SETTINGS = ("settings", "replicates", "probe_batch")
 
 @dataclass
 class Personalization:
-    """A method attached to a live model, and the objective on the concept's photographs."""
+    """A method attached to a live model, the objective on the photographs, CLIP checks if any."""
 
     concept: "Concept"
     objective: "Objective"
     method: "Method"
+    check: "Check | None"
 
 
 def prepare(config: RunConfig) -> Personalization:
     """Load the concept and the model, and attach the method; raises `UserError` for bad input."""
+    from noiseprobe.checks import Check, Judge
     from noiseprobe.concept import load_concept
     from noiseprobe.methods import attach
     from noiseprobe.models import load_model
@@ -47,7 +50,10 @@ def prepare(config: RunConfig) -> Personalization:
     model = load_model(config.model, config.device, config.precision)
     method = attach(model, concept, config)
     objective = Objective(model, concept.photographs, look(model, config))
-    return Personalization(concept, objective, method)
+    check = None
+    if config.checks or config.stop == "clip":
+        check = Check(model, method, Judge.load(model, concept, config), config)
+    return Personalization(concept, objective, method, check)
 
 
 def look(model: "DiffusionModel", config: RunConfig) -> "Look":
@@ -90,7 +96,7 @@ def train_stage(
     from noiseprobe.training import train
 
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
-    train(run, ready.objective, ready.method, config, reporter, prior)
+    train(run, ready.objective, ready.method, config, reporter, prior, ready.check)
 
 
 def prepare_prior(

@@ -20,6 +20,9 @@ TRAIN_COLUMNS = {
     "l_det": "float64",
     "dvar_ratio": "float64",
     "seconds": "float64",
+    "l_det_seconds": "float64",
+    "clip_img": "float64",
+    "check_seconds": "float64",
 }
 """One row per optimisation step.
 
@@ -27,6 +30,9 @@ TRAIN_COLUMNS = {
 (taken before its update) and L_det after it, so that L_det at step k belongs to checkpoint k. Row 0
 is the start: it has L_det alone. Where L_det was not evaluated, `l_det` and `dvar_ratio` are NaN.
 `seconds` is the training time since step 0, without pauses between interruption and resumption.
+It includes `l_det_seconds`, what L_det took so far, and `check_seconds`, what CLIP checks took so
+far. `clip_img` is the CLIP similarity of drawn pictures to the photographs where a check was made,
+else NaN. The last three are NaN in the traces of versions before 0.2.
 """
 
 PROBE_COLUMNS = {
@@ -77,7 +83,7 @@ def first_step(part: Path) -> int:
 
 def read_trace(directory: Path, columns: dict[str, str]) -> pd.DataFrame:
     """The whole trace in `directory`, sorted by step; empty with the right columns if none."""
-    frames = [pd.read_parquet(part, columns=list(columns)) for part in parts(directory)]
+    frames = [pd.read_parquet(part).reindex(columns=list(columns)) for part in parts(directory)]
     if not frames:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
     return pd.concat(frames, ignore_index=True).astype(columns)

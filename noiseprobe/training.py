@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from noiseprobe.checks import Check
 from noiseprobe.config import RunConfig
 from noiseprobe.errors import Interrupted, UserError
 from noiseprobe.factors import Batch, Draws
@@ -18,7 +19,7 @@ from noiseprobe.objective import Objective, ahead, conditioning_of
 from noiseprobe.prior import Prior
 from noiseprobe.progress import Reporter, Silent, stop_request
 from noiseprobe.run import Run
-from noiseprobe.stopping import DVAR
+from noiseprobe.stopping import DVAR, ClipPlateau
 from noiseprobe.traces import TRAIN_COLUMNS, first_step, parts, write_part
 
 FLUSH_SECONDS = 120.0
@@ -31,8 +32,12 @@ def train(
     config: RunConfig,
     reporter: Reporter | None = None,
     prior: Prior | None = None,
+    check: Check | None = None,
 ) -> str:
-    """Train until the stopping rule fires; returns what stopped it: `dvar` or `steps`.
+    """Train until the stopping rule fires; returns what stopped it: `dvar`, `clip` or `steps`.
+
+    Every rule that can be watched is: a checkpoint is also written where DVAR first fires, and with
+    a `check` where the CLIP rule does, so that one run answers for all.
 
     With a `prior`, its weighted loss is added to that on the photographs at every step; L_det is
     on the photographs alone.
@@ -41,7 +46,7 @@ def train(
     step, so that the weights are those of an uninterrupted run. Raises `Interrupted` on Ctrl-C,
     after the state was saved, and `UserError` when the loss is no longer finite.
     """
-    driver = _Driver(run, objective, method, config, reporter or Silent(), prior)
+    driver = _Driver(run, objective, method, config, reporter or Silent(), prior, check)
     driver.restore()
     with stop_request() as stop:
         return driver.run_to_end(stop)
@@ -55,10 +60,15 @@ class _Driver:
     config: RunConfig
     reporter: Reporter
     prior: Prior | None
+    check: Check | None
     step: int = 0
     seconds: float = 0.0
+    l_det_seconds: float = 0.0
+    check_seconds: float = 0.0
     last_l_det: float = math.nan
-    fired: bool = False
+    fires: dict[str, bool] = field(default_factory=lambda: {"dvar": False, "clip": False})
+    fired: set[str] = field(default_factory=set)
+    first_fire: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
 
@@ -74,6 +84,7 @@ class _Driver:
         # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
         self.criterion = DVAR(config.window, config.threshold)
+        self.plateau = ClipPlateau(config.patience, config.eps)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         probe_draws = self.objective.draws(config.seed, "probe", captions)
         self.prior_draws: Draws | None = None
@@ -87,6 +98,8 @@ class _Driver:
             return
         state = torch.load(self.run.state_file, map_location="cpu", weights_only=True)
         self.step, self.seconds = state["step"], state["seconds"]
+        self.l_det_seconds = state.get("l_det_seconds", 0.0)
+        self.check_seconds = state.get("check_seconds", 0.0)
         self.method.load(state["tensors"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -95,7 +108,10 @@ class _Driver:
                 part.unlink()
         recorded = self.run.train_trace()
         for value in recorded["l_det"][recorded["step"] % self.config.eval_every == 0]:
-            self.fired = self.criterion.update(value)
+            self.note_rule("dvar", self.criterion.update(value))
+        if self.check:
+            for value in recorded["clip_img"][recorded["step"] % self.config.check_every == 0]:
+                self.note_rule("clip", self.plateau.update(value))
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
@@ -114,25 +130,35 @@ class _Driver:
                 )
             row = self.take_step(*next(batches))
             self.seconds = row["seconds"] = time.monotonic() - started
+            row |= {"l_det_seconds": self.l_det_seconds, "check_seconds": self.check_seconds}
             self.rows.append(row)
             self.reporter.advance(self.step, f"L_det {self.last_l_det:.5f}")
-            if self.step % config.checkpoint_every == 0:
+            if self.step % config.checkpoint_every == 0 or self.first_fire:
                 self.save_checkpoint()
             elif time.monotonic() - self.saved_at > FLUSH_SECONDS:
                 self.save_state(None)
         batches.close()
-        stopped_by = "dvar" if self.stops else "steps"
+        stopped_by = config.stop if self.stops else "steps"
         self.save_checkpoint(stopped_by)
         return stopped_by
 
     @property
     def stops(self) -> bool:
         """Whether the chosen rule ends training here, short of the full number of steps."""
-        return self.config.stop == "dvar" and self.fired
+        return self.fires.get(self.config.stop, False)
+
+    def note_rule(self, rule: str, fires: bool) -> None:
+        """Take note of what a rule says now, and of whether it says so for the first time."""
+        self.fires[rule] = fires
+        self.first_fire |= fires and rule not in self.fired
+        if fires:
+            self.fired.add(rule)
 
     def record_start(self) -> None:
         """Row 0: L_det before training, and the checkpoint that every comparison starts from."""
-        self.rows.append({"step": 0, "seconds": 0.0} | self.track())
+        row = {"step": 0, "seconds": 0.0, "l_det_seconds": 0.0, "check_seconds": 0.0}
+        self.rows.append(row | self.track() | self.check_now())
+        self.l_det_seconds = self.check_seconds = 0.0
         self.save_checkpoint()
 
     def training_batches(self, first: int) -> Iterator[tuple[Batch, Batch | None]]:
@@ -158,6 +184,7 @@ class _Driver:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
+        self.first_fire = False
         row = {
             "step": self.step,
             "loss": loss.item(),
@@ -172,6 +199,8 @@ class _Driver:
             )
         if self.step % self.config.eval_every == 0:
             row |= self.track()
+        if self.step % self.config.check_every == 0:
+            row |= self.check_now()
         return row
 
     def losses(self, batch: Batch) -> Tensor:
@@ -182,10 +211,22 @@ class _Driver:
     @torch.no_grad()
     def track(self) -> dict[str, float]:
         """L_det now, and the DVAR ratio with it."""
+        started = time.monotonic()
         self.last_l_det = self.losses(self.fixed).mean().item()
-        self.fired = self.criterion.update(self.last_l_det)
+        self.note_rule("dvar", self.criterion.update(self.last_l_det))
+        self.l_det_seconds += time.monotonic() - started
         ratio = self.criterion.ratio if math.isfinite(self.last_l_det) else math.nan
         return {"l_det": self.last_l_det, "dvar_ratio": ratio}
+
+    def check_now(self) -> dict[str, float]:
+        """The CLIP similarity of what is drawn now; nothing without a `check`."""
+        if not self.check:
+            return {}
+        started = time.monotonic()
+        similarity = self.check.similarity()
+        self.note_rule("clip", self.plateau.update(similarity))
+        self.check_seconds += time.monotonic() - started
+        return {"clip_img": similarity}
 
     def save_checkpoint(self, stopped_by: str | None = None) -> None:
         path = self.run.checkpoint(self.step)
@@ -200,13 +241,15 @@ class _Driver:
         state = {
             "step": self.step,
             "seconds": self.seconds,
+            "l_det_seconds": self.l_det_seconds,
+            "check_seconds": self.check_seconds,
             "tensors": self.method.trained(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
         with written_whole(self.run.state_file) as beside:
             torch.save(state, beside)
-        stage = "trained" if stopped_by in ("dvar", "steps") else "training"
+        stage = "trained" if stopped_by in ("dvar", "clip", "steps") else "training"
         self.run.write_status(stage, self.step, stopped_by)
         self.saved_at = time.monotonic()
 

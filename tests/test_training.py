@@ -33,7 +33,7 @@ def embedding(run: Run, step: int) -> bytes:
 
 
 def numbers(run: Run) -> pd.DataFrame:
-    return run.train_trace().drop(columns="seconds")
+    return run.train_trace().drop(columns=["seconds", "l_det_seconds", "check_seconds"])
 
 
 class InterruptAt(Silent):
