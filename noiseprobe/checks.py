@@ -12,13 +12,11 @@ from torch import Tensor
 
 from noiseprobe.concept import Concept
 from noiseprobe.config import RunConfig
-from noiseprobe.defaults import BUNDLED_MODEL
+from noiseprobe.defaults import BUNDLED_MODEL, PUBLISHED_CLIP
 from noiseprobe.methods.base import Method
 from noiseprobe.metrics import BUNDLED_CLIP, Clip, mean_similarity
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.sampling import Sampler
-
-PUBLISHED_CLIP = "openai/clip-vit-base-patch32"
 
 
 class Judge:

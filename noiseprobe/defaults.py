@@ -7,6 +7,9 @@ from typing import Any
 
 BUNDLED_MODEL = "tiny-sd"
 
+PUBLISHED_CLIP = "openai/clip-vit-base-patch32"
+"""The judge of Voronov et al. 2023, for every model but the bundled one."""
+
 METHODS = ("textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion")
 """The names of the methods, in the order of all tables."""
 
@@ -149,11 +152,11 @@ def shown(key: str) -> str:
     Methods are those of `METHODS`, in their order.
     """
     usual, bundled = _listed("stable-diffusion", key), _listed(BUNDLED_MODEL, key)
-    by_method = " by method" if "/" in usual + bundled else ""
+    by_method = " by method" if " / " in usual + bundled else ""
     differs = f"; {BUNDLED_MODEL}: {bundled}" if bundled != usual else ""
     return f"(default{by_method}: {usual}{differs})"
 
 
 def _listed(family: str, key: str) -> str:
     values = [f"{defaults_of(family, method)[key]:g}" for method in METHODS]
-    return "/".join(values) if len(set(values)) > 1 else values[0]
+    return " / ".join(values) if len(set(values)) > 1 else values[0]
