@@ -17,6 +17,7 @@ from noiseprobe.errors import Interrupted, UserError
 if TYPE_CHECKING:
     from noiseprobe.config import RunConfig
     from noiseprobe.pipeline import Personalization
+    from noiseprobe.progress import Reporter
     from noiseprobe.run import Run
 
 app = typer.Typer(
@@ -85,7 +86,11 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "seed": (int, option("Seed of every draw (default: 0).", TRAINING)),
     "initializer": (
         str,
-        option("One-token word that the new one starts from (default: the class noun).", METHOD),
+        option(
+            "Word of one token that the new one starts from, or best, worst (by CLIP) or random "
+            "(default: the class noun).",
+            METHOD,
+        ),
     ),
     "num_vectors": (
         int,
@@ -258,7 +263,7 @@ def run(
     from noiseprobe.terminal import Terminal
 
     with Terminal() as terminal:
-        opened, chosen, ready = begin(context, out, config, resume)
+        opened, chosen, ready = begin(context, out, config, resume, terminal)
         terminal.note(f"run: {opened.directory}")
         summary = pipeline.finish(opened, chosen, ready, terminal)
     print_json(summary) if json_output else print_summary(summary)
@@ -279,7 +284,7 @@ def train(
     from noiseprobe.terminal import Terminal
 
     with Terminal() as terminal:
-        opened, chosen, ready = begin(context, out, config, resume)
+        opened, chosen, ready = begin(context, out, config, resume, terminal)
         terminal.note(f"run: {opened.directory}")
         pipeline.train_stage(opened, chosen, ready, terminal)
     status = {"run": str(opened.directory)} | opened.status
@@ -304,7 +309,7 @@ def probe(
 
     with Terminal() as terminal:
         opened, chosen = pipeline.reopen(run_directory, changed(context))
-        ready = pipeline.prepare(chosen)
+        ready = pipeline.prepare(chosen, opened)
         pipeline.probe_stage(opened, chosen, ready, terminal)
         summary = pipeline.summarise(opened, pipeline.plot_stage(opened))
     print_json(summary) if json_output else print_summary(summary)
@@ -374,7 +379,11 @@ def changed(context: typer.Context) -> dict[str, Any]:
 
 
 def begin(
-    context: typer.Context, out: Path | None, file: Path | None, resume: bool
+    context: typer.Context,
+    out: Path | None,
+    file: Path | None,
+    resume: bool,
+    reporter: "Reporter",
 ) -> "tuple[Run, RunConfig, Personalization]":
     """A new run, or the one in `out` to go on with; its settings; and what it works on."""
     from noiseprobe import pipeline
@@ -387,9 +396,11 @@ def begin(
         if file is not None:
             raise UserError("--config: a run goes on with its own settings; give flags instead")
         run, config = pipeline.reopen(out, changed(context))
-        return run, config, pipeline.prepare(config)
+        return run, config, pipeline.prepare(config, run)
     config = resolve(changed(context), file)
-    run, ready = pipeline.start(config, out or new_directory(config.concept, config.method))
+    run, ready = pipeline.start(
+        config, out or new_directory(config.concept, config.method), reporter
+    )
     return run, config, ready
 
 

@@ -27,33 +27,55 @@ PROBE_SETTINGS = ("settings", "replicates", "probe_batch")
 
 @dataclass
 class Personalization:
-    """A method attached to a live model, the objective on the photographs, CLIP checks if any."""
+    """A method attached to a live model, the objective on the photographs, and CLIP checks if any.
+
+    `initializer` is what `noiseprobe.initializer.choose` returned, where it was asked.
+    """
 
     concept: "Concept"
     objective: "Objective"
     method: "Method"
     check: "Check | None"
+    initializer: dict[str, Any] | None
 
 
-def prepare(config: RunConfig) -> Personalization:
-    """Load the concept and the model, and attach the method; raises `UserError` for bad input."""
+def prepare(
+    config: RunConfig, run: Run | None = None, reporter: Reporter | None = None
+) -> Personalization:
+    """Load the concept and the model, and attach the method; raises `UserError` for bad input.
+
+    `run` is the one to go on with, if there is one: what it chose before stays chosen.
+    """
     from noiseprobe.checks import Check, Judge
     from noiseprobe.concept import load_concept
+    from noiseprobe.initializer import CHOICES, choose
     from noiseprobe.methods import attach
     from noiseprobe.models import load_model
     from noiseprobe.objective import Objective
     from noiseprobe.prior import find_class_images
+    from noiseprobe.progress import Silent
 
     concept = load_concept(config.concept, config.class_noun, config.placeholder)
     if config.prior:
         find_class_images(config, concept, None)
     model = load_model(config.model, config.device, config.precision)
-    method = attach(model, concept, config)
+    by_judge = config.initializer in CHOICES
+    checked = config.checks or config.stop == "clip"
+    judge = Judge.load(model, concept, config) if checked or by_judge else None
+    initializer = None
+    if by_judge and config.initializer and judge:
+        initializer = run.initializer if run else None
+        if initializer is None:
+            tokenizer, seed = model.tokenizer, config.seed
+            initializer = choose(config.initializer, tokenizer, judge, seed, reporter or Silent())
+        method = attach(
+            model, concept, config.model_copy(update={"initializer": initializer["word"]})
+        )
+    else:
+        method = attach(model, concept, config)
     objective = Objective(model, concept.photographs, look(model, config))
-    check = None
-    if config.checks or config.stop == "clip":
-        check = Check(model, method, Judge.load(model, concept, config), config)
-    return Personalization(concept, objective, method, check)
+    check = Check(model, method, judge, config) if checked and judge else None
+    return Personalization(concept, objective, method, check, initializer)
 
 
 def look(model: "DiffusionModel", config: RunConfig) -> "Look":
@@ -66,12 +88,16 @@ def look(model: "DiffusionModel", config: RunConfig) -> "Look":
     return Flips(size, crop, flip)
 
 
-def start(config: RunConfig, out: Path) -> tuple[Run, Personalization]:
+def start(
+    config: RunConfig, out: Path, reporter: Reporter | None = None
+) -> tuple[Run, Personalization]:
     """A new run in `out`, prepared. Bad input leaves nothing behind."""
     Run.require_vacant(out)
-    personalization = prepare(config)
-    device = str(personalization.objective.model.device)
-    return Run.create(out, config, device), personalization
+    ready = prepare(config, reporter=reporter)
+    run = Run.create(out, config, str(ready.objective.model.device))
+    if ready.initializer:
+        run.write_initializer(ready.initializer)
+    return run, ready
 
 
 def reopen(out: Path, given: dict[str, Any]) -> tuple[Run, RunConfig]:
@@ -181,7 +207,7 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
 
 def run_all(config: RunConfig, out: Path, reporter: Reporter | None = None) -> dict[str, Any]:
     """A new run in `out`: train, probe, replay, plot. Returns the summary."""
-    run, ready = start(config, out)
+    run, ready = start(config, out, reporter)
     return finish(run, config, ready, reporter)
 
 
@@ -190,7 +216,7 @@ def resume_all(
 ) -> dict[str, Any]:
     """Go on with the run in `out`, at the stage and step where it stopped. Returns the summary."""
     run, config = reopen(out, given or {})
-    return finish(run, config, prepare(config), reporter)
+    return finish(run, config, prepare(config, run), reporter)
 
 
 def finish(

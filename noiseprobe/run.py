@@ -91,6 +91,16 @@ class Run:
         """Record changed settings, where a run goes on with others than it was started with."""
         write_toml(config, self.directory / "config.toml")
 
+    @property
+    def initializer(self) -> dict[str, Any] | None:
+        """The word that a CLIP chose, and its scores; None where it did not choose."""
+        path = self.directory / "initializer.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_initializer(self, chosen: dict[str, Any]) -> None:
+        """Record what `initializer` returns."""
+        write_json(self.directory / "initializer.json", chosen)
+
     def checkpoint(self, step: int) -> Path:
         """The directory of the checkpoint after `step` steps."""
         return self.checkpoints_directory / f"step-{step:08d}"
