@@ -333,6 +333,100 @@ def plot(
         print("\n".join(figures))
 
 
+@app.command()
+def measure(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated; the nearest checkpoints are measured (default: where the rules "
+            "end the run, and the last).",
+            show_default=False,
+        ),
+    ] = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw from checkpoints, and measure the CLIP similarity of the pictures."""
+    from noiseprobe import pipeline
+    from noiseprobe.report import metrics_table
+    from noiseprobe.run import Run
+    from noiseprobe.terminal import Terminal
+
+    opened = [Run.open(directory) for directory in runs]
+    with Terminal() as terminal:
+        for run in opened:
+            pipeline.measure_stage(run, run.config, pipeline.steps_to_measure(run, steps), terminal)
+    measured = {str(run.directory): run.metrics_trace() for run in opened}
+    if json_output:
+        print_json({name: trace.to_dict("records") for name, trace in measured.items()})
+    else:
+        print(metrics_table(measured))
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to run; see README.")],
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes (default: those of the file).", show_default=False),
+    ] = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run concepts x methods x seeds in several processes, and measure them; resumable."""
+    from dataclasses import replace
+
+    from noiseprobe.sweep import read_sweep, run_sweep
+    from noiseprobe.terminal import Terminal
+
+    chosen = read_sweep(file)
+    if workers:
+        chosen = replace(chosen, workers=workers)
+    with Terminal() as terminal:
+        failed = run_sweep(chosen, terminal)
+    done = [str(out) for out in chosen.runs if str(out) not in failed]
+    if json_output:
+        print_json({"done": done, "failed": failed})
+    else:
+        print("\n".join(done))
+        for out, reason in failed.items():
+            print(f"failed: {out}: {reason}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def table(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, or folders that hold some."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write comparison.md, .csv, .tex, .json and runs.csv there.",
+            show_default=False,
+        ),
+    ] = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the stopping rules over runs: similarity, iterations, minutes, speed-up."""
+    from noiseprobe import comparison
+    from noiseprobe.report import write_comparison
+    from noiseprobe.run import find_runs
+
+    raw = comparison.raw_numbers(find_runs(runs))
+    summary = comparison.table(raw)
+    if out:
+        write_comparison(raw, summary, out)
+    if json_output:
+        print_json(comparison.records(summary))
+    else:
+        print(comparison.plain(summary))
+
+
 @app.command("dvar-replay")
 def dvar_replay(
     sources: Annotated[

@@ -14,6 +14,8 @@ from noiseprobe.progress import Reporter
 from noiseprobe.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from noiseprobe.checks import Check
     from noiseprobe.concept import Concept
     from noiseprobe.methods.base import Method
@@ -155,6 +157,39 @@ def probe_stage(
     status = run.status
     run.write_status("probed", status["step"], status["stopped_by"])
     run.add_probe_seconds(seconds)
+
+
+def measure_stage(
+    run: Run,
+    config: RunConfig,
+    steps: "Sequence[int]",
+    reporter: Reporter | None = None,
+) -> None:
+    """Measure checkpoints that were not measured yet; see `noiseprobe.measuring.measure`."""
+    from noiseprobe.checks import Judge
+    from noiseprobe.measuring import measure, unmeasured
+
+    if not unmeasured(run, steps):
+        return
+    ready = prepare(config, run)
+    judge = Judge.load(ready.objective.model, ready.concept, config)
+    measure(run, ready, config, steps, judge, reporter)
+
+
+def steps_to_measure(run: Run, asked: str | None) -> list[int]:
+    """The checkpoints nearest to the steps `asked`, "0,100"; by default where rules end the run."""
+    from noiseprobe.variants import stops
+
+    if not run.checkpoint_steps():
+        raise UserError(f"'{run.directory}' has no checkpoints; train it first (--resume)")
+    if asked is None:
+        wanted = [stop.step for stop in stops(run.train_trace(), run.config).values()]
+    else:
+        try:
+            wanted = [int(step) for step in asked.split(",")]
+        except ValueError:
+            raise UserError(f"--steps: '{asked}' given; give numbers, such as 0,100") from None
+    return sorted({run.nearest_checkpoint(step) for step in wanted})
 
 
 def plot_stage(run: Run) -> list[Path]:

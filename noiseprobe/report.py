@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noiseprobe.defaults import METHODS, defaults_of
 from noiseprobe.errors import UserError
+from noiseprobe.files import written_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -115,6 +119,36 @@ def grid_table(grids: Sequence[dict[str, Any]]) -> str:
         )
         for grid in grids
     )
+
+
+def metrics_table(measured: "dict[str, pd.DataFrame]") -> str:
+    """One line per run and measured step, one column per metric."""
+    names = sorted({str(name) for trace in measured.values() for name in trace["metric"].unique()})
+    rows = [("run", "step", *names)]
+    for run, trace in measured.items():
+        for step, values in trace.groupby("step"):
+            here = values.set_index("metric")["value"]
+            cells = [f"{here[name]:.3f}" if name in here else "-" for name in names]
+            rows.append((run, str(step), *cells))
+    return _aligned(rows)
+
+
+def write_comparison(raw: "pd.DataFrame", summary: "pd.DataFrame", out: Path) -> None:
+    """Write the table in four formats, and the raw numbers of the runs, into the folder `out`."""
+    import json
+
+    from noiseprobe.comparison import latex, markdown, records
+
+    texts = {
+        "comparison.md": markdown(summary),
+        "comparison.csv": summary.to_csv(index=False, float_format="%.6g"),
+        "comparison.tex": latex(summary),
+        "comparison.json": json.dumps(records(summary), indent=2) + "\n",
+        "runs.csv": raw.to_csv(index=False, float_format="%.6g"),
+    }
+    for name, text in texts.items():
+        with written_whole(out / name) as beside:
+            beside.write_text(text, encoding="utf-8")
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:

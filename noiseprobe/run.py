@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +28,8 @@ class Run:
         self.checkpoints_directory = self.directory / "checkpoints"
         self.train_directory = self.directory / "traces" / "train"
         self.probe_directory = self.directory / "traces" / "probe"
+        self.metrics_directory = self.directory / "traces" / "metrics"
+        self.samples_directory = self.directory / "samples"
         self.state_file = self.directory / "state.pt"
         self.figures_directory = self.directory / "figures"
 
@@ -91,6 +94,16 @@ class Run:
         """Record changed settings, where a run goes on with others than it was started with."""
         write_toml(config, self.directory / "config.toml")
 
+    def metrics_trace(self) -> "pd.DataFrame":
+        """One row per measured step and metric; columns `noiseprobe.traces.METRICS_COLUMNS`."""
+        from noiseprobe.traces import METRICS_COLUMNS, read_trace
+
+        return read_trace(self.metrics_directory, METRICS_COLUMNS)
+
+    def samples(self, step: int, prompts: str) -> Path:
+        """The pictures drawn at a step, side by side, from `training` or `validation` prompts."""
+        return self.samples_directory / f"step-{step:08d}-{prompts}.png"
+
     @property
     def initializer(self) -> dict[str, Any] | None:
         """The word that a CLIP chose, and its scores; None where it did not choose."""
@@ -109,6 +122,10 @@ class Run:
         """The steps of all checkpoints, ascending."""
         names = [path.name for path in self.checkpoints_directory.glob("step-*")]
         return sorted(int(name.removeprefix("step-")) for name in names)
+
+    def nearest_checkpoint(self, step: int) -> int:
+        """The step of the checkpoint that is nearest to `step`, the earlier of two."""
+        return min(self.checkpoint_steps(), key=lambda each: (abs(each - step), each))
 
     def train_trace(self) -> "pd.DataFrame":
         """One row per training step; columns `noiseprobe.traces.TRAIN_COLUMNS`."""
@@ -131,6 +148,21 @@ class Run:
                 f"noiseprobe run --out {self.directory} --resume"
             )
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def find_runs(places: Sequence[Path]) -> list[Run]:
+    """The runs in these directories, each of which is one or holds some, at any depth."""
+    found: dict[Path, Run] = {}
+    for place in places:
+        inside = (
+            [place]
+            if (place / "config.toml").is_file()
+            else sorted(path.parent for path in place.rglob("config.toml"))
+        )
+        if not inside:
+            raise UserError(f"'{place}' holds no run (no config.toml in it); check the path")
+        found |= {path.resolve(): Run(path) for path in inside}
+    return list(found.values())
 
 
 def new_directory(concept: str, method: str, root: Path = Path("runs")) -> Path:

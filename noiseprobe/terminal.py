@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import timedelta
 from types import TracebackType
 
 LINE_EVERY_SECONDS = 15.0
@@ -32,7 +33,8 @@ class Terminal:
         )
         self.name, self.total = "", 0
         self._task: object = None
-        self._said = 0.0
+        self._said = self._began = 0.0
+        self._done_before = 0
 
     def __enter__(self) -> "Terminal":
         self.bars.start()
@@ -49,7 +51,8 @@ class Terminal:
     def stage(self, name: str, total: int, done: int = 0) -> None:
         """Begin a bar, or say that the stage begins."""
         self.name, self.total = name, total
-        self._said = time.monotonic()
+        self._said = self._began = time.monotonic()
+        self._done_before = done
         self._task = self.bars.add_task(name, total=total, completed=done, note="")
         if not self.console.is_terminal:
             print(f"{name}: {done} of {total} done", file=sys.stderr)
@@ -60,7 +63,16 @@ class Terminal:
             self.bars.update(self._task, completed=done, note=note)  # type: ignore[arg-type]
         elif time.monotonic() - self._said > LINE_EVERY_SECONDS:
             self._said = time.monotonic()
-            print(f"{self.name}: {done} of {self.total}, {note}", file=sys.stderr)
+            left = self._left(done)
+            print(f"{self.name}: {done} of {self.total}, {note}{left}", file=sys.stderr)
+
+    def _left(self, done: int) -> str:
+        """About how long the stage still takes, if that can be told yet."""
+        new = done - self._done_before
+        if new < 1:
+            return ""
+        seconds = (time.monotonic() - self._began) / new * (self.total - done)
+        return f", {timedelta(seconds=round(seconds))} left"
 
     def note(self, message: str) -> None:
         """Say one line."""

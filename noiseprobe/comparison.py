@@ -1,0 +1,181 @@
+"""The comparison of stopping rules over recorded runs: one table, with its raw numbers.
+
+Rows are those of Voronov et al. 2023, table 1: method and variant; mean and 95% bootstrap interval
+over concepts.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noiseprobe.defaults import METHODS
+from noiseprobe.errors import UserError
+from noiseprobe.run import Run
+from noiseprobe.variants import VARIANTS, few_iterations, stops
+
+METRICS = ("train_clip_img", "val_clip_img", "val_clip_txt")
+TITLES = {
+    "method": "method",
+    "variant": "variant",
+    "runs": "runs",
+    "train_clip_img": "Train CLIP img",
+    "val_clip_img": "Val CLIP img",
+    "val_clip_txt": "Val CLIP txt",
+    "step": "iterations",
+    "minutes": "minutes",
+    "speedup": "speed-up",
+}
+NAMES = {"baseline": "Baseline", "clip": "CLIP-s", "few": "Few iterations", "dvar": "DVAR"}
+DIGITS = {"step": 0, "minutes": 2, "speedup": 1}
+RESAMPLES = 10_000
+
+
+def raw_numbers(runs: Sequence[Run], few: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """One row per run and variant.
+
+    Columns: method, concept, seed, variant, step (where the variant ends the run), fired, minutes
+    (of training up to there, with what the rule took), measured_step (the checkpoint nearest to
+    `step`), and each metric at that checkpoint, NaN where it was not measured. `few` is the number
+    of steps of the variant "few" by method; by default the average of the CLIP rule over the runs
+    of that method, where all of them have checks.
+    """
+    traces = {str(run.directory): (run, run.train_trace(), run.config) for run in runs}
+    by_method: dict[str, list[str]] = {}
+    for name, (_, _, config) in traces.items():
+        by_method.setdefault(config.method, []).append(name)
+    rows = []
+    for method, names in by_method.items():
+        steps = (few or {}).get(method)
+        if steps is None and all(traces[name][1]["clip_img"].notna().any() for name in names):
+            steps = few_iterations({name: traces[name][1:] for name in names})
+        for name in names:
+            run, train, config = traces[name]
+            metrics = run.metrics_trace()
+            for variant, stop in stops(train, config, steps).items():
+                measured = run.nearest_checkpoint(stop.step)
+                here = metrics[metrics["step"] == measured].set_index("metric")["value"]
+                rows.append(
+                    {
+                        "method": method,
+                        "concept": config.concept.rstrip("/").rpartition("/")[2],
+                        "seed": config.seed,
+                        "variant": variant,
+                        "step": stop.step,
+                        "fired": stop.fired,
+                        "minutes": stop.seconds / 60,
+                        "measured_step": measured,
+                    }
+                    | {metric: here.get(metric, math.nan) for metric in METRICS}
+                )
+    if not rows:
+        raise UserError("no runs given; name run directories, or folders that hold some")
+    return pd.DataFrame(rows)
+
+
+def table(raw: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """One row per method and variant, of the rows that `raw_numbers` gave.
+
+    Columns: method, variant, runs, then for each of the metrics, `step`, `minutes` and `speedup`
+    its mean over concepts with `_low` and `_high`, the 95% percentile bootstrap interval. Seeds are
+    averaged within a concept first. `speedup` is the baseline's total time over the variant's, on
+    the same concepts.
+    """
+    rows = []
+    for method in [name for name in METHODS if name in set(raw["method"])]:
+        of_method = raw[raw["method"] == method]
+        baseline = _by_concept(of_method, "baseline")["minutes"]
+        for variant in [name for name in VARIANTS if name in set(of_method["variant"])]:
+            values = _by_concept(of_method, variant)
+            row: dict[str, object] = {"method": method, "variant": variant}
+            row["runs"] = int((of_method["variant"] == variant).sum())
+            for column in (*METRICS, "step", "minutes"):
+                row |= _named(column, values[[column]].to_numpy(), _mean, resamples, seed)
+            times = np.stack([baseline.loc[values.index], values["minutes"]], axis=1)
+            row |= _named("speedup", times, _ratio, resamples, seed)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def markdown(summary: pd.DataFrame) -> str:
+    """The table as Markdown, intervals in brackets."""
+    lines = ["| " + " | ".join(TITLES.values()) + " |"]
+    lines.append("|---|---|" + "---:|" * (len(TITLES) - 2))
+    lines += ["| " + " | ".join(cells) + " |" for cells in _cells(summary, "{} [{}, {}]")]
+    return "\n".join(lines) + "\n"
+
+
+def latex(summary: pd.DataFrame) -> str:
+    """The table as a LaTeX tabular with booktabs rules."""
+    lines = [r"\begin{tabular}{ll" + "r" * (len(TITLES) - 2) + "}", r"\toprule"]
+    lines += [" & ".join(TITLES.values()) + r" \\", r"\midrule"]
+    lines += [" & ".join(cells) + r" \\" for cells in _cells(summary, "${}$ {{\\small[{}, {}]}}")]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def plain(summary: pd.DataFrame) -> str:
+    """The table for a terminal: means alone, aligned."""
+    rows = [tuple(TITLES.values()), *_cells(summary, "{}")]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def records(summary: pd.DataFrame) -> list[dict[str, object]]:
+    """The table as JSON holds it: numbers in full, None where nothing was measured."""
+    return [
+        {str(key): None if value != value else value for key, value in row.items()}
+        for row in summary.to_dict("records")
+    ]
+
+
+def _by_concept(raw: pd.DataFrame, variant: str) -> pd.DataFrame:
+    chosen = raw[raw["variant"] == variant]
+    return chosen.groupby("concept")[[*METRICS, "step", "minutes"]].mean()
+
+
+def _named(
+    name: str,
+    values: NDArray[np.float64],
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    resamples: int,
+    seed: int,
+) -> dict[str, float]:
+    """The statistic of (concepts, k) values, and its interval over resampled concepts."""
+    count = len(values)
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    low, high = np.quantile(statistic(values[drawn]), [0.025, 0.975])
+    return {
+        name: float(statistic(values[None])[0]),
+        f"{name}_low": float(low),
+        f"{name}_high": float(high),
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values.mean(axis=(1, 2))
+
+
+def _ratio(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    totals = values.sum(axis=1)
+    return totals[:, 0] / totals[:, 1]
+
+
+def _cells(summary: pd.DataFrame, interval: str) -> list[tuple[str, ...]]:
+    rows = []
+    for row in summary.to_dict("records"):
+        cells = [str(row["method"]), NAMES[str(row["variant"])], str(row["runs"])]
+        for name in [name for name in TITLES if name not in ("method", "variant", "runs")]:
+            digits = DIGITS.get(str(name), 3)
+            values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+            shown = [f"{value:.{digits}f}" for value in values]
+            cells.append("-" if math.isnan(values[0]) else interval.format(*shown))
+        rows.append(tuple(cells))
+    return rows

@@ -1,0 +1,133 @@
+"""What a checkpoint has learned: pictures drawn from it, and how alike they are to what was asked.
+
+Written to `traces/metrics`, one part per checkpoint, with the pictures in `samples/`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from noiseprobe.checks import Judge, training_prompts
+from noiseprobe.concept import Concept
+from noiseprobe.config import RunConfig
+from noiseprobe.defaults import BUNDLED_MODEL
+from noiseprobe.errors import Interrupted
+from noiseprobe.files import written_whole
+from noiseprobe.metrics import mean_similarity
+from noiseprobe.progress import Reporter, Silent, stop_request
+from noiseprobe.run import Run
+from noiseprobe.sampling import Sampler
+from noiseprobe.traces import METRICS_COLUMNS, part_path, write_part
+
+if TYPE_CHECKING:
+    from noiseprobe.pipeline import Personalization
+
+VALIDATION_PROMPTS = (
+    "a photo of a {} on the beach",
+    "a photo of a {} in the jungle",
+    "a photo of a {} in the snow",
+    "a photo of a {} on a cobblestone street",
+    "a photo of a {} on top of a wooden floor",
+    "a photo of a {} with a city in the background",
+    "a photo of a {} with a mountain in the background",
+    "a photo of a {} floating on top of water",
+)
+"""Places for objects, among those of DreamBooth (Ruiz et al. 2022, supplement)."""
+
+BUNDLED_VALIDATION_PROMPTS = (
+    "a photo of a {} on the beach",
+    "a photo of a {} in a forest",
+    "a photo of a {} in the snow",
+    "a photo of a {} in the desert",
+    "a photo of a {} on a wooden floor",
+    "a photo of a {} with a city in the background",
+    "a photo of a {} with a mountain in the background",
+    "a photo of a {} in the sea",
+)
+"""Places that the bundled model knows."""
+
+EACH = 2  # pictures per validation prompt, as in Voronov et al. 2023
+
+Metric = Callable[[Sequence[Image.Image]], float]
+
+
+def measure(
+    run: Run,
+    ready: "Personalization",
+    config: RunConfig,
+    steps: Sequence[int],
+    judge: Judge,
+    reporter: Reporter | None = None,
+    extra: dict[str, Metric] | None = None,
+) -> None:
+    """Measure the checkpoints at `steps` that were not measured yet.
+
+    `train_clip_img` and `val_clip_img` are the similarity to the photographs of what is drawn from
+    `config.samples` training prompts and from validation prompts, two pictures each;
+    `val_clip_txt` is that of the latter to the validation prompt with the class noun in the place
+    of the placeholder. Each of `extra` is given the pictures of the validation prompts. Noise and
+    prompts are the same at every checkpoint. Raises `Interrupted` on Ctrl-C, between two
+    checkpoints.
+    """
+    reporter = reporter or Silent()
+    todo = unmeasured(run, steps)
+    sampler = Sampler(ready.objective.model, config.sampling_steps, config.guidance)
+    trained = training_prompts(ready.method.captions, config.samples, config.sampling_seed)
+    prompts = validation_prompts(ready.concept, config.model)
+    asked = [prompt for prompt in prompts for _ in range(EACH)]
+    plain = judge.clip.embed_captions([each.format(ready.concept.class_noun) for each in asked])
+    reporter.stage("measuring", len(steps), len(steps) - len(todo))
+    with stop_request() as stop:
+        for done, step in enumerate(todo, start=len(steps) - len(todo) + 1):
+            ready.method.load(ready.method.read(run.checkpoint(step)))
+            started = time.monotonic()
+            pictures = sampler.draw(trained, config.sampling_seed)
+            validation = sampler.draw(
+                [each.format(ready.method.thing) for each in asked], config.sampling_seed + 1
+            )
+            seen = judge.clip.embed_images(validation)
+            values = {
+                "train_clip_img": judge.image_similarity(pictures),
+                "val_clip_img": mean_similarity(seen, judge.photographs),
+                "val_clip_txt": float((seen * plain).sum(1).mean()),
+            }
+            values |= {name: metric(validation) for name, metric in (extra or {}).items()}
+            values["measure_seconds"] = time.monotonic() - started
+            save_strip(pictures, run.samples(step, "training"))
+            save_strip(validation, run.samples(step, "validation"))
+            rows = [{"step": step, "metric": name, "value": each} for name, each in values.items()]
+            write_part(run.metrics_directory, METRICS_COLUMNS, rows)
+            reporter.advance(done, f"checkpoint {step}")
+            if stop.is_set() and step != todo[-1]:
+                raise Interrupted(f"measuring stopped after step {step}; the same command goes on")
+
+
+def unmeasured(run: Run, steps: Sequence[int]) -> list[int]:
+    """Those of the steps that the metrics trace of `run` lacks."""
+    return [step for step in steps if not part_path(run.metrics_directory, step).is_file()]
+
+
+def validation_prompts(concept: Concept, model: str) -> tuple[str, ...]:
+    """Those of the concept, or places that the model knows."""
+    usual = BUNDLED_VALIDATION_PROMPTS if model == BUNDLED_MODEL else VALIDATION_PROMPTS
+    return concept.validation_prompts or usual
+
+
+def save_strip(pictures: Sequence[Image.Image], path: Path) -> None:
+    """Write pictures of one size side by side, as PNG."""
+    width, height = pictures[0].size
+    row = Image.new("RGB", (width * len(pictures), height))
+    for index, picture in enumerate(pictures):
+        row.paste(picture, (width * index, 0))
+    with written_whole(path) as beside:
+        row.save(beside, "PNG")
+
+
+def read_strip(path: Path) -> list[Image.Image]:
+    """The pictures that `save_strip` wrote, which must be square."""
+    row = Image.open(path)
+    side = row.height
+    return [row.crop((left, 0, left + side, side)) for left in range(0, row.width, side)]

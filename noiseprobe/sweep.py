@@ -1,0 +1,209 @@
+"""Many runs from one file: concepts × methods × seeds, in several processes, resumable.
+
+Each run goes on to its last step with every rule watched; then the steps at which the rules would
+have stopped it are measured.
+"""
+
+import glob
+import multiprocessing
+import tomllib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from noiseprobe.config import RunConfig, resolve
+from noiseprobe.defaults import METHODS
+from noiseprobe.errors import Interrupted, UserError
+from noiseprobe.progress import Reporter
+from noiseprobe.run import Run
+from noiseprobe.variants import few_iterations, stops
+
+KEYS = ("concepts", "methods", "seeds", "out", "workers", "threads", "probe", "settings", "method")
+Jobs = dict[Path, tuple[Any, ...]]  # by run: a function and its arguments
+WATCHED = {"stop": "none", "checks": True}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to run: one `RunConfig` per run directory, and how many processes of how many threads.
+
+    `probe` says whether the five factors are probed as well.
+    """
+
+    runs: dict[Path, RunConfig]
+    workers: int = 1
+    threads: int = 1
+    probe: bool = False
+
+
+def read_sweep(file: Path) -> Sweep:
+    """The sweep that a TOML file describes; raises `UserError` naming a key and the nearest one.
+
+    `concepts` are names, folders or patterns, relative to the file; `settings` are for all runs,
+    those in a table `method.NAME` for one method.
+    """
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not valid TOML ({error}); mend the file") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+    _known(file, content, KEYS)
+    methods = _listed(file, content, "methods", list(METHODS[:1]))
+    for method in methods:
+        if method not in METHODS:
+            raise UserError(f"{file}: methods: unknown '{method}'; {_mend(method, METHODS)}")
+    _known(file, content.get("method", {}), METHODS, "method.")
+    common = content.get("settings", {})
+    of_method = content.get("method", {})
+    tables = {"settings.": common} | {f"method.{name}.": of_method[name] for name in of_method}
+    for prefix, table in tables.items():
+        _known(file, table, [*RunConfig.model_fields, "class"], prefix)
+    out = file.parent / content.get("out", "runs/sweep")
+    runs = {}
+    for method in methods:
+        for concept in _concepts(file, content):
+            for seed in _listed(file, content, "seeds", [0]):
+                given = WATCHED | common | of_method.get(method, {})
+                if "class" in given:
+                    given["class_noun"] = given.pop("class")
+                given |= {"concept": concept, "method": method, "seed": seed}
+                runs[out / method / Path(concept).name / f"seed-{seed}"] = resolve(given)
+    return Sweep(
+        runs,
+        _count(file, content, "workers"),
+        _count(file, content, "threads"),
+        bool(content.get("probe", False)),
+    )
+
+
+def run_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
+    """Train what is not trained, then measure what is not measured; the errors by run.
+
+    A run that fails does not hold up the others. Raises `Interrupted` on Ctrl-C, after the runs in
+    progress have saved their state.
+    """
+    jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in sweep.runs.items()}
+    failed = _in_processes(sweep, "training", jobs, reporter)
+    trained = [out for out in sweep.runs if str(out) not in failed]
+    few = few_of(trained)
+    jobs = {out: (measure_one, out, few[sweep.runs[out].method]) for out in trained}
+    return failed | _in_processes(sweep, "measuring", jobs, reporter)
+
+
+def few_of(runs: Sequence[Path]) -> dict[str, float]:
+    """The average steps of the CLIP rule by method, over the runs in these directories."""
+    by_method: dict[str, list[Run]] = {}
+    for run in map(Run.open, runs):
+        by_method.setdefault(run.config.method, []).append(run)
+    return {
+        method: few_iterations(
+            {str(run.directory): (run.train_trace(), run.config) for run in group}
+        )
+        for method, group in by_method.items()
+    }
+
+
+def train_one(out: Path, config: RunConfig, probe: bool) -> None:
+    """Train the run in `out` to its last step, or go on with it; probe it if asked."""
+    from noiseprobe import pipeline
+
+    if (out / "config.toml").is_file():
+        run, config = pipeline.reopen(out, {})
+        if run.status["stage"] == "probed" or (run.status["stage"] == "trained" and not probe):
+            return
+        ready = pipeline.prepare(config, run)
+    else:
+        run, ready = pipeline.start(config, out)
+    pipeline.train_stage(run, config, ready)
+    if probe:
+        pipeline.probe_stage(run, config, ready)
+
+
+def measure_one(out: Path, few: float) -> None:
+    """Measure the checkpoints at which the variants end the run in `out`."""
+    from noiseprobe import pipeline
+
+    run = Run.open(out)
+    found = stops(run.train_trace(), run.config, few)
+    steps = sorted({run.nearest_checkpoint(stop.step) for stop in found.values()})
+    pipeline.measure_stage(run, run.config, steps)
+
+
+def _in_processes(sweep: Sweep, stage: str, jobs: Jobs, reporter: Reporter) -> dict[str, str]:
+    failed: dict[str, str] = {}
+    if not jobs:
+        return failed
+    reporter.stage(stage, len(jobs))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(sweep.workers, len(jobs)), context, initializer=_quiet_worker, initargs=(sweep.threads,)
+    )
+    try:
+        running = {pool.submit(*job): out for out, job in jobs.items()}
+        for done, future in enumerate(as_completed(running), 1):
+            out = str(running[future])
+            error = future.exception()
+            if error is not None:
+                failed[out] = _told(error)
+                reporter.note(f"failed: {out}: {failed[out]}")
+            reporter.advance(done, out)
+    except KeyboardInterrupt:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise Interrupted("the sweep was stopped and saved; the same command goes on") from None
+    pool.shutdown()
+    return failed
+
+
+def _quiet_worker(threads: int) -> None:
+    """Leave the other cores to the other processes."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _told(error: BaseException) -> str:
+    first = str(error).strip().splitlines()
+    if isinstance(error, UserError) and first:
+        return first[0]
+    return f"{type(error).__name__}: {error}"
+
+
+def _known(file: Path, table: dict[str, Any], keys: Sequence[str], prefix: str = "") -> None:
+    for key in table:
+        if key not in keys:
+            raise UserError(f"{file}: unknown key '{prefix}{key}'; {_mend(key, keys)}")
+
+
+def _mend(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(str(word), known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+
+
+def _listed(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> list[Any]:
+    value = content.get(key, usual)
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{file}: {key}: {value!r} given, but a list is expected")
+    return value
+
+
+def _count(file: Path, content: dict[str, Any], key: str) -> int:
+    value = content.get(key, 1)
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"{file}: {key}: {value!r} given, but a whole number above 0 is expected")
+    return value
+
+
+def _concepts(file: Path, content: dict[str, Any]) -> list[str]:
+    """Bundled names as they are, folders and patterns as full paths."""
+    found: list[str] = []
+    for each in _listed(file, content, "concepts", []):
+        matches = sorted(glob.glob(str(file.parent / each)))
+        folders = [path for path in matches if Path(path).is_dir()]
+        if any(letter in each for letter in "*?[") and not folders:
+            raise UserError(f"{file}: concepts: no folder matches '{each}'; mend the pattern")
+        found += [str(Path(path).resolve()) for path in folders] or [each]
+    return list(dict.fromkeys(found))
