@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from noiseprobe.concept import Concept
+from noiseprobe.concept import Concept, read_photograph
 from noiseprobe.config import RunConfig
 from noiseprobe.defaults import BUNDLED_MODEL, PUBLISHED_CLIP
 from noiseprobe.methods.base import Method
@@ -24,7 +24,7 @@ class Judge:
 
     def __init__(self, clip: Clip, concept: Concept) -> None:
         self.clip = clip
-        self.photographs: Tensor = clip.embed_images(map(Image.open, concept.photographs))
+        self.photographs: Tensor = clip.embed_images(map(read_photograph, concept.photographs))
 
     @classmethod
     def load(cls, model: DiffusionModel, concept: Concept, config: RunConfig) -> "Judge":

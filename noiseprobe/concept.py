@@ -173,7 +173,7 @@ def load_pixels(path: Path, resolution: int, center_crop: bool) -> "torch.Tensor
     """
     import torch
 
-    image = _read_rgb(path)
+    image = read_photograph(path)
     if min(image.size) < resolution:
         warnings.warn(
             f"{path}: {image.width}x{image.height} is smaller than the resolution {resolution}; "
@@ -190,7 +190,11 @@ def load_pixels(path: Path, resolution: int, center_crop: bool) -> "torch.Tensor
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
-def _read_rgb(path: Path) -> Image.Image:
+def read_photograph(path: Path) -> Image.Image:
+    """The photograph in RGB, as a viewer would show it; see `load_pixels`.
+
+    Raises `UserError` for what cannot be read as an image.
+    """
     try:
         with Image.open(path) as opened:
             opened.load()

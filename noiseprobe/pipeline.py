@@ -146,14 +146,18 @@ def prepare_prior(
 
 
 def probe_stage(
-    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+    run: Run,
+    config: RunConfig,
+    ready: Personalization,
+    reporter: Reporter | None = None,
+    steps: "Sequence[int] | None" = None,
 ) -> None:
-    """Probe the checkpoints that were not probed yet; see `noiseprobe.probing.probe`."""
+    """Probe the checkpoints (default: all) not probed yet; see `noiseprobe.probing.probe`."""
     from noiseprobe.probing import probe
 
     if not run.checkpoint_steps():
         raise UserError(f"'{run.directory}' has no checkpoints; train it first (--resume)")
-    seconds = probe(run, ready.objective, ready.method, config, reporter)
+    seconds = probe(run, ready.objective, ready.method, config, reporter, steps)
     status = run.status
     run.write_status("probed", status["step"], status["stopped_by"])
     run.add_probe_seconds(seconds)

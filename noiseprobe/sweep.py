@@ -30,13 +30,13 @@ WATCHED = {"stop": "none", "checks": True}
 class Sweep:
     """What to run: one `RunConfig` per run directory, and how many processes of how many threads.
 
-    `probe` says whether the five factors are probed as well.
+    `probe` is the number of steps between the checkpoints at which the factors are probed; 0: none.
     """
 
     runs: dict[Path, RunConfig]
     workers: int = 1
     threads: int = 1
-    probe: bool = False
+    probe: int = 0
 
 
 def read_sweep(file: Path) -> Sweep:
@@ -58,6 +58,8 @@ def read_sweep(file: Path) -> Sweep:
             raise UserError(f"{file}: methods: unknown '{method}'; {_mend(method, METHODS)}")
     _known(file, content.get("method", {}), METHODS, "method.")
     common = content.get("settings", {})
+    for key in WATCHED.keys() & common.keys():
+        raise UserError(f"{file}: settings.{key}: a sweep watches every rule to the end; remove it")
     of_method = content.get("method", {})
     tables = {"settings.": common} | {f"method.{name}.": of_method[name] for name in of_method}
     for prefix, table in tables.items():
@@ -74,9 +76,9 @@ def read_sweep(file: Path) -> Sweep:
                 runs[out / method / Path(concept).name / f"seed-{seed}"] = resolve(given)
     return Sweep(
         runs,
-        _count(file, content, "workers"),
-        _count(file, content, "threads"),
-        bool(content.get("probe", False)),
+        _count(file, content, "workers", 1),
+        _count(file, content, "threads", 1),
+        _count(file, content, "probe", 0),
     )
 
 
@@ -107,8 +109,8 @@ def few_of(runs: Sequence[Path]) -> dict[str, float]:
     }
 
 
-def train_one(out: Path, config: RunConfig, probe: bool) -> None:
-    """Train the run in `out` to its last step, or go on with it; probe it if asked."""
+def train_one(out: Path, config: RunConfig, probe: int) -> None:
+    """Train the run in `out` to its last step, or go on with it; probe every `probe` steps."""
     from noiseprobe import pipeline
 
     if (out / "config.toml").is_file():
@@ -120,7 +122,8 @@ def train_one(out: Path, config: RunConfig, probe: bool) -> None:
         run, ready = pipeline.start(config, out)
     pipeline.train_stage(run, config, ready)
     if probe:
-        pipeline.probe_stage(run, config, ready)
+        steps = [step for step in run.checkpoint_steps() if step % probe == 0]
+        pipeline.probe_stage(run, config, ready, steps=steps)
 
 
 def measure_one(out: Path, few: float) -> None:
@@ -190,10 +193,12 @@ def _listed(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> 
     return value
 
 
-def _count(file: Path, content: dict[str, Any], key: str) -> int:
-    value = content.get(key, 1)
-    if not isinstance(value, int) or value < 1:
-        raise UserError(f"{file}: {key}: {value!r} given, but a whole number above 0 is expected")
+def _count(file: Path, content: dict[str, Any], key: str, least: int) -> int:
+    value = content.get(key, least)
+    if not isinstance(value, int) or value < least:
+        raise UserError(
+            f"{file}: {key}: {value!r} given, but a whole number of {least} or more is expected"
+        )
     return value
 
 
