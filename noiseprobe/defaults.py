@@ -34,7 +34,7 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "probe_batch": 32,
         "replicates": 8,
         "sampling_steps": 25,
-        "check_every": 10,
+        "check_every": 15,
         "num_class_images": 64,
         "rank": 4,
     },
@@ -100,6 +100,7 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "dreambooth": {
             "steps": 600,
+            "checkpoint_every": 100,
             "learning_rate": 7.5e-5,
             "window": 80,
             "threshold": 0.15,
@@ -110,7 +111,7 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "dreambooth-lora": {
             "steps": 300,
-            "learning_rate": 1e-3,
+            "learning_rate": 5e-4,
             "window": 80,
             "threshold": 0.15,
             "guidance": 4.0,
@@ -120,7 +121,7 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "custom-diffusion": {
             "steps": 300,
-            "learning_rate": 2.5e-4,
+            "learning_rate": 1e-4,
             "window": 80,
             "threshold": 0.15,
             "guidance": 4.0,

@@ -182,7 +182,7 @@ def _known(file: Path, table: dict[str, Any], keys: Sequence[str], prefix: str =
 
 
 def _mend(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(str(word), known, n=1, cutoff=0.5)
+    near = get_close_matches(str(word), known, n=1, cutoff=0.4)
     return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
 
 
