@@ -100,7 +100,7 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "dreambooth": {
             "steps": 600,
-            "checkpoint_every": 100,
+            "checkpoint_every": 50,
             "learning_rate": 7.5e-5,
             "window": 80,
             "threshold": 0.15,

@@ -30,7 +30,27 @@ KEPT = 0.9  # share of the whole run's gain in similarity that a default has to 
 
 
 @dataclass(frozen=True)
-class Found:
+class Curves:
+    """L_det and similarity to the photographs: one row per concept, one column per step."""
+
+    l_det: pd.DataFrame
+    similarity: pd.DataFrame
+
+    def stops(self, window: int, threshold: float) -> pd.Series:
+        """The step at which DVAR fires on each concept; NaN where it does not."""
+        steps = [*map(float, self.l_det.columns), math.nan]
+        found = [dvar_stops(row, window, [threshold])[0] for row in self.l_det.to_numpy()]
+        return pd.Series([steps[-1 if at is None else at] for at in found], self.l_det.index)
+
+    def similarity_at(self, steps: pd.Series) -> pd.Series:
+        """Similarity at a step of each concept, linear between checkpoints; NaN: the last."""
+        known = self.similarity.columns.to_numpy(np.float64)
+        pairs = zip(steps.fillna(known[-1]), self.similarity.to_numpy(), strict=True)
+        return pd.Series([np.interp(step, known, row) for step, row in pairs], steps.index)
+
+
+@dataclass(frozen=True)
+class Found(Curves):
     """The study's numbers: one row per concept, one column per factor or step.
 
     `between` is the similarity between two photographs, `full` that of full fine-tuning as a share
@@ -38,8 +58,6 @@ class Found:
     """
 
     noise_to_signal: pd.DataFrame
-    l_det: pd.DataFrame
-    similarity: pd.DataFrame
     between: pd.Series
     full: pd.DataFrame
     config: RunConfig
@@ -63,25 +81,13 @@ class Found:
         }
         shares = {name: curve / between for name, (curve, between) in full.items()}
         return cls(
-            pd.DataFrame(noise)[list(FACTORS)].set_axis(index),
             pd.DataFrame(l_det).set_axis(index),
             pd.DataFrame([curve for curve, _ in seen]).set_axis(index),
+            pd.DataFrame(noise)[list(FACTORS)].set_axis(index),
             pd.Series([between for _, between in seen], index),
             pd.DataFrame(shares).T.rename_axis("concept"),
             next(iter(runs.values())).config,
         )
-
-    def stops(self, window: int, threshold: float) -> pd.Series:
-        """The step at which DVAR fires on each concept; NaN where it does not."""
-        steps = [*map(float, self.l_det.columns), math.nan]
-        found = [dvar_stops(row, window, [threshold])[0] for row in self.l_det.to_numpy()]
-        return pd.Series([steps[-1 if at is None else at] for at in found], self.l_det.index)
-
-    def similarity_at(self, steps: pd.Series) -> pd.Series:
-        """Similarity at a step of each concept, linear between checkpoints; NaN: the last."""
-        known = self.similarity.columns.to_numpy(np.float64)
-        pairs = zip(steps.fillna(known[-1]), self.similarity.to_numpy(), strict=True)
-        return pd.Series([np.interp(step, known, row) for step, row in pairs], steps.index)
 
     def only(self, names: Sequence[str]) -> Found:
         """The same of some concepts."""
@@ -212,11 +218,11 @@ def geometric_mean(values: pd.Series) -> dict[str, float]:
     }
 
 
-def grid(found: Found) -> pd.DataFrame:
+def grid(found: Curves, windows: Sequence[int] = WINDOWS) -> pd.DataFrame:
     """For every window and threshold: on how many concepts DVAR fires, where, what is kept."""
     first, last = found.similarity.iloc[:, 0], found.similarity.iloc[:, -1]
     rows = []
-    for window in WINDOWS:
+    for window in windows:
         for threshold in THRESHOLDS:
             stops = found.stops(window, threshold)
             gain = (found.similarity_at(stops) - first).mean() / (last - first).mean()

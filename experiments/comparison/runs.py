@@ -1,0 +1,72 @@
+"""Which runs the comparison is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.tiny_sd.concepts import every, tuned, write
+from noiseprobe.config import resolve
+from noiseprobe.defaults import METHODS
+from noiseprobe.sweep import WATCHED, Sweep
+
+WIDELY = ("textual-inversion", "dreambooth-lora", "custom-diffusion")  # on all concepts
+PROBE_EVERY = 60
+REPLICATES = 4
+FEWER = 12  # concepts for full DreamBooth
+
+
+def photographs(out: Path) -> Path:
+    """The folder of all concepts' photographs, written now if it is not there yet."""
+    folder = out / "photographs"
+    if not folder.is_dir():
+        write(every(), folder)
+    return folder
+
+
+def tuning_sweep(out: Path, workers: int) -> Sweep:
+    """All methods on the twelve concepts that window and threshold are chosen on, not probed."""
+    return _sweep(out, out / "tuning", [(method, tuned()) for method in METHODS], workers, 0)
+
+
+def comparison_sweep(out: Path, workers: int) -> Sweep:
+    """Three methods on all concepts, full DreamBooth on twelve that nothing was chosen on."""
+    names = [thing.name for thing in every()]
+    chosen = [(method, names) for method in WIDELY] + [("dreambooth", others()[:FEWER])]
+    return _sweep(out, out / "runs", chosen, workers, PROBE_EVERY)
+
+
+def others() -> list[str]:
+    """The concepts that nothing was chosen on, in an order drawn by lot."""
+    names = sorted(thing.name for thing in every() if thing.name not in tuned())
+    return [str(name) for name in np.random.Generator(np.random.Philox(0)).permutation(names)]
+
+
+def _sweep(
+    out: Path,
+    runs: Path,
+    chosen: Iterable[tuple[str, Sequence[str]]],
+    workers: int,
+    probe: int,
+) -> Sweep:
+    folder = photographs(out)
+    return Sweep(
+        {
+            runs / method / name: resolve(
+                WATCHED
+                | {
+                    "concept": str(folder / name),
+                    "method": method,
+                    "replicates": REPLICATES,
+                    "device": "cpu",
+                }
+            )
+            for method, names in chosen
+            for name in names
+        },
+        workers,
+        threads=1,
+        probe=probe,
+    )

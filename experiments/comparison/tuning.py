@@ -1,0 +1,59 @@
+"""Which window and threshold of DVAR a rule picks, by method, on the concepts for choosing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.defaults.tables import KEPT, Curves, best, grid, grid_lines
+from noiseprobe.defaults import METHODS
+from noiseprobe.files import written_whole
+from noiseprobe.run import Run
+from noiseprobe.sweep import Sweep
+
+WINDOWS = (20, 30, 40, 50, 60, 80, 100, 120, 150)
+
+
+def write_tuning(sweep: Sweep, directory: Path) -> None:
+    """Write `TUNING.md`: for each method the grid of windows and thresholds, and what is picked."""
+    runs = [Run(out) for out in sweep.runs if (out / "traces" / "train").is_dir()]
+    lines = [
+        "# Window and threshold of DVAR, by method",
+        "",
+        "Made by `python -m experiments.comparison tune`. The rule: of the cells that fire on every "
+        f"concept and keep {KEPT:.0%} or more of the whole run's gain in CLIP similarity, averaged "
+        "over concepts, the one with the smallest median step.",
+    ]
+    for method in METHODS:
+        chosen = [run for run in runs if run.config.method == method]
+        if not chosen:
+            continue
+        curves = curves_of(chosen)
+        config = chosen[0].config
+        cells = grid(curves, WINDOWS)
+        lines += ["", f"## {method}", ""]
+        lines += [
+            f"{len(chosen)} concepts, {config.steps} steps of batch {config.train_batch_size}, "
+            f"learning rate {config.effective_learning_rate:g}. Mean CLIP similarity by step: "
+            + ", ".join(f"{s}: {v:.2f}" for s, v in curves.similarity.mean().iloc[::4].items())
+            + ".",
+            "",
+            *grid_lines(cells, len(chosen)),
+            "",
+        ]
+        picked = best(cells, len(chosen))
+        lines.append(
+            f"Picked: window {picked[0]}, threshold {picked[1]:g}." if picked else "None qualifies."
+        )
+    with written_whole(directory / "TUNING.md") as beside:
+        beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def curves_of(runs: list[Run]) -> Curves:
+    """L_det and CLIP similarity of runs that went on to the last step."""
+    index = pd.Index([Path(run.config.concept).name for run in runs], name="concept")
+    traces = [run.train_trace().set_index("step") for run in runs]
+    l_det = pd.DataFrame([trace["l_det"] for trace in traces]).set_axis(index)
+    similarity = pd.DataFrame([trace["clip_img"].dropna() for trace in traces]).set_axis(index)
+    return Curves(l_det, similarity)
