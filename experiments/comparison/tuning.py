@@ -21,7 +21,7 @@ def write_tuning(sweep: Sweep, directory: Path) -> None:
     lines = [
         "# Window and threshold of DVAR, by method",
         "",
-        "Made by `python -m experiments.comparison tune`. The rule: of the cells that fire on every "
+        "Made by `python -m experiments.comparison tune`. The rule: of the cells that fire on each "
         f"concept and keep {KEPT:.0%} or more of the whole run's gain in CLIP similarity, averaged "
         "over concepts, the one with the smallest median step.",
     ]

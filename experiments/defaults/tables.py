@@ -337,7 +337,7 @@ def grid_lines(cells: pd.DataFrame, concepts: int) -> list[str]:
         "| window | " + " | ".join(f"{threshold:g}" for threshold in THRESHOLDS) + " |",
         "|---|" + "---:|" * len(THRESHOLDS),
     ]
-    for window in WINDOWS:
+    for window in cells["window"].unique():
         row = cells[cells["window"] == window]
         texts = [
             f"{median:.0f} ({fires}; {gain:.0%})" if fires else "-"
