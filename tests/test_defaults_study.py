@@ -31,7 +31,7 @@ def found() -> Found:
     noise = pd.DataFrame([[2.0] * 5, [8.0] * 5, [2.0] * 5, [8.0] * 5], NAMES, list(FACTORS))
     full = pd.DataFrame({0: [0.1, 0.3], 40: [0.95, 0.5]}, ["a", "b"])
     between = pd.Series([0.8] * 4, NAMES)
-    return Found(noise, l_det, similarity, between, full, resolve({"steps": STEPS}))
+    return Found(l_det, similarity, noise, between, full, resolve({"steps": STEPS}))
 
 
 def test_a_stop_is_found_and_similarity_read_between_checkpoints(found: Found) -> None:
