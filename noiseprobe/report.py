@@ -12,6 +12,8 @@ from noiseprobe.files import written_whole
 if TYPE_CHECKING:
     import pandas as pd
 
+RULES = {"dvar": "DVAR", "clip": "The CLIP rule"}
+
 
 def print_summary(summary: dict[str, Any]) -> None:
     """Print a run's summary: noise-to-signal by factor, the stop, and where the figures are."""
@@ -32,12 +34,12 @@ def print_summary(summary: dict[str, Any]) -> None:
 
 
 def stop_sentence(summary: dict[str, Any]) -> str:
-    """Where DVAR stopped and what that saved, in one sentence."""
+    """Where a rule stopped and what that saved, in one sentence."""
     took = f"{summary['steps']} steps in {summary['train_seconds']:.0f} s"
-    if summary["stopped_by"] == "dvar":
+    if summary["stopped_by"] in RULES:
         saved = summary["max_steps"] - summary["steps"]
         return (
-            f"DVAR stopped the training after {took}: {saved} of at most "
+            f"{RULES[summary['stopped_by']]} stopped the training after {took}: {saved} of at most "
             f"{summary['max_steps']} steps saved."
         )
     if summary["stop_step"] is not None:

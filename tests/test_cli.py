@@ -229,3 +229,86 @@ def test_an_error_of_ours_is_one_line_and_exit_code_one(
     code, out, err = call("plot", finished)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "--debug" in err
+
+
+SMALL_CHECKS = ["--clip", "tiny-clip", "--samples", "2", "--sampling-steps", "1"]
+
+
+@pytest.mark.parametrize(
+    "method", ["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"]
+)
+@pytest.mark.parametrize("stop", ["dvar", "clip", "fixed"])
+def test_every_method_runs_under_every_rule(
+    call: Any, flags: list[str], tmp_path: Path, method: str, stop: str
+) -> None:
+    chosen = [*flags, "--method", method, "--stop", stop, "--patience", "1", "--check-every", "2"]
+    more = [*SMALL_CHECKS, "--num-class-images", "2", "--settings", "deterministic,noise"]
+    code, out, err = call("run", *chosen, *more, "--out", tmp_path / "run", "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["method"] == method
+    assert summary["stopped_by"] in (stop, "steps")
+    checked = Run(tmp_path / "run").train_trace()["clip_img"].notna()
+    assert checked.any() == (stop == "clip")
+
+
+def test_measure_and_table_read_what_was_trained(
+    call: Any, flags: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    probing = {"--replicates", "--probe-batch", "--micro-batch"}
+    pairs = zip(flags[::2], flags[1::2], strict=True)
+    train = [word for pair in pairs if pair[0] not in probing for word in pair]
+    assert call("train", *train, "--checks", *SMALL_CHECKS, "--out", run)[0] == 0
+    code, out, err = call("measure", run, "--steps", "0,6", "--json")
+    assert code == 0, err
+    measured = json.loads(out)[str(run)]
+    assert {row["step"] for row in measured} == {0, 6}
+    assert {"train_clip_img", "val_clip_img", "val_clip_txt"} <= {row["metric"] for row in measured}
+    assert (run / "samples" / "step-00000006-validation.png").is_file()
+    code, out, _ = call("measure", run)
+    assert code == 0
+    assert "val_clip_img" in out
+    code, out, _ = call("table", run, "--out", tmp_path / "results", "--json")
+    assert code == 0
+    assert {row["variant"] for row in json.loads(out)} == {"baseline", "clip", "few", "dvar"}
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    stems = {f"comparison.{end}" for end in ("md", "csv", "tex", "json")}
+    assert names == stems | {"runs.csv"}
+    code, out, _ = call("table", run)
+    assert "Baseline" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--method", "dreambooht"], "--method: 'dreambooht' given"),
+        (["run", "--stop", "dvr"], "--stop: 'dvr' given"),
+        (["run", "--method", "dreambooth-lora", "--rank", "0"], "--rank: 0 given"),
+        (
+            ["run", "--method", "dreambooth-lora", "--lora-targets", "to_kk"],
+            "--lora-targets: the UNet has no layer 'to_kk'; did you mean 'to_k'?",
+        ),
+        (
+            ["run", "--method", "dreambooth", "--prior", "--class-images", "none-there"],
+            "--class-prompt: ",
+        ),
+        (["run", "--stop", "clip", "--clip", "no-such-folder"], "--clip: 'no-such-folder'"),
+        (["sweep", "no-such-file.toml"], "no-such-file.toml: cannot be read"),
+        (["table", "."], "holds no run"),
+        (["measure", "."], "is not a run directory"),
+    ],
+)
+def test_wrong_input_of_methods_rules_and_sweeps_ends_in_one_line(
+    call: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

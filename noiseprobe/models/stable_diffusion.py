@@ -1,10 +1,13 @@
 """Stable Diffusion 1.x and 2.x: any directory or hub id that StableDiffusionPipeline loads."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers.utils import logging
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -120,15 +123,16 @@ class StableDiffusion:
         """The stock pipeline around these very modules, with the model's own sampler."""
         from diffusers import StableDiffusionPipeline
 
-        return StableDiffusionPipeline.from_pretrained(
-            self.name,
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            safety_checker=None,
-            requires_safety_checker=False,
-        )
+        with _no_bars():
+            return StableDiffusionPipeline.from_pretrained(
+                self.name,
+                vae=self.vae,
+                text_encoder=self.text_encoder,
+                tokenizer=self.tokenizer,
+                unet=self.unet,
+                safety_checker=None,
+                requires_safety_checker=False,
+            )
 
     def _check_prediction_type(self) -> None:
         kind = self.scheduler.config.prediction_type
@@ -146,6 +150,18 @@ class StableDiffusion:
                 return latents
             case _:
                 return noise
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep diffusers from drawing a bar while it puts parts together that are loaded already."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _load_part(source: str, part: str, dtype: torch.dtype | None) -> Any:
