@@ -318,6 +318,13 @@ def probe(
 @app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    across: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for figures over all runs: where rules stop, which trace tells.",
+            show_default=False,
+        ),
+    ] = None,
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -327,6 +334,8 @@ def plot(
 
     opened = [Run.open(directory) for directory in runs]
     figures = [str(path) for run in opened for path in pipeline.plot_stage(run)]
+    if across:
+        figures += map(str, pipeline.plot_across(opened, across))
     if json_output:
         print_json(figures)
     else:
@@ -344,10 +353,24 @@ def measure(
             show_default=False,
         ),
     ] = None,
+    dino: Annotated[
+        str | None,
+        typer.Option(
+            help="Also DINO similarity, by this directory or hub id, e.g. facebook/dino-vits16.",
+            show_default=False,
+        ),
+    ] = None,
+    lpips: Annotated[
+        bool,
+        typer.Option("--lpips", help="Also LPIPS diversity; needs the lpips package."),
+    ] = False,
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw from checkpoints, and measure the CLIP similarity of the pictures."""
+    """Draw from checkpoints, and measure the CLIP similarity of the pictures.
+
+    A step that was measured before is not measured again.
+    """
     from noiseprobe import pipeline
     from noiseprobe.report import metrics_table
     from noiseprobe.run import Run
@@ -356,7 +379,8 @@ def measure(
     opened = [Run.open(directory) for directory in runs]
     with Terminal() as terminal:
         for run in opened:
-            pipeline.measure_stage(run, run.config, pipeline.steps_to_measure(run, steps), terminal)
+            wanted = pipeline.steps_to_measure(run, steps)
+            pipeline.measure_stage(run, run.config, wanted, terminal, dino, lpips)
     measured = {str(run.directory): run.metrics_trace() for run in opened}
     if json_output:
         print_json({name: trace.to_dict("records") for name, trace in measured.items()})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from noiseprobe.checks import Judge, training_prompts
 from noiseprobe.concept import Concept
@@ -49,9 +50,11 @@ BUNDLED_VALIDATION_PROMPTS = (
 )
 """Places that the bundled model knows."""
 
+CAPTIONS_KEY = "Captions"
 EACH = 2  # pictures per validation prompt, as in Voronov et al. 2023
 
-Metric = Callable[[Sequence[Image.Image]], float]
+Metric = Callable[[Sequence[Image.Image], Sequence[str]], float]
+"""A number from pictures and their captions."""
 
 
 def measure(
@@ -68,7 +71,7 @@ def measure(
     `train_clip_img` and `val_clip_img` are the similarity to the photographs of what is drawn from
     `config.samples` training prompts and from validation prompts, two pictures each;
     `val_clip_txt` is that of the latter to the validation prompt with the class noun in the place
-    of the placeholder. Each of `extra` is given the pictures of the validation prompts. Noise and
+    of the placeholder. Each of `extra` is given the pictures and captions of the latter. Noise and
     prompts are the same at every checkpoint. Raises `Interrupted` on Ctrl-C, between two
     checkpoints.
     """
@@ -79,25 +82,24 @@ def measure(
     prompts = validation_prompts(ready.concept, config.model)
     asked = [prompt for prompt in prompts for _ in range(EACH)]
     plain = judge.clip.embed_captions([each.format(ready.concept.class_noun) for each in asked])
+    asked = [each.format(ready.method.thing) for each in asked]
     reporter.stage("measuring", len(steps), len(steps) - len(todo))
     with stop_request() as stop:
         for done, step in enumerate(todo, start=len(steps) - len(todo) + 1):
             ready.method.load(ready.method.read(run.checkpoint(step)))
             started = time.monotonic()
             pictures = sampler.draw(trained, config.sampling_seed)
-            validation = sampler.draw(
-                [each.format(ready.method.thing) for each in asked], config.sampling_seed + 1
-            )
+            validation = sampler.draw(asked, config.sampling_seed + 1)
             seen = judge.clip.embed_images(validation)
             values = {
                 "train_clip_img": judge.image_similarity(pictures),
                 "val_clip_img": mean_similarity(seen, judge.photographs),
                 "val_clip_txt": float((seen * plain).sum(1).mean()),
             }
-            values |= {name: metric(validation) for name, metric in (extra or {}).items()}
+            values |= {name: metric(validation, asked) for name, metric in (extra or {}).items()}
             values["measure_seconds"] = time.monotonic() - started
-            save_strip(pictures, run.samples(step, "training"))
-            save_strip(validation, run.samples(step, "validation"))
+            save_strip(pictures, trained, run.samples(step, "training"))
+            save_strip(validation, asked, run.samples(step, "validation"))
             rows = [{"step": step, "metric": name, "value": each} for name, each in values.items()]
             write_part(run.metrics_directory, METRICS_COLUMNS, rows)
             reporter.advance(done, f"checkpoint {step}")
@@ -116,18 +118,27 @@ def validation_prompts(concept: Concept, model: str) -> tuple[str, ...]:
     return concept.validation_prompts or usual
 
 
-def save_strip(pictures: Sequence[Image.Image], path: Path) -> None:
-    """Write pictures of one size side by side, as PNG."""
-    width, height = pictures[0].size
-    row = Image.new("RGB", (width * len(pictures), height))
+def save_strip(pictures: Sequence[Image.Image], captions: Sequence[str], path: Path) -> None:
+    """Write square pictures of one size side by side, as PNG that holds their captions."""
+    side = pictures[0].width
+    row = Image.new("RGB", (side * len(pictures), side))
     for index, picture in enumerate(pictures):
-        row.paste(picture, (width * index, 0))
+        row.paste(picture, (side * index, 0))
+    about = PngInfo()
+    about.add_itxt(CAPTIONS_KEY, "\n".join(captions))
     with written_whole(path) as beside:
-        row.save(beside, "PNG")
+        row.save(beside, "PNG", pnginfo=about)
 
 
-def read_strip(path: Path) -> list[Image.Image]:
-    """The pictures that `save_strip` wrote, which must be square."""
-    row = Image.open(path)
-    side = row.height
-    return [row.crop((left, 0, left + side, side)) for left in range(0, row.width, side)]
+def read_samples(run: Run, step: int) -> dict[str, list[tuple[str, Image.Image]]]:
+    """The measured pictures of a step with their captions, by kind: training and validation."""
+    samples = {}
+    for kind in ("training", "validation"):
+        row = Image.open(run.samples(step, kind))
+        captions = str(row.text[CAPTIONS_KEY]).split("\n")  # type: ignore[attr-defined]
+        side = row.height
+        samples[kind] = [
+            (caption, row.crop((side * index, 0, side * (index + 1), side)))
+            for index, caption in enumerate(captions)
+        ]
+    return samples

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from noiseprobe.methods.base import Method
     from noiseprobe.models.base import DiffusionModel
     from noiseprobe.objective import Objective
+    from noiseprobe.plots import Drawn
     from noiseprobe.prior import Prior
     from noiseprobe.views import Look
 
@@ -168,16 +169,35 @@ def measure_stage(
     config: RunConfig,
     steps: "Sequence[int]",
     reporter: Reporter | None = None,
+    dino: str | None = None,
+    lpips: bool = False,
 ) -> None:
-    """Measure checkpoints that were not measured yet; see `noiseprobe.measuring.measure`."""
+    """Measure checkpoints that were not measured yet; see `noiseprobe.measuring.measure`.
+
+    `dino` names a vision transformer for `val_dino_img`; with `lpips` there is `val_lpips`, the
+    diversity of the pictures of one prompt.
+    """
     from noiseprobe.checks import Judge
-    from noiseprobe.measuring import measure, unmeasured
+    from noiseprobe.concept import read_photograph
+    from noiseprobe.measuring import Metric, measure, unmeasured
+    from noiseprobe.metrics import Dino, diversity, load_lpips, mean_similarity
 
     if not unmeasured(run, steps):
         return
     ready = prepare(config, run)
+    device = ready.objective.model.device
+    extra: dict[str, Metric] = {}
+    if dino:
+        judge_of_things = Dino.load(dino, device)
+        seen = judge_of_things.embed_images(map(read_photograph, ready.concept.photographs))
+        extra["val_dino_img"] = lambda pictures, _: mean_similarity(
+            judge_of_things.embed_images(pictures), seen
+        )
+    if lpips:
+        distances = load_lpips(device)
+        extra["val_lpips"] = lambda pictures, captions: diversity(pictures, captions, distances)
     judge = Judge.load(ready.objective.model, ready.concept, config)
-    measure(run, ready, config, steps, judge, reporter)
+    measure(run, ready, config, steps, judge, reporter, extra)
 
 
 def steps_to_measure(run: Run, asked: str | None) -> list[int]:
@@ -203,7 +223,45 @@ def plot_stage(run: Run) -> list[Path]:
     config = run.config
     train = run.train_trace()
     stop_step = dvar_stop(run)
-    return draw_all(train, run.probe_trace(), config.threshold, stop_step, run.figures_directory)
+    drawn = drawn_by_variant(run) if run.samples_directory.is_dir() else []
+    return draw_all(
+        train, run.probe_trace(), config.threshold, stop_step, run.figures_directory, drawn
+    )
+
+
+def plot_across(runs: "Sequence[Run]", out: Path) -> list[Path]:
+    """Draw figures over all runs into `out`: `stops`, and `correlation` where CLIP was checked."""
+    import pandas as pd
+
+    from noiseprobe.analysis import correlations
+    from noiseprobe.comparison import raw_numbers
+    from noiseprobe.plots import correlation_figure, stops_figure
+    from noiseprobe.plots.style import save
+
+    paths = save(stops_figure(raw_numbers(runs)), out / "stops")
+    told = pd.concat([correlations(run.train_trace(), run.probe_trace()) for run in runs])
+    if told["rho"].notna().any():
+        paths += save(correlation_figure(told), out / "correlation")
+    return paths
+
+
+def drawn_by_variant(run: Run) -> "list[Drawn]":
+    """The pictures measured at the checkpoints where the variants end the run, with captions."""
+    from noiseprobe.comparison import NAMES
+    from noiseprobe.measuring import read_samples
+    from noiseprobe.plots import Drawn
+    from noiseprobe.variants import stops
+
+    rows: dict[int, list[str]] = {}
+    for variant, stop in stops(run.train_trace(), run.config).items():
+        rows.setdefault(run.nearest_checkpoint(stop.step), []).append(NAMES[variant])
+    found = []
+    for step, names in sorted(rows.items()):
+        if run.samples(step, "training").is_file():
+            samples = read_samples(run, step)
+            title = f"{', '.join(names)}\nstep {step}"
+            found.append(Drawn(title, samples["training"], samples["validation"]))
+    return found
 
 
 def dvar_stop(run: Run) -> int | None:

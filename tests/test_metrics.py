@@ -1,5 +1,6 @@
 """Similarities by CLIP: of unit vectors, of batches, and of the bundled judge."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ from PIL import Image
 
 from noiseprobe.concept import bundled_concepts, load_concept
 from noiseprobe.errors import UserError
-from noiseprobe.metrics import Clip, mean_similarity, mean_similarity_within
+from noiseprobe.metrics import (
+    Clip,
+    Dino,
+    diversity,
+    load_lpips,
+    mean_similarity,
+    mean_similarity_within,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +81,34 @@ def test_the_bundled_judge_reads(judge: Clip) -> None:
 def test_a_judge_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--clip: .*nowhere.* cannot be loaded"):
         Clip.load(str(tmp_path / "nowhere"))
+
+
+def test_a_dino_is_loaded_from_a_directory(tmp_path: Path) -> None:
+    from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
+
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    vit = ViTConfig(**size, num_attention_heads=2, image_size=32, patch_size=16)
+    ViTModel(vit, add_pooling_layer=False).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    pictures = photographs(bundled_concepts()[0])
+    vectors = Dino.load(str(tmp_path)).embed_images(pictures)
+    assert vectors.shape == (len(pictures), 16)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(pictures)))
+
+
+def test_what_is_not_at_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"--dino: '.*' cannot be loaded"):
+        Dino.load(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(UserError, match=r"--lpips: not at hand .*pip install lpips"):
+        load_lpips()
+
+
+def test_diversity_is_between_pictures_of_one_caption() -> None:
+    pictures = [Image.new("RGB", (4, 4), (level, 0, 0)) for level in (0, 255, 100, 100)]
+
+    def distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return (first - second).abs().flatten(1).max(1).values
+
+    assert diversity(pictures, ["a", "a", "b", "b"], distances) == pytest.approx(1.0)
+    assert np.isnan(diversity(pictures, ["a", "b", "c", "d"], distances))

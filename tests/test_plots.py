@@ -9,15 +9,21 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Annotation, Text
+from PIL import Image
 
-from noiseprobe.analysis import as_seen, deterministic_losses, noise_to_signal
+from noiseprobe.analysis import as_seen, correlations, deterministic_losses, noise_to_signal
 from noiseprobe.factors import FACTORS, NAMED_SETTINGS
 from noiseprobe.plots import (
+    Drawn,
+    correlation_figure,
     draw_all,
     dvar_figure,
     noise_to_signal_figure,
+    samples_figure,
     settings_figure,
+    stops_figure,
     training_figure,
 )
 from noiseprobe.plots.ratios import two_digits
@@ -43,7 +49,7 @@ def train() -> pd.DataFrame:
         }
     )
     frame.loc[0, ["loss", "grad_norm", "lr"]] = np.nan
-    return frame.astype(TRAIN_COLUMNS)
+    return frame.reindex(columns=[*TRAIN_COLUMNS]).astype(TRAIN_COLUMNS)
 
 
 @pytest.fixture
@@ -198,3 +204,91 @@ def test_gaps_and_uneven_steps_are_drawn(
     sparse = train.assign(l_det=train["l_det"].where(train["step"] % 7 == 0))
     uneven = probe[probe["step"].isin([0, 20, 100])]
     assert len(draw_all(sparse, uneven, 0.1, 14, tmp_path)) == 8
+
+
+def places(line: Line2D) -> list[float]:
+    return [float(x) for x in np.asarray(line.get_xdata())]
+
+
+def checked(train: pd.DataFrame) -> pd.DataFrame:
+    """With a CLIP similarity at every tenth step that rises as L_det falls."""
+    return train.assign(clip_img=np.where(train["step"] % 10 == 0, 1 - train["l_det"] * 4, np.nan))
+
+
+def test_similarity_stands_above_what_users_stare_at(train: pd.DataFrame) -> None:
+    columns = panels(training_figure(checked(train)))
+    assert list(columns) == ["clip_img", "loss", "grad_norm", "l_det"]
+    assert places(columns["clip_img"].lines[0]) == list(range(0, 101, 10))
+
+
+def test_a_trace_that_falls_as_similarity_rises_has_rho_minus_one(
+    train: pd.DataFrame, probe: pd.DataFrame
+) -> None:
+    probe["timestep"] = np.where(probe["sample"] == 0, 100, 900)
+    late = (probe["timestep"] == 900) & (probe["setting"] == "deterministic")
+    probe["loss"] = probe["loss"].where(~late, probe["step"] / 100)
+    table = correlations(checked(train), probe)
+    assert table.loc["l_det", "rho"] == pytest.approx(-1)
+    assert -0.9 < table["rho"]["loss"] < 0.9
+    assert table.loc["l_det, begin", "rho"] == pytest.approx(-1)
+    assert table.loc["l_det, end", "rho"] == pytest.approx(1)
+    assert "l_det, middle" not in table.index
+    assert table.loc["l_det", "points"] == 11
+    assert table.loc["loss", "points"] == 10
+
+
+def test_ranks_agree_with_scipy() -> None:
+    from scipy.stats import spearmanr
+
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {name: random.integers(0, 8, 40) / 8 for name in ("loss", "grad_norm", "l_det")}
+    ).assign(clip_img=random.integers(0, 5, 40) / 5)
+    table = correlations(frame, pd.DataFrame(columns=list(PROBE_COLUMNS)))
+    for name in ("loss", "grad_norm", "l_det"):
+        assert table.loc[name, "rho"] == pytest.approx(
+            spearmanr(frame[name], frame["clip_img"]).statistic
+        )
+
+
+def test_without_checks_nothing_correlates(train: pd.DataFrame, probe: pd.DataFrame) -> None:
+    assert correlations(train, probe).empty
+    flat = checked(train).assign(l_det=0.5)
+    assert np.isnan(correlations(flat, probe)["rho"]["l_det"])
+
+
+def test_correlations_of_several_runs_are_dots_around_their_median() -> None:
+    table = pd.DataFrame(
+        {"rho": [-0.9, -0.5, -0.1, np.nan], "points": 9}, ["l_det", "l_det", "l_det", "loss"]
+    )
+    (axes,) = correlation_figure(table).axes
+    assert [text.get_text() for text in axes.texts] == ["-0.50", "does not vary"]
+    assert places(axes.lines[1]) == [-0.9, -0.5, -0.1]
+
+
+def test_samples_stand_under_their_captions() -> None:
+    pictures = [Image.new("RGB", (8, 8), (30 * index, 0, 0)) for index in range(12)]
+    training = [(f"a photo of thing {index // 2}", pictures[index]) for index in range(12)]
+    rows = [Drawn("DVAR\nstep 7", training, training), Drawn("Baseline", training, training)]
+    figure = samples_figure(rows)
+    titles = [axes.get_title().replace("\n", " ") for axes in figure.axes]
+    assert [title for title in titles if title] == [f"a photo of thing {i}" for i in range(4)] * 2
+    arrays = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+    shown = [int(array[0, 0, 0]) for array in arrays]
+    assert shown == [0, 60, 120, 180] * 4
+
+
+def test_stops_are_dots_hollow_where_a_rule_never_fired(tmp_path: Path) -> None:
+    raw = pd.DataFrame(
+        {
+            "method": "dreambooth",
+            "variant": ["baseline", "dvar"] * 3,
+            "step": [300, 90, 300, 120, 300, 300],
+            "fired": [False, True, False, True, False, False],
+        }
+    )
+    (axes,) = stops_figure(raw).axes
+    fired, hollow, median = axes.lines
+    assert sorted(places(fired)) == [90, 120]
+    assert places(hollow) == [300]
+    assert places(median) == [120, 120]

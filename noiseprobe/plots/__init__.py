@@ -4,36 +4,50 @@ Each function takes the data and, to draw into, an optional figure; it returns t
 is shown or printed, and nothing is written but by `draw_all`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from noiseprobe.analysis import noise_to_signal
+from noiseprobe.analysis import correlations, noise_to_signal
+from noiseprobe.plots.correlation import correlation_figure
 from noiseprobe.plots.dvar import dvar_figure
 from noiseprobe.plots.ratios import noise_to_signal_figure
+from noiseprobe.plots.samples import Drawn, samples_figure
 from noiseprobe.plots.settings import settings_figure
+from noiseprobe.plots.stops import stops_figure
 from noiseprobe.plots.style import save
 from noiseprobe.plots.training import training_figure
 
 __all__ = [
+    "Drawn",
+    "correlation_figure",
     "draw_all",
     "dvar_figure",
     "noise_to_signal_figure",
+    "samples_figure",
     "settings_figure",
+    "stops_figure",
     "training_figure",
 ]
 
 
 def draw_all(
-    train: pd.DataFrame, probe: pd.DataFrame, threshold: float, stop_step: int | None, out: Path
+    train: pd.DataFrame,
+    probe: pd.DataFrame,
+    threshold: float,
+    stop_step: int | None,
+    out: Path,
+    drawn: Sequence[Drawn] = (),
 ) -> list[Path]:
     """Write each figure that the traces can fill into `out`, as PNG and SVG; return the paths.
 
-    The names are `1-training`, `2-settings`, `3-dvar` and `4-noise-to-signal`. A figure whose data
-    is absent is left out: the first without any finite value in the training trace, the second
-    without a finite probed loss, the third without L_det, the fourth without a defined ratio.
-    The same traces give the same bytes.
+    The names are `1-training`, `2-settings`, `3-dvar`, `4-noise-to-signal`, `5-correlation` and
+    `6-samples`. A figure whose data is absent is left out: the first without any finite value in
+    the training trace, the second without a finite probed loss, the third without L_det, the fourth
+    without a defined ratio, the fifth without CLIP checks, the sixth without pictures `drawn`. The
+    same traces give the same bytes.
     """
     figures = {}
     if _recorded(train, ["loss", "grad_norm", "l_det"]):
@@ -45,6 +59,11 @@ def draw_all(
     table = noise_to_signal(probe)
     if _recorded(table, ["noise_to_signal"]):
         figures["4-noise-to-signal"] = noise_to_signal_figure(table)
+    told = correlations(train, probe)
+    if _recorded(told, ["rho"]):
+        figures["5-correlation"] = correlation_figure(told)
+    if drawn:
+        figures["6-samples"] = samples_figure(drawn)
     return [path for name, figure in figures.items() for path in save(figure, out / name)]
 
 

@@ -1,4 +1,4 @@
-"""What users stare at, and what they should look at: the training loss above L_det."""
+"""What users stare at, and what they should look at: similarity, training loss, L_det."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ from noiseprobe.plots.style import (
 )
 
 _LABELS = {
+    "clip_img": "CLIP similarity\nto photographs",
     "loss": "training loss",
     "grad_norm": "gradient norm",
     "l_det": "deterministic\nloss $L_{\\mathrm{det}}$",
@@ -24,10 +25,10 @@ _LABELS = {
 
 
 def training_figure(train: pd.DataFrame, figure: Figure | None = None) -> Figure:
-    """Training loss, gradient norm and L_det over training steps, one panel each, sharing x.
+    """CLIP similarity, training loss, gradient norm and L_det over steps, a panel each, sharing x.
 
-    The two noisy ones are thin raw lines with a running median over a twelfth of the values. A
-    column without a finite value has no panel. Each axes is labelled with its column.
+    Training loss and gradient norm are thin raw lines with a running median over a twelfth of the
+    values. A column without a finite value has no panel. Each axes is labelled with its column.
 
     Args:
         train: the training trace (`noiseprobe.traces.TRAIN_COLUMNS`).
@@ -46,6 +47,8 @@ def training_figure(train: pd.DataFrame, figure: Figure | None = None) -> Figure
         marker = marker_for(trace)
         if column == "l_det":
             axes.plot(trace.index, trace, color=INK, lw=1.2, marker=marker, ms=3)
+        elif column == "clip_img":
+            axes.plot(trace.index, trace, color=colour_of("noise"), lw=1.2, marker="o", ms=2.5)
         else:
             colour = colour_of("original")
             (raw,) = axes.plot(trace.index, trace, color=colour, lw=0.5, marker=marker, ms=3)
