@@ -6,12 +6,14 @@ have stopped it are measured.
 
 import glob
 import multiprocessing
+import signal
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from noiseprobe.config import RunConfig, resolve
@@ -142,30 +144,60 @@ def _in_processes(sweep: Sweep, stage: str, jobs: Jobs, reporter: Reporter) -> d
         return failed
     reporter.stage(stage, len(jobs))
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(sweep.workers, len(jobs)), context, initializer=_quiet_worker, initargs=(sweep.threads,)
-    )
+    workers = min(sweep.workers, len(jobs))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (sweep.threads,))
     try:
-        running = {pool.submit(*job): out for out, job in jobs.items()}
+        running = {pool.submit(_work, *job): out for out, job in jobs.items()}
         for done, future in enumerate(as_completed(running), 1):
             out = str(running[future])
             error = future.exception()
+            if isinstance(error, Interrupted):
+                raise KeyboardInterrupt
             if error is not None:
                 failed[out] = _told(error)
                 reporter.note(f"failed: {out}: {failed[out]}")
             reporter.advance(done, out)
     except KeyboardInterrupt:
+        # Each worker has had the same Ctrl-C, and saves the run that it is in.
         pool.shutdown(wait=True, cancel_futures=True)
         raise Interrupted("the sweep was stopped and saved; the same command goes on") from None
     pool.shutdown()
     return failed
 
 
-def _quiet_worker(threads: int) -> None:
-    """Leave the other cores to the other processes."""
+class _Worker:
+    """What a worker process knows of itself."""
+
+    busy = False
+    stopped = False
+
+
+def _start_worker(threads: int) -> None:
+    """Leave the other cores to the other processes; on Ctrl-C end the run, not the process."""
     import torch
 
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, _stop_worker)
+
+
+def _stop_worker(number: int, frame: FrameType | None) -> None:
+    _Worker.stopped = True
+    if _Worker.busy:
+        raise Interrupted("stopped")
+
+
+def _work(function: Callable[..., None], *arguments: Any) -> None:
+    """Do one job, unless Ctrl-C came before it."""
+    if _Worker.stopped:
+        raise Interrupted("stopped")
+    _Worker.busy = True
+    try:
+        function(*arguments)
+    except Interrupted:
+        _Worker.stopped = True
+        raise
+    finally:
+        _Worker.busy = False
 
 
 def _told(error: BaseException) -> str:

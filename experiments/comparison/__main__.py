@@ -12,8 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from experiments.comparison.report import write_report
 from experiments.comparison.runs import comparison_sweep, tuning_sweep
 from experiments.comparison.tuning import write_tuning
+from noiseprobe.run import find_runs
 from noiseprobe.sweep import run_sweep
 from noiseprobe.terminal import Terminal
 
@@ -40,6 +42,8 @@ def main() -> None:
             case "run":
                 with Terminal() as terminal:
                     failed |= run_sweep(comparison_sweep(chosen.out, chosen.workers), terminal)
+            case "report":
+                write_report(find_runs([chosen.out / "runs"]), chosen.results)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

@@ -1,0 +1,176 @@
+"""What the comparison found: the table, its raw numbers, the claims, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.comparison.runs import others
+from experiments.defaults.tables import geometric_mean
+from noiseprobe.analysis import correlations, noise_to_signal
+from noiseprobe.comparison import NAMES, markdown, raw_numbers, table
+from noiseprobe.defaults import METHODS
+from noiseprobe.factors import FACTORS
+from noiseprobe.files import written_whole
+from noiseprobe.pipeline import plot_across
+from noiseprobe.report import write_comparison
+from noiseprobe.run import Run
+
+QUIET, LOUD = ("captions", "vae_noise"), ("images", "timesteps", "noise")
+
+
+def write_report(runs: Sequence[Run], directory: Path) -> None:
+    """Write `comparison.*` and `runs.csv`, `noise_to_signal.csv`, `RESULTS.md` and the figures.
+
+    The table is over the concepts that no window or threshold was chosen on; `runs.csv` has all.
+    """
+    raw = raw_numbers(runs)
+    raw["chosen_on"] = ~raw["concept"].isin(others())
+    summary = table(raw[~raw["chosen_on"]])
+    write_comparison(raw, summary, directory)
+    noise = noise_by_run(runs)
+    with written_whole(directory / "noise_to_signal.csv") as beside:
+        noise.to_csv(beside, index=False, float_format="%.6g")
+    told = correlations_by_run(runs)
+    with written_whole(directory / "correlations.csv") as beside:
+        told.to_csv(beside, index=False, float_format="%.6g")
+    with written_whole(directory / "RESULTS.md") as beside:
+        beside.write_text(report(raw, summary, noise, told), encoding="utf-8")
+    plot_across(runs, directory / "figures")
+
+
+def noise_by_run(runs: Sequence[Run]) -> pd.DataFrame:
+    """Noise-to-signal of each factor in each run: method, concept, one column per factor."""
+    rows = []
+    for run in runs:
+        found = noise_to_signal(run.probe_trace())["noise_to_signal"]
+        config = run.config
+        rows.append(
+            {"method": config.method, "concept": Path(config.concept).name}
+            | {factor: found.get(factor, np.nan) for factor in FACTORS}
+        )
+    return pd.DataFrame(rows)
+
+
+def correlations_by_run(runs: Sequence[Run]) -> pd.DataFrame:
+    """Rank correlation of each trace with CLIP similarity in each run."""
+    tables = []
+    for run in runs:
+        found = correlations(run.train_trace(), run.probe_trace()).reset_index()
+        name = Path(run.config.concept).name
+        tables.append(found.assign(method=run.config.method, concept=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def report(
+    raw: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame, told: pd.DataFrame
+) -> str:
+    """The findings as Markdown."""
+    concepts = raw[~raw["chosen_on"]].groupby("method")["concept"].nunique()
+    lines = [
+        "# Stopping rules compared on the bundled model",
+        "",
+        "Made by `python -m experiments.comparison run report`. A run per concept and method goes "
+        "on to its last step with L_det and CLIP checks recorded; where each rule would have ended "
+        "it is read from its trace, and the checkpoint there is measured. The table is over the "
+        "concepts that DVAR's window and threshold were not chosen on ("
+        + ", ".join(f"{method}: {concepts[method]}" for method in METHODS if method in concepts)
+        + "); [TUNING.md](TUNING.md) says how they were chosen. Mean and 95% bootstrap interval "
+        "over concepts. Minutes are on one thread of a shared CPU.",
+        "",
+        markdown(summary),
+        "[runs.csv](runs.csv) has every run.",
+        "",
+        "## The published claims, here",
+        "",
+        *claims(raw, summary, noise, told),
+        "",
+        "![Where each rule stops](figures/stops.png)",
+        "",
+        "![Which trace tells what is drawn](figures/correlation.png)",
+        "",
+        "## Noise-to-signal by factor and method",
+        "",
+        "Geometric mean over concepts and its 95% interval; above 1, a redraw of the factor moves "
+        "the loss more than training does.",
+        "",
+        "| method | " + " | ".join(FACTORS) + " |",
+        "|---|" + "---:|" * len(FACTORS),
+    ]
+    for method in [name for name in METHODS if name in set(noise["method"])]:
+        cells = [shown_noise(noise[noise["method"] == method][factor]) for factor in FACTORS]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def shown_noise(values: pd.Series) -> str:
+    """Geometric mean and interval; a factor that cannot vary (one caption) has none."""
+    if not (values > 0).all():
+        return "none"
+    found = geometric_mean(values)
+    return f"{found['mean']:.2g} ({found['low']:.2g} to {found['high']:.2g})"
+
+
+def claims(
+    raw: pd.DataFrame, summary: pd.DataFrame, noise: pd.DataFrame, told: pd.DataFrame
+) -> list[str]:
+    """Each published claim with the number found here and a verdict."""
+    lines = []
+    for factors, small in ((QUIET, True), (LOUD, False)):
+        for factor in factors:
+            parts, holds = [], []
+            for method, values in noise.groupby("method")[factor]:
+                if (values > 0).all():
+                    mean = geometric_mean(values)["mean"]
+                    parts.append(f"{method} {mean:.2g}")
+                    holds.append(mean < 0.5 if small else mean > 1)
+            verdict = "holds" if all(holds) else "holds in part" if any(holds) else "does not hold"
+            what = "hardly matters" if small else "hides the progress"
+            lines.append(
+                f"- **{factor} {what}** (noise-to-signal {'below 0.5' if small else 'above 1'}): "
+                f"{', '.join(parts)}: {verdict}."
+            )
+    by: dict[Any, Any] = {
+        (row["method"], row["variant"]): row for row in summary.to_dict("records")
+    }
+    for method in [name for name in METHODS if name in set(summary["method"])]:
+        dvar, baseline = by[method, "dvar"], by[method, "baseline"]
+        steps = baseline["step"] / dvar["step"]
+        lost = baseline["val_clip_img"] - dvar["val_clip_img"]
+        verdict = "holds" if steps >= 2 and lost <= 0.02 else "holds in part"
+        if steps < 2 and lost > 0.02:
+            verdict = "does not hold"
+        lines.append(
+            f"- **DVAR stops 2 to 8 times earlier at little cost**, {method}: {steps:.1f} times "
+            f"fewer steps, {dvar['speedup']:.1f} times less time; Val CLIP img "
+            f"{dvar['val_clip_img']:.3f} against {baseline['val_clip_img']:.3f}, Val CLIP txt "
+            f"{dvar['val_clip_txt']:.3f} against {baseline['val_clip_txt']:.3f}: {verdict}."
+        )
+        lines.append(adaptability(raw[(raw["method"] == method) & ~raw["chosen_on"]], method))
+    medians = {str(name): float(rho.median()) for name, rho in told.groupby("trace")["rho"]}
+    lines.append(
+        "- **L_det tells what is drawn, the training loss does not** (median rank correlation with "
+        f"CLIP similarity): L_det {medians['l_det']:.2f}, training loss {medians['loss']:.2f}, "
+        f"gradient norm {medians['grad_norm']:.2f}: "
+        + ("holds." if medians["l_det"] < min(-0.3, medians["loss"] - 0.2) else "does not hold.")
+    )
+    return lines
+
+
+def adaptability(raw: pd.DataFrame, method: str) -> str:
+    """Whether DVAR's own stops are worth more than the same number of steps for every concept."""
+    wide = raw.pivot_table(index="concept", columns="variant", values="val_clip_img")
+    best, stops = wide["baseline"], raw[raw["variant"] == "dvar"]["step"]
+    gaps = {name: float((best - wide[name]).std()) for name in ("few", "dvar") if name in wide}
+    spread = f"{stops.min():.0f} to {stops.max():.0f}"
+    text = ", ".join(f"{NAMES[name]} {gap:.3f}" for name, gap in gaps.items())
+    verdict = "holds" if gaps.get("dvar", 1) < gaps.get("few", 0) else "does not hold"
+    return (
+        f"- **A fixed number of steps lacks DVAR's adaptability**, {method}: DVAR stops between "
+        f"steps {spread}; spread over concepts of the difference to the baseline in Val CLIP img: "
+        f"{text}: {verdict}."
+    )

@@ -1,0 +1,129 @@
+"""The comparison's report says what its runs say, whichever way that is."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.comparison.report import claims, report, write_report
+from experiments.comparison.runs import WIDELY, comparison_sweep, others, tuning_sweep
+from experiments.comparison.tuning import write_tuning
+from experiments.tiny_sd.concepts import tuned
+from noiseprobe.comparison import table
+from noiseprobe.config import resolve
+from noiseprobe.factors import FACTORS, NAMED_SETTINGS
+from noiseprobe.run import Run
+from noiseprobe.traces import METRICS_COLUMNS, PROBE_COLUMNS, TRAIN_COLUMNS, write_part
+
+STEPS = 120
+
+
+def made(out: Path, concept: str, plateau: int) -> Run:
+    """A run whose L_det falls and whose similarity rises up to a step; captions are quiet."""
+    config = resolve({"concept": concept, "window": 20, "threshold": 0.15, "steps": STEPS})
+    run = Run.create(out / concept, config, "cpu")
+    steps = np.arange(STEPS + 1)
+    reached = np.minimum(steps / plateau, 1)
+    random = np.random.default_rng(plateau)
+    train = pd.DataFrame(
+        {"step": steps, "l_det": 1 - reached / 2 + 1e-4 * random.random(len(steps))}
+    )
+    train = train.reindex(columns=[*TRAIN_COLUMNS])
+    train["loss"] = random.random(len(steps))
+    train["grad_norm"] = random.random(len(steps))
+    train["seconds"], train["l_det_seconds"], train["check_seconds"] = steps * 1.0, 0.0, 0.0
+    train["clip_img"] = np.where(steps % 15 == 0, 0.3 + reached / 3, np.nan)
+    write_part(run.train_directory, TRAIN_COLUMNS, train)
+    rows = []
+    for step in range(0, STEPS + 1, 30):
+        run.checkpoint(step).mkdir(parents=True)
+        level = 1 - min(step / plateau, 1) / 2
+        for setting in NAMED_SETTINGS:
+            spread = 0.01 if setting.name in ("captions", "vae_noise") else 2.0
+            for replicate in range(1, 4) if setting.redrawn else [0]:
+                shift = spread * replicate if setting.redrawn else 0.0
+                rows += [
+                    (step, setting.name, replicate, sample, 0, 0, 400 * sample, level + shift)
+                    for sample in range(3)
+                ]
+        metrics = {"train_clip_img": 0.5, "val_clip_img": 0.4 + min(step / plateau, 1) / 10}
+        values = [
+            {"step": step, "metric": name, "value": value}
+            for name, value in (metrics | {"val_clip_txt": 0.2}).items()
+        ]
+        write_part(run.metrics_directory, METRICS_COLUMNS, values)
+    write_part(run.probe_directory, PROBE_COLUMNS, pd.DataFrame(rows, columns=[*PROBE_COLUMNS]))
+    return run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    names = [*others()[:2], tuned()[0]]
+    (tmp_path / "photographs").mkdir()
+    return [made(tmp_path / "runs", name, 20 + 10 * i) for i, name in enumerate(names)]
+
+
+def test_the_report_is_over_the_concepts_that_nothing_was_chosen_on(
+    runs: list[Run], tmp_path: Path
+) -> None:
+    write_report(runs, tmp_path / "results")
+    text = (tmp_path / "results" / "RESULTS.md").read_text()
+    assert "(textual-inversion: 2)" in text
+    assert "| textual-inversion | DVAR | 2 |" in text
+    raw = pd.read_csv(tmp_path / "results" / "runs.csv")
+    assert len(raw) == 3 * 4
+    assert raw.groupby("concept")["chosen_on"].first().sum() == 1
+    for name in ("stops.png", "correlation.svg"):
+        assert (tmp_path / "results" / "figures" / name).stat().st_size > 1000
+    assert len(pd.read_csv(tmp_path / "results" / "noise_to_signal.csv")) == 3
+
+
+def verdicts(lines: list[str], start: str) -> list[str]:
+    found = [line for line in lines if line.startswith(f"- **{start}")]
+    return [line.rsplit(": ", 1)[1] for line in found]
+
+
+def test_a_verdict_follows_the_numbers(runs: list[Run], tmp_path: Path) -> None:
+    write_report(runs, tmp_path)
+    raw = pd.read_csv(tmp_path / "runs.csv")
+    noise, told = (
+        pd.read_csv(tmp_path / "noise_to_signal.csv"),
+        pd.read_csv(tmp_path / "correlations.csv"),
+    )
+    summary = table(raw[~raw["chosen_on"]])
+    lines = claims(raw, summary, noise, told)
+    assert verdicts(lines, "captions") == verdicts(lines, "timesteps") == ["holds."]
+    assert verdicts(lines, "DVAR") == ["holds."]
+    assert verdicts(lines, "L_det tells") == ["holds."]
+    turned = noise.assign(**{factor: 1 / noise[factor] for factor in FACTORS})
+    worse = summary.assign(val_clip_img=summary["step"] / 1000, step=100.0)
+    told = told.assign(rho=-told["rho"])
+    lines = claims(raw, worse, turned, told)
+    assert verdicts(lines, "captions") == verdicts(lines, "timesteps") == ["does not hold."]
+    assert verdicts(lines, "DVAR") == ["does not hold."]
+    assert verdicts(lines, "L_det tells") == ["does not hold."]
+    assert "## Noise-to-signal" in report(raw, worse, turned, told)
+
+
+def test_the_sweeps_hold_the_runs_that_the_comparison_is_of(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    sweep = comparison_sweep(tmp_path, 2)
+    methods = [config.method for config in sweep.runs.values()]
+    assert {method: methods.count(method) for method in methods} == dict.fromkeys(WIDELY, 48) | {
+        "dreambooth": 12
+    }
+    for_choosing = {Path(config.concept).name for config in tuning_sweep(tmp_path, 2).runs.values()}
+    assert for_choosing == set(tuned())
+    assert not for_choosing & set(others())
+    assert len(others()) == 36
+
+
+def test_the_tuning_says_what_it_picks(runs: list[Run], tmp_path: Path) -> None:
+    from noiseprobe.sweep import Sweep
+
+    write_tuning(Sweep({run.directory: run.config for run in runs}), tmp_path)
+    text = (tmp_path / "TUNING.md").read_text()
+    assert "## textual-inversion" in text
+    assert "3 concepts, 120 steps" in text
+    assert "Picked: window " in text
