@@ -37,6 +37,10 @@ class Silent:
         """Say nothing."""
 
 
+STOP_SOON = threading.Event()
+"""Set where Ctrl-C came outside of any loop that can end: the next loop ends at once."""
+
+
 @contextmanager
 def stop_request() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets, so that a loop can end between two steps.
@@ -44,6 +48,8 @@ def stop_request() -> Iterator[threading.Event]:
     A second Ctrl-C interrupts at once. Outside the main thread signals are left alone.
     """
     requested = threading.Event()
+    if STOP_SOON.is_set():
+        requested.set()
     if threading.current_thread() is not threading.main_thread():
         yield requested
         return

@@ -13,13 +13,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from noiseprobe.config import RunConfig, resolve
 from noiseprobe.defaults import METHODS
 from noiseprobe.errors import Interrupted, UserError
-from noiseprobe.progress import Reporter
+from noiseprobe.progress import STOP_SOON, Reporter
 from noiseprobe.run import Run
 from noiseprobe.variants import few_iterations, stops
 
@@ -165,39 +164,23 @@ def _in_processes(sweep: Sweep, stage: str, jobs: Jobs, reporter: Reporter) -> d
     return failed
 
 
-class _Worker:
-    """What a worker process knows of itself."""
-
-    busy = False
-    stopped = False
-
-
 def _start_worker(threads: int) -> None:
     """Leave the other cores to the other processes; on Ctrl-C end the run, not the process."""
+    signal.signal(signal.SIGINT, lambda number, frame: STOP_SOON.set())
     import torch
 
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, _stop_worker)
-
-
-def _stop_worker(number: int, frame: FrameType | None) -> None:
-    _Worker.stopped = True
-    if _Worker.busy:
-        raise Interrupted("stopped")
 
 
 def _work(function: Callable[..., None], *arguments: Any) -> None:
     """Do one job, unless Ctrl-C came before it."""
-    if _Worker.stopped:
+    if STOP_SOON.is_set():
         raise Interrupted("stopped")
-    _Worker.busy = True
     try:
         function(*arguments)
     except Interrupted:
-        _Worker.stopped = True
+        STOP_SOON.set()
         raise
-    finally:
-        _Worker.busy = False
 
 
 def _told(error: BaseException) -> str:

@@ -106,6 +106,16 @@ def test_ctrl_c_says_where_and_leaves_a_run_that_can_go_on(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_before_the_first_step_ends_at_it(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+    asked.set()
+    monkeypatch.setattr("noiseprobe.progress.STOP_SOON", asked)
+    with pytest.raises(Interrupted, match="step 0"):
+        trained(tmp_path / "run", config)
+
+
 def test_a_finished_run_is_not_trained_again(config: RunConfig, tmp_path: Path) -> None:
     run = trained(tmp_path / "run", config)
     before = numbers(run)
