@@ -293,7 +293,7 @@ def test_measure_and_table_read_what_was_trained(
             ["run", "--method", "dreambooth", "--prior", "--class-images", "none-there"],
             "--class-prompt: ",
         ),
-        (["run", "--stop", "clip", "--clip", "no-such-folder"], "--clip: 'no-such-folder'"),
+        (["run", "--stop", "clip", "--clip", "."], "--clip: '"),
         (["sweep", "no-such-file.toml"], "no-such-file.toml: cannot be read"),
         (["table", "."], "holds no run"),
         (["measure", "."], "is not a run directory"),

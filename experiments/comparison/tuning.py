@@ -12,8 +12,6 @@ from noiseprobe.files import written_whole
 from noiseprobe.run import Run
 from noiseprobe.sweep import Sweep
 
-WINDOWS = (20, 30, 40, 50, 60, 80, 100, 120, 150)
-
 
 def write_tuning(sweep: Sweep, directory: Path) -> None:
     """Write `TUNING.md`: for each method the grid of windows and thresholds, and what is picked."""
@@ -23,7 +21,8 @@ def write_tuning(sweep: Sweep, directory: Path) -> None:
         "",
         "Made by `python -m experiments.comparison tune`. The rule: of the cells that fire on each "
         f"concept and keep {KEPT:.0%} or more of the whole run's gain in CLIP similarity, averaged "
-        "over concepts, the one with the smallest median step.",
+        "over concepts and over the cell with its neighbours (one cell alone is mostly noise), the "
+        "one with the smallest median step.",
     ]
     for method in METHODS:
         chosen = [run for run in runs if run.config.method == method]
@@ -31,7 +30,7 @@ def write_tuning(sweep: Sweep, directory: Path) -> None:
             continue
         curves = curves_of(chosen)
         config = chosen[0].config
-        cells = grid(curves, WINDOWS)
+        cells = grid(curves)
         lines += ["", f"## {method}", ""]
         lines += [
             f"{len(chosen)} concepts, {config.steps} steps of batch {config.train_batch_size}, "
@@ -42,7 +41,7 @@ def write_tuning(sweep: Sweep, directory: Path) -> None:
             *grid_lines(cells, len(chosen)),
             "",
         ]
-        picked = best(cells, len(chosen))
+        picked = best(smoothed(cells), len(chosen))
         lines.append(
             f"Picked: window {picked[0]}, threshold {picked[1]:g}." if picked else "None qualifies."
         )
@@ -57,3 +56,16 @@ def curves_of(runs: list[Run]) -> Curves:
     l_det = pd.DataFrame([trace["l_det"] for trace in traces]).set_axis(index)
     similarity = pd.DataFrame([trace["clip_img"].dropna() for trace in traces]).set_axis(index)
     return Curves(l_det, similarity)
+
+
+def smoothed(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells, each with the mean gain of itself and its neighbours in the grid."""
+    gain = cells.pivot(index="window", columns="threshold", values="gain")
+    near = gain.rolling(3, center=True, min_periods=1)
+    sums, counts = near.sum().T, near.count().T
+    mean = (
+        sums.rolling(3, center=True, min_periods=1).sum()
+        / counts.rolling(3, center=True, min_periods=1).sum()
+    ).T
+    places = zip(cells["window"], cells["threshold"], strict=True)
+    return cells.assign(gain=[mean.loc[window, threshold] for window, threshold in places])

@@ -23,7 +23,7 @@ from noiseprobe.metrics import Clip
 from noiseprobe.run import Run
 from noiseprobe.stopping import dvar_stops
 
-WINDOWS = (20, 30, 40, 50, 60, 80, 100)
+WINDOWS = (20, 30, 40, 50, 60, 80, 100, 120, 150)
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 RESAMPLES = 10_000
 KEPT = 0.9  # share of the whole run's gain in similarity that a default has to keep
@@ -218,11 +218,11 @@ def geometric_mean(values: pd.Series) -> dict[str, float]:
     }
 
 
-def grid(found: Curves, windows: Sequence[int] = WINDOWS) -> pd.DataFrame:
+def grid(found: Curves) -> pd.DataFrame:
     """For every window and threshold: on how many concepts DVAR fires, where, what is kept."""
     first, last = found.similarity.iloc[:, 0], found.similarity.iloc[:, -1]
     rows = []
-    for window in windows:
+    for window in WINDOWS:
         for threshold in THRESHOLDS:
             stops = found.stops(window, threshold)
             gain = (found.similarity_at(stops) - first).mean() / (last - first).mean()
@@ -300,7 +300,7 @@ def report(found: Found) -> str:
         "## Where DVAR stops",
         "",
         f"The default, window {defaults['window']} and threshold {defaults['threshold']:g}, was "
-        f"chosen on {len(chosen_on)} concepts ({', '.join(chosen_on)}) and tried on the others.",
+        f"chosen on {len(chosen_on)} concepts, by `../comparison/TUNING.md` ({', '.join(chosen_on)}) and tried on the others.",
         "",
         "| concepts | fires on | median step | range | similarity at the stop | "
         f"at step {said['steps']} | kept |",
@@ -321,9 +321,7 @@ def report(found: Found) -> str:
             lines += [
                 "",
                 f"Of the cells that fire on all {len(chosen_on)} and keep {KEPT:.0%} of the gain "
-                f"or more, window {soonest[0]} with threshold {soonest[1]:g} stops soonest. "
-                "Where the published threshold of 0.15 qualifies with hardly more steps, it is the "
-                "default.",
+                f"or more, window {soonest[0]} with threshold {soonest[1]:g} stops soonest.",
             ]
     return "\n".join(lines) + "\n"
 
