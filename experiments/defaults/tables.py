@@ -300,7 +300,8 @@ def report(found: Found) -> str:
         "## Where DVAR stops",
         "",
         f"The default, window {defaults['window']} and threshold {defaults['threshold']:g}, was "
-        f"chosen on {len(chosen_on)} concepts, by `../comparison/TUNING.md` ({', '.join(chosen_on)}) and tried on the others.",
+        f"chosen on {len(chosen_on)} concepts, by `../comparison/TUNING.md` "
+        f"({', '.join(chosen_on)}), and tried on the others.",
         "",
         "| concepts | fires on | median step | range | similarity at the stop | "
         f"at step {said['steps']} | kept |",

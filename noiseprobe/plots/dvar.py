@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from noiseprobe.plots.style import (
     COLUMN,
@@ -46,6 +47,12 @@ def dvar_figure(
     above.plot(l_det.index, l_det, color=INK, lw=1.2, marker=marker_for(l_det), ms=3)
     below.plot(ratio.index, ratio, color=INK, lw=1.2, marker=marker_for(ratio), ms=3)
     below.set_yscale("log")
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    below.yaxis.set_major_formatter(plain)
+    # Within one decade the numbers between are needed; over several they would be a crowd.
+    narrow = min(ratio.min(), threshold) * 10 > max(ratio.max(), threshold)
+    below.yaxis.set_minor_formatter(plain if narrow else NullFormatter())
+    below.tick_params(which="minor", labelsize=FONT_SIZE)
     line = below.axhline(threshold, color=colour_of("noise"), lw=1, ls="--")
     # Above the panel: wherever it stood inside, some run's ratio would cross it.
     below.legend(
