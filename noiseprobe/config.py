@@ -150,12 +150,7 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
 
 def read_toml(file: Path) -> dict[str, Any]:
     """The settings in a TOML file; its keys are those of `RunConfig`, and `class`."""
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid TOML ({error}); mend the file") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check --config") from error
+    content = load_toml(file)
     if "class" in content:
         content["class_noun"] = content.pop("class")
     for key in content:
@@ -164,6 +159,16 @@ def read_toml(file: Path) -> dict[str, Any]:
             mend = f"did you mean '{near[0]}'?" if near else "remove it"
             raise UserError(f"{file}: unknown key '{key}'; {mend}")
     return content
+
+
+def load_toml(file: Path) -> dict[str, Any]:
+    """What a TOML file says; raises `UserError` for one that cannot be read."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not valid TOML ({error}); mend the file") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from error
 
 
 def write_toml(config: RunConfig, file: Path) -> None:

@@ -7,7 +7,6 @@ have stopped it are measured.
 import glob
 import multiprocessing
 import signal
-import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from noiseprobe.config import RunConfig, resolve
+from noiseprobe.config import RunConfig, load_toml, resolve
 from noiseprobe.defaults import METHODS
 from noiseprobe.errors import Interrupted, UserError
 from noiseprobe.progress import STOP_SOON, Reporter
@@ -46,12 +45,7 @@ def read_sweep(file: Path) -> Sweep:
     `concepts` are names, folders or patterns, relative to the file; `settings` are for all runs,
     those in a table `method.NAME` for one method.
     """
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid TOML ({error}); mend the file") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+    content = load_toml(file)
     _known(file, content, KEYS)
     methods = _listed(file, content, "methods", list(METHODS[:1]))
     for method in methods:

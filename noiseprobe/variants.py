@@ -38,7 +38,7 @@ def stops(train: pd.DataFrame, config: RunConfig, few: float | None = None) -> d
     is rounded, and bounded by the last step. Raises `UserError` for a trace without L_det.
     """
     if train.empty or not np.isfinite(train["l_det"]).any():
-        raise UserError("the run has no L_det recorded; train it with noiseprobe 0.1 or later")
+        raise UserError("the run has no L_det recorded yet; go on with it (--resume)")
     found = {"baseline": _stop(train, int(train["step"].max()), False, ())}
     checks = train[train["clip_img"].notna()]
     if not checks.empty:

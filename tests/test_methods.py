@@ -22,7 +22,8 @@ from noiseprobe.sampling import contiguous
 from noiseprobe.training import train
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "textual-inversion": {"method": "textual-inversion", "num_vectors": 3},
+    "textual-inversion": {"method": "textual-inversion"},
+    "three-vectors": {"method": "textual-inversion", "num_vectors": 3},
     "dreambooth": {"method": "dreambooth"},
     "dreambooth-text": {"method": "dreambooth", "train_text_encoder": True},
     "lora": {"method": "dreambooth-lora", "rank": 2, "lora_alpha": 6.0},
@@ -33,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 LOAD = {
     "textual-inversion": "pipeline.load_textual_inversion(folder, weight_name=WORD)",
+    "three-vectors": "pipeline.load_textual_inversion(folder, weight_name=WORD)",
     "dreambooth": "pipeline.unet = UNet2DConditionModel.from_pretrained(f'{folder}/unet')",
     "dreambooth-text": """
 pipeline = StableDiffusionPipeline.from_pretrained(
@@ -160,7 +162,9 @@ def test_what_is_named_is_trained_and_nothing_else(
     assert all(parameter.dtype == torch.float32 for parameter in live.values())
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "textual-inversion"])
+@pytest.mark.parametrize(
+    "variant", [name for name in VARIANTS if VARIANTS[name]["method"] != "textual-inversion"]
+)
 def test_a_method_starts_as_no_change(
     model: StableDiffusion, model_directory: Path, concept: Concept, variant: str
 ) -> None:
