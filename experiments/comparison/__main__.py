@@ -15,6 +15,7 @@ from pathlib import Path
 from experiments.comparison.report import write_report
 from experiments.comparison.runs import comparison_sweep, tuning_sweep
 from experiments.comparison.tuning import write_tuning
+from noiseprobe.errors import Interrupted
 from noiseprobe.run import find_runs
 from noiseprobe.sweep import run_sweep
 from noiseprobe.terminal import Terminal
@@ -49,4 +50,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Interrupted as stopped:
+        sys.exit(str(stopped))
