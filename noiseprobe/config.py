@@ -15,6 +15,7 @@ from noiseprobe.defaults import BUNDLED_MODEL, METHODS, defaults_of
 from noiseprobe.errors import UserError
 from noiseprobe.factors import NAMED_SETTINGS, parse_settings
 from noiseprobe.files import written_whole
+from noiseprobe.fixed_batch import Layout
 
 MAY_CHANGE_ON_RESUME = {
     "steps",
@@ -72,6 +73,7 @@ class RunConfig(BaseModel):
     train_batch_size: int = Field(ge=1)
     eval_batch: int = Field(ge=1)
     eval_every: int = Field(1, ge=1)
+    fixed_batch: Layout = "random"
     checkpoint_every: int = Field(ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"

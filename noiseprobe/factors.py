@@ -149,13 +149,29 @@ class Draws:
         choices = np.array(drawn("images")).reshape(count, 2)
         latents = (count, *self.latent_shape)
         return Batch(
-            images=_pick(choices[:, 0], self.num_images),
-            views=np.searchsorted(np.cumsum(self.view_shares[:-1]), choices[:, 1], side="right"),
-            captions=_pick(np.array(drawn("captions")).reshape(count), self.num_captions),
+            images=self.images_at(choices[:, 0]),
+            views=self.views_at(choices[:, 1]),
+            captions=self.captions_at(np.array(drawn("captions")).reshape(count)),
             vae_noise=np.array(drawn("vae_noise"), dtype=np.float32).reshape(latents),
-            timesteps=_pick(np.array(drawn("timesteps")).reshape(count), self.num_timesteps),
+            timesteps=self.timesteps_at(np.array(drawn("timesteps")).reshape(count)),
             noise=np.array(drawn("noise"), dtype=np.float32).reshape(latents),
         )
+
+    def images_at(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The photographs at these points of their CDF, (B,) in [0, 1)."""
+        return _pick(uniform, self.num_images)
+
+    def views_at(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The views at these points of their CDF, (B,) in [0, 1)."""
+        return np.searchsorted(np.cumsum(self.view_shares[:-1]), uniform, side="right")
+
+    def captions_at(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The captions at these points of their CDF, (B,) in [0, 1)."""
+        return _pick(uniform, self.num_captions)
+
+    def timesteps_at(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The timesteps at these points of their CDF, (B,) in [0, 1)."""
+        return _pick(uniform, self.num_timesteps)
 
     def draw(self, factor: str, replicate: int, sample: int) -> NDArray[Any]:
         """One draw of one factor: uniform numbers for discrete factors, a latent of noise else.

@@ -126,6 +126,13 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
         int,
         option(f"Samples of the fixed batch of L_det {shown('eval_batch')}.", STOPPING),
     ),
+    "fixed_batch": (
+        str,
+        option(
+            "How L_det's batch is laid out: random (default), stratified, antithetic or weighted.",
+            STOPPING,
+        ),
+    ),
     "eval_every": (int, option("Steps between values of L_det (default: 1).", STOPPING)),
     "patience": (
         int,

@@ -14,6 +14,7 @@ from noiseprobe.config import RunConfig
 from noiseprobe.errors import Interrupted, UserError
 from noiseprobe.factors import Batch, Draws
 from noiseprobe.files import written_whole
+from noiseprobe.fixed_batch import fixed_batch
 from noiseprobe.methods.base import Method
 from noiseprobe.objective import Objective, ahead, conditioning_of
 from noiseprobe.prior import Prior
@@ -66,6 +67,7 @@ class _Driver:
     l_det_seconds: float = 0.0
     check_seconds: float = 0.0
     last_l_det: float = math.nan
+    fixed_weights: Tensor | None = None
     fires: dict[str, bool] = field(default_factory=lambda: {"dvar": False, "clip": False})
     fired: set[str] = field(default_factory=set)
     first_fire: bool = False
@@ -90,7 +92,7 @@ class _Driver:
         self.prior_draws: Draws | None = None
         if self.prior:
             self.prior_draws = self.prior.objective.draws(config.seed, "prior", 1)
-        self.fixed = probe_draws.batch(range(config.eval_batch), 0)
+        self.fixed = fixed_batch(probe_draws, config.eval_batch, config.fixed_batch)
 
     def restore(self) -> None:
         """Take up the last saved state, and drop what was recorded after it."""
@@ -100,6 +102,7 @@ class _Driver:
         self.step, self.seconds = state["step"], state["seconds"]
         self.l_det_seconds = state.get("l_det_seconds", 0.0)
         self.check_seconds = state.get("check_seconds", 0.0)
+        self.fixed_weights = state.get("fixed_weights")
         self.method.load(state["tensors"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -212,7 +215,10 @@ class _Driver:
     def track(self) -> dict[str, float]:
         """L_det now, and the DVAR ratio with it."""
         started = time.monotonic()
-        self.last_l_det = self.losses(self.fixed).mean().item()
+        losses = self.losses(self.fixed.batch).double().cpu()
+        if self.fixed_weights is None:
+            self.fixed_weights = torch.from_numpy(self.fixed.weights(losses.tolist()))
+        self.last_l_det = (self.fixed_weights @ losses).item()
         self.note_rule("dvar", self.criterion.update(self.last_l_det))
         self.l_det_seconds += time.monotonic() - started
         ratio = self.criterion.ratio if math.isfinite(self.last_l_det) else math.nan
@@ -243,6 +249,7 @@ class _Driver:
             "seconds": self.seconds,
             "l_det_seconds": self.l_det_seconds,
             "check_seconds": self.check_seconds,
+            "fixed_weights": self.fixed_weights,
             "tensors": self.method.trained(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),

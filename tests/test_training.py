@@ -15,6 +15,8 @@ import torch
 
 from noiseprobe.config import RunConfig, resolve
 from noiseprobe.errors import Interrupted, UserError
+from noiseprobe.fixed_batch import LAYOUTS, Layout, fixed_batch
+from noiseprobe.objective import conditioning_of
 from noiseprobe.pipeline import prepare, reopen, train_stage
 from noiseprobe.progress import Silent
 from noiseprobe.run import Run
@@ -161,6 +163,38 @@ def test_tracking_less_often_leaves_the_weights_alone(
     rarely = trained(tmp_path / "rarely", resolve(given | {"eval_every": 3, "eval_batch": 1}))
     assert embedding(often, 6) == embedding(rarely, 6)
     assert rarely.train_trace()["l_det"].notna().tolist() == [step % 3 == 0 for step in range(7)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layout_of_the_fixed_batch_changes_l_det_and_not_the_weights(
+    given: dict[str, Any], config: RunConfig, tmp_path: Path, layout: Layout
+) -> None:
+    plain = trained(tmp_path / "random", config)
+    chosen = resolve(given | {"fixed_batch": layout})
+    laid_out = trained(tmp_path / "laid-out", chosen)
+    assert embedding(laid_out, 6) == embedding(plain, 6)
+    same = laid_out.train_trace()["l_det"].tolist() == plain.train_trace()["l_det"].tolist()
+    assert same == (layout == "random")
+    with pytest.raises(Interrupted):
+        trained(tmp_path / "cut", chosen, InterruptAt(3))
+    cut, again = reopen(tmp_path / "cut", {})
+    train_stage(cut, again, prepare(again))
+    pd.testing.assert_frame_equal(numbers(cut), numbers(laid_out), check_exact=True)
+
+
+def test_weighted_l_det_starts_at_the_harmonic_mean_of_its_losses(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    config = resolve(given | {"fixed_batch": "weighted"})
+    ready = prepare(config)
+    draws = ready.objective.draws(config.seed, "probe", len(ready.method.captions))
+    batch = fixed_batch(draws, config.eval_batch, "weighted").batch
+    captions = ready.objective.captions(batch, ready.method.captions)
+    with torch.no_grad():
+        conditioning = conditioning_of(ready.objective.model, captions)
+        first = ready.objective.losses(batch, conditioning)
+    l_det = trained(tmp_path / "run", config).train_trace()["l_det"]
+    assert l_det[0] == pytest.approx(1 / (1 / first).mean().item(), rel=1e-6)
 
 
 def test_global_random_states_neither_matter_nor_change(config: RunConfig, tmp_path: Path) -> None:
