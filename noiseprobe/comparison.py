@@ -5,12 +5,13 @@ over concepts.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from noiseprobe.bootstrap import RESAMPLES, Statistic, bootstrap_interval, mean_of
 from noiseprobe.defaults import METHODS
 from noiseprobe.errors import UserError
 from noiseprobe.run import Run
@@ -30,7 +31,6 @@ TITLES = {
 }
 NAMES = {"baseline": "Baseline", "clip": "CLIP-s", "few": "Few iterations", "dvar": "DVAR"}
 DIGITS = {"step": 0, "minutes": 2, "speedup": 1}
-RESAMPLES = 10_000
 
 
 def raw_numbers(runs: Sequence[Run], few: Mapping[str, float] | None = None) -> pd.DataFrame:
@@ -92,7 +92,7 @@ def table(raw: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.Da
             row: dict[str, object] = {"method": method, "variant": variant}
             row["runs"] = int((of_method["variant"] == variant).sum())
             for column in (*METRICS, "step", "minutes"):
-                row |= _named(column, values[[column]].to_numpy(), _mean, resamples, seed)
+                row |= _named(column, values[[column]].to_numpy(), mean_of, resamples, seed)
             times = np.stack([baseline.loc[values.index], values["minutes"]], axis=1)
             row |= _named("speedup", times, _ratio, resamples, seed)
             rows.append(row)
@@ -142,25 +142,11 @@ def _by_concept(raw: pd.DataFrame, variant: str) -> pd.DataFrame:
 
 
 def _named(
-    name: str,
-    values: NDArray[np.float64],
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    resamples: int,
-    seed: int,
+    name: str, values: NDArray[np.float64], statistic: Statistic, resamples: int, seed: int
 ) -> dict[str, float]:
     """The statistic of (concepts, k) values, and its interval over resampled concepts."""
-    count = len(values)
-    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
-    low, high = np.quantile(statistic(values[drawn]), [0.025, 0.975])
-    return {
-        name: float(statistic(values[None])[0]),
-        f"{name}_low": float(low),
-        f"{name}_high": float(high),
-    }
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values.mean(axis=(1, 2))
+    low, high = bootstrap_interval(values, statistic, resamples, seed)
+    return {name: float(statistic(values[None])[0]), f"{name}_low": low, f"{name}_high": high}
 
 
 def _ratio(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The one batch that L_det is evaluated on: how its draws are laid out, how its losses are averaged.
+"""The one batch that L_det is evaluated on: how its draws are laid out and its losses averaged.
 
 L_det has no redraw noise, but a bias: another fixed batch gives another curve. A layout that covers
 timesteps and photographs evenly makes the curves of two batches more alike.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.factors import Batch, Draws
 
@@ -25,18 +25,23 @@ class FixedBatch:
     weighted: bool
 
     def weights(self, first: Sequence[float]) -> NDArray[np.float64]:
-        """The weight of each sample's loss, (B,) float64 with sum 1, from the losses at step 0.
+        """The weight of each sample's loss, (B,) float64 with sum 1, from the losses at step 0."""
+        return sample_weights(first, self.weighted)
 
-        With `weighted`, each sample is weighted by the inverse of its first loss. As each has a
-        timestep bin of its own, every bin contributes equally at step 0, and L_det is the mean of
-        losses relative to their first, in units of their harmonic mean. All are equal otherwise,
-        and where a first loss is not above 0.
-        """
-        losses = np.asarray(first, dtype=np.float64)
-        if self.weighted and np.all(np.isfinite(losses) & (losses > 0)):
-            inverse = 1 / losses
-            return inverse / inverse.sum()
-        return np.full(len(losses), 1 / len(losses))
+
+def sample_weights(first: ArrayLike, weighted: bool) -> NDArray[np.float64]:
+    """The weights that average the losses of a fixed batch, (B,) float64 with sum 1.
+
+    With `weighted`, a sample has the inverse of its loss at step 0, `first` (B,), as weight. Each
+    has a timestep bin of its own, so that every bin contributes equally at step 0, and L_det is the
+    mean of losses relative to their first, in units of the harmonic mean of those. All weights are
+    equal otherwise, and where a first loss is not above 0.
+    """
+    losses = np.asarray(first, dtype=np.float64)
+    if weighted and np.all(np.isfinite(losses) & (losses > 0)):
+        inverse = 1 / losses
+        return inverse / inverse.sum()
+    return np.full(len(losses), 1 / len(losses))
 
 
 def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatch:
@@ -46,10 +51,10 @@ def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatc
     - `stratified`: a Latin hypercube (McKay, Beckman & Conover 1979): each of `size` equal parts of
       the timesteps has one sample, drawn by inverse CDF within it; so have photographs, views and
       captions, which are thereby balanced. Every single draw keeps its distribution.
-    - `antithetic`: stratified timesteps; those of two neighbouring parts share the photograph, view,
+    - `antithetic`: stratified timesteps; those of two neighbouring parts share photograph, view,
       caption and VAE noise, and have opposite noise, ε and -ε, so that what is odd in ε nearly
       cancels. The last of an odd `size` stays alone.
-    - `weighted`: stratified, with every timestep bin of equal weight (`FixedBatch.weights`).
+    - `weighted`: stratified, with every timestep bin of equal weight (`sample_weights`).
 
     Samples are as many draws of the same stream as with `random`, so that a layout is a pure
     function of seed and size. With layouts other than `random`, draws of the samples

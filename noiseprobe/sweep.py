@@ -84,11 +84,12 @@ def run_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
     progress have saved their state.
     """
     jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in sweep.runs.items()}
-    failed = _in_processes(sweep, "training", jobs, reporter)
+    workers = sweep.workers, sweep.threads
+    failed = in_processes("training", jobs, *workers, reporter)
     trained = [out for out in sweep.runs if str(out) not in failed]
     few = few_of(trained)
     jobs = {out: (measure_one, out, few[sweep.runs[out].method]) for out in trained}
-    return failed | _in_processes(sweep, "measuring", jobs, reporter)
+    return failed | in_processes("measuring", jobs, *workers, reporter)
 
 
 def few_of(runs: Sequence[Path]) -> dict[str, float]:
@@ -131,14 +132,20 @@ def measure_one(out: Path, few: float) -> None:
     pipeline.measure_stage(run, run.config, steps)
 
 
-def _in_processes(sweep: Sweep, stage: str, jobs: Jobs, reporter: Reporter) -> dict[str, str]:
+def in_processes(
+    stage: str, jobs: Jobs, workers: int, threads: int, reporter: Reporter
+) -> dict[str, str]:
+    """Do all jobs in `workers` processes of `threads` threads each; the errors by run.
+
+    Raises `Interrupted` on Ctrl-C, after the jobs in progress have saved what they save.
+    """
     failed: dict[str, str] = {}
     if not jobs:
         return failed
     reporter.stage(stage, len(jobs))
     context = multiprocessing.get_context("spawn")
-    workers = min(sweep.workers, len(jobs))
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (sweep.threads,))
+    workers = min(workers, len(jobs))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (threads,))
     try:
         running = {pool.submit(_work, *job): out for out, job in jobs.items()}
         for done, future in enumerate(as_completed(running), 1):

@@ -1,4 +1,4 @@
-"""The layouts of the fixed batch cover what they say they cover, and change no single draw's law."""
+"""The layouts of the fixed batch cover what they say, and change no single draw's law."""
 
 import numpy as np
 import pytest
