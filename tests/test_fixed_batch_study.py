@@ -1,4 +1,4 @@
-"""The study of layouts: its evaluation agrees with the driver, its measures with what was put in."""
+"""The study of layouts: its evaluation agrees with the driver, its measures with their input."""
 
 from pathlib import Path
 from typing import Any
