@@ -188,7 +188,7 @@ class Draws:
         return (one == other).all(axis=1)
 
     def _choices(self, factor: str, uniform: list[NDArray[np.float64]]) -> NDArray[np.int64]:
-        """What the uniform numbers of a discrete factor choose, (n, 1); images: and views, (n, 2)."""
+        """What uniform numbers choose of a discrete factor, (n, 1); of images and views, (n, 2)."""
         numbers = np.array(uniform).reshape(len(uniform), 2 if factor == "images" else 1)
         if factor == "captions":
             return _pick(numbers, self.num_captions)

@@ -13,6 +13,7 @@ from noiseprobe.analysis.losses import (
 from noiseprobe.analysis.noise import noise_to_signal, signal_to_noise
 from noiseprobe.analysis.shares import interactions, variance_shares
 from noiseprobe.analysis.sobol import sobol_indices, sobol_interactions
+from noiseprobe.analysis.timesteps import learning_bins, timestep_losses
 
 __all__ = [
     "as_seen",
@@ -20,10 +21,12 @@ __all__ = [
     "correlations",
     "deterministic_losses",
     "interactions",
+    "learning_bins",
     "noise_to_signal",
     "settings_in_order",
     "signal_to_noise",
     "sobol_indices",
     "sobol_interactions",
+    "timestep_losses",
     "variance_shares",
 ]

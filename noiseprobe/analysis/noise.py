@@ -1,6 +1,7 @@
 """How much of each trace is noise, how much is progress, and what batch would tell them apart."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -89,8 +90,8 @@ def _redrawn(probe: pd.DataFrame) -> list[str]:
     return [setting for setting in settings_in_order(probe) if setting != "deterministic"]
 
 
-def _table(rows: dict[str, tuple[float, ...]], columns: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="float64")
+def _table(rows: Mapping[str, tuple[float, ...]], columns: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame.from_dict(dict(rows), orient="index", columns=columns, dtype="float64")
     return table.rename_axis(index="setting")
 
 

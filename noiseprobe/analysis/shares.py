@@ -30,7 +30,7 @@ def variance_shares(sobol: pd.DataFrame) -> pd.DataFrame:
     1 is interaction. A checkpoint's rows are those of `noiseprobe.analysis.sobol.sobol_indices`.
 
     Args:
-        sobol: the trace of the design (`Run.sobol_trace`), columns `noiseprobe.traces.PROBE_COLUMNS`.
+        sobol: the trace of the design (`noiseprobe.run.Run.sobol_trace`).
 
     Returns:
         Columns step, factor, first, first_low, first_high, total, total_low, total_high; sorted by

@@ -1,11 +1,12 @@
 """Sobol indices of any function: which input its variance comes from; numpy alone.
 
 The function is evaluated on the rows of paired designs (`noiseprobe.design`): for each of n pairs
-two independent draws of all k inputs, `a` and `b`, (..., n); `ab` (..., n, k), where input i is that
-of b and the others those of a; and `ba`, the reverse. Leading axes are separate studies.
+two independent draws of all k inputs, `a` and `b`, (..., n); `ab` (..., n, k), where input i is
+that of b and the others those of a; and `ba`, the reverse. Leading axes are separate studies.
 
 Every estimator here is a ratio of two means over pairs, V_i / V. So its interval is Fieller's
-(`noiseprobe.analysis.intervals.ratio_interval`), and is as wide as pairs differ.
+(`noiseprobe.analysis.intervals.ratio_interval`), and is as wide as pairs differ. An index lies in
+[0, 1]; its estimate and interval are not cut there.
 """
 
 from collections.abc import Sequence
@@ -157,6 +158,5 @@ def _both(forward: Floats, reverse: Floats | None) -> Floats:
 
 
 def _shares(part: Floats, variance: Floats) -> Interval:
-    """The ratio of means over pairs; an index lies in [0, 1], and so does its interval."""
-    share, low, high = ratio_interval(np.moveaxis(part, -2, -1), np.moveaxis(variance, -2, -1))
-    return share, np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    """The ratio of means over pairs."""
+    return ratio_interval(np.moveaxis(part, -2, -1), np.moveaxis(variance, -2, -1))
