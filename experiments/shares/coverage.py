@@ -91,8 +91,9 @@ def report(
         [
             "# How often the 95% intervals hold the truth",
             "",
-            f"`python -m experiments.shares.coverage`; {count} repetitions each ({min(count, 1000)} "
-            "for other intervals than those of shares), on the diffusion model of [analytic.py](analytic.py), whose shares are known exactly, with latents of "
+            f"`python -m experiments.shares.coverage`; {count} repetitions each "
+            f"({min(count, 1000)} for other intervals than those of shares), on the diffusion "
+            "model of [analytic.py](analytic.py), whose shares are known exactly, with latents of "
             "4 and of 16 numbers. A coverage of 95% is known to "
             f"± {196 * np.sqrt(0.95 * 0.05 / count):.1f} points.",
             "",

@@ -19,7 +19,7 @@ Rows = tuple[Floats, Floats, Floats, Floats]
 def design_losses(
     model: AnalyticModel, random: np.random.Generator, shape: tuple[int, int]
 ) -> Rows:
-    """The losses of a Sobol design, (repetitions, pairs): a, b `shape`, ab, ba (*shape, factors)."""
+    """The losses of designs, (repetitions, pairs): a, b `shape`; ab, ba (*shape, factors)."""
     # Few repetitions at a time: the noises of all of them need not fit into memory.
     parts = [
         _design_losses(model, random, (len(part), shape[1]))
