@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noiseprobe.analysis import noise_to_signal, variance_shares
-    from noiseprobe.analyze import analyze
+    from noiseprobe.analyzing import analyze
     from noiseprobe.concept import Concept, load_concept
     from noiseprobe.config import RunConfig, resolve
     from noiseprobe.errors import UserError
@@ -30,7 +30,7 @@ _HOME = {
     "Sampler": "sampling",
     "Setting": "factors",
     "UserError": "errors",
-    "analyze": "analyze",
+    "analyze": "analyzing",
     "load_concept": "concept",
     "load_model": "models",
     "noise_to_signal": "analysis",

@@ -334,14 +334,14 @@ def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output
 
 def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:
     """Analyze a run, draw its figures, and print tables or JSON."""
-    from noiseprobe import analyze as analysis
+    from noiseprobe import analyzing
 
-    found = analysis.analyze(run, second_order)
-    figures = analysis.draw(found, run.figures_directory) if plot else []
+    found = analyzing.analyze(run, second_order)
+    figures = analyzing.draw(found, run.figures_directory) if plot else []
     if json_output:
-        print_json(analysis.document(found, figures))
+        print_json(analyzing.document(found, figures))
     else:
-        print(analysis.text(found))
+        print(analyzing.text(found))
         if figures:
             print(f"\nFigures: {run.figures_directory}/")
 

@@ -98,9 +98,10 @@ def test_second_order_indices_are_found(name: str) -> None:
 def test_estimates_are_those_of_salib(name: str) -> None:
     function, low, high, (first, _) = CASES[name]
     inputs = len(first)
+    names = [f"x{index}" for index in range(inputs)]
     problem = {
         "num_vars": inputs,
-        "names": [f"x{index}" for index in range(inputs)],
+        "names": names,
         "bounds": [[low, high]] * inputs,
     }
     points = sample.sample(problem, 1024, calc_second_order=True, seed=0)
@@ -111,14 +112,14 @@ def test_estimates_are_those_of_salib(name: str) -> None:
     blocks = values.reshape(1024, 2 * inputs + 2)
     a, b = blocks[:, 0], blocks[:, -1]
     ab, ba = blocks[:, 1 : inputs + 1], blocks[:, inputs + 1 : -1]
-    ours = sobol_indices(a, b, ab, names=problem["names"])
+    ours = sobol_indices(a, b, ab, names=names)
     # SALib centres and scales the values first: the same up to rounding and a mean of Y.
     np.testing.assert_allclose(ours["first"], theirs["S1"], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(ours["total"], theirs["ST"], rtol=1e-4)
-    both = sobol_indices(a, b, ab, ba, names=problem["names"])
+    both = sobol_indices(a, b, ab, ba, names=names)
     np.testing.assert_allclose(both["first"], theirs["S1"], atol=0.02)
     np.testing.assert_allclose(both["total"], theirs["ST"], atol=0.02)
-    mixed = sobol_interactions(a, b, ab, ba, names=problem["names"])["share"]
+    mixed = sobol_interactions(a, b, ab, ba, names=names)["share"]
     upper = theirs["S2"][np.triu_indices(inputs, 1)]
     np.testing.assert_allclose(mixed, upper, atol=0.04)
 

@@ -48,11 +48,11 @@ def test_changes_are_found_below_the_scatter_of_the_draws() -> None:
     last = table.loc[50]
     assert last["change"][0] == pytest.approx(-0.5, abs=0.01)
     assert last["change"][1] == pytest.approx(-0.3, abs=0.01)
-    assert last["relative"][0] == pytest.approx(-0.5 / table.loc[(0, 0), "loss"], rel=0.05)
+    assert last["relative"][0] == pytest.approx(-0.5 / table["loss"].loc[0][0], rel=0.05)
     assert (last["change_high"][:2] < 0).all()
     assert (last["relative_high"][:2] < 0).all()
     assert (last["change"][2:].abs() < 0.02).all()
-    assert (table.loc[0, "change"] == 0).all()
+    assert (table["change"].loc[0] == 0).all()
     assert int(last["samples"].sum()) == 20 * 30
 
 
@@ -101,7 +101,7 @@ def test_an_empty_trace_gives_an_empty_table_and_an_empty_bin_is_nan() -> None:
     assert timestep_losses(trace()[:0]).empty
     assert learning_bins(trace()[:0]).empty
     low = timestep_losses(trace().query("timestep < 500")).set_index("bin")
-    assert low.loc[7, ["loss", "change", "relative"]].isna().all(axis=None)
+    assert low[["loss", "change", "relative"]].loc[[7]].isna().all(axis=None)
 
 
 def test_every_timestep_is_in_the_bin_whose_edges_hold_it() -> None:

@@ -69,7 +69,7 @@ def timestep_change_figure(
     bar = figure.colorbar(image, ax=axes, pad=0.09, aspect=30)
     bar.set_label("change of the loss since the start (%)", fontsize=FONT_SIZE)
     bar.ax.tick_params(labelsize=FONT_SIZE)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     dress(axes)
     axes.grid(visible=False)
     figure.supxlabel("• 95% sure   ▼ still falling   ▲ still rising", fontsize=FONT_SIZE, color=INK)

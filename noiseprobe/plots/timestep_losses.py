@@ -38,7 +38,7 @@ def timestep_losses_figure(table: pd.DataFrame, figure: Figure | None = None) ->
     bar.ax.set_ylim(steps.min(), max(steps.max(), steps.min() + 1))
     bar.set_label("training step", fontsize=FONT_SIZE)
     bar.ax.tick_params(labelsize=FONT_SIZE)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     axes.set_xlim(0, table["to"].max())
     axes.set_xlabel("timestep (more noise to the right)")
     axes.set_ylabel("mean loss")

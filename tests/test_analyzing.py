@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import BarContainer
 from matplotlib.text import Text
 
 from noiseprobe import cli
@@ -125,6 +126,7 @@ def test_bars_are_the_shares_and_the_rest_is_interaction() -> None:
     heights = {
         str(bars.get_label()): [float(patch.get_height()) for patch in bars.patches]
         for bars in axes.containers
+        if isinstance(bars, BarContainer)
     }
     first = table[table["step"] == 10].set_index("factor")["first"].clip(lower=0)
     for factor in FACTORS:
