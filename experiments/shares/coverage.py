@@ -116,8 +116,8 @@ def report(
                 ],
             ),
             "",
-            "Below 32 pairs the first order of a factor that only rare samples show (noise) is missed too "
-            "often; with 4 the width says that nothing is known.",
+            "Below 32 pairs the first order of a factor that only rare samples show (noise) is "
+            "missed too often; with 4 the width says that nothing is known.",
             "",
             "The truth, and the coverage at 32 pairs, by factor:",
             "",
