@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noiseprobe.analysis import noise_to_signal
+    from noiseprobe.analysis import noise_to_signal, variance_shares
+    from noiseprobe.analyzing import analyze
     from noiseprobe.concept import Concept, load_concept
     from noiseprobe.config import RunConfig, resolve
     from noiseprobe.errors import UserError
@@ -29,6 +30,7 @@ _HOME = {
     "Sampler": "sampling",
     "Setting": "factors",
     "UserError": "errors",
+    "analyze": "analyzing",
     "load_concept": "concept",
     "load_model": "models",
     "noise_to_signal": "analysis",
@@ -38,6 +40,7 @@ _HOME = {
     "resolve": "config",
     "resume_all": "pipeline",
     "run_all": "pipeline",
+    "variance_shares": "analysis",
 }
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "Sampler",
     "Setting",
     "UserError",
+    "analyze",
     "load_concept",
     "load_model",
     "noise_to_signal",
@@ -60,6 +64,7 @@ __all__ = [
     "resolve",
     "resume_all",
     "run_all",
+    "variance_shares",
 ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from noiseprobe.errors import Interrupted, UserError
-from noiseprobe.flags import MACHINE, PROBE_SETTINGS, SETTINGS, STOPPING, option, taking
+from noiseprobe.flags import MACHINE, PROBE, PROBE_SETTINGS, SETTINGS, STOPPING, option, taking
 
 if TYPE_CHECKING:
     from noiseprobe.config import RunConfig
@@ -35,6 +35,12 @@ ConfigFile = Annotated[
 ]
 Resume = Annotated[bool, option("Go on with the run in --out.", MACHINE)]
 Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE, "--json")]
+Design = Annotated[
+    str,
+    option(
+        "settings (default): one factor redrawn at a time; sobol: pairs for variance shares.", PROBE
+    ),
+]
 Debug = Annotated[bool, option("Show the traceback of an error.", MACHINE)]
 
 
@@ -97,20 +103,44 @@ def train(
 def probe(
     context: typer.Context,
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    design: Design = "settings",
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Evaluate every checkpoint of a run with one factor redrawn at a time, then plot."""
+    """Evaluate every checkpoint of a run with one factor redrawn at a time, then plot.
+
+    With --design sobol, on pairs of draws that share some factors, for the variance shares of
+    noiseprobe analyze; --replicates is then how many pairs (default: 32) and --probe-batch the
+    samples of each (default: 8).
+    """
     from noiseprobe import pipeline
     from noiseprobe.report import print_summary
     from noiseprobe.terminal import Terminal
 
+    if design != "settings":
+        return probe_sobol(design, run_directory, changed(context), json_output)
     with Terminal() as terminal:
         opened, chosen = pipeline.reopen(run_directory, changed(context))
         ready = pipeline.prepare(chosen, opened)
         pipeline.probe_stage(opened, chosen, ready, terminal)
         summary = pipeline.summarise(opened, pipeline.plot_stage(opened))
     print_json(summary) if json_output else print_summary(summary)
+
+
+@app.command()
+def analyze(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    second_order: Annotated[
+        bool, typer.Option("--second-order", help="Also what two factors do only together.")
+    ] = False,
+    plot: Annotated[bool, typer.Option(help="Draw figures into RUN/figures.")] = True,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what the noise is made of, how much of each trace is progress, and where it is made."""
+    from noiseprobe.run import Run
+
+    print_analysis(Run.open(run_directory), second_order, plot, json_output)
 
 
 @app.command()
@@ -281,6 +311,39 @@ def dvar_replay(
         print_json(grids if grid else replays)
     else:
         print(report.grid_table(grids) if grid else report.replay_table(replays))
+
+
+def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:
+    """Probe the Sobol design, whose flags are its own, and print what it says."""
+    from noiseprobe import pipeline
+    from noiseprobe.terminal import Terminal
+
+    if design != "sobol":
+        raise UserError(f"--design: '{design}' given; choose from settings, sobol")
+    if "settings" in given:
+        raise UserError("--settings: a Sobol design redraws every factor; leave the flag out")
+    for key, own in (("replicates", "design_replicates"), ("probe_batch", "design_batch")):
+        if key in given:
+            given[own] = given.pop(key)
+    with Terminal() as terminal:
+        opened, chosen = pipeline.reopen(directory, given)
+        ready = pipeline.prepare(chosen, opened)
+        pipeline.design_stage(opened, chosen, ready, terminal)
+    print_analysis(opened, False, True, json_output)
+
+
+def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:
+    """Analyze a run, draw its figures, and print tables or JSON."""
+    from noiseprobe import analyzing
+
+    found = analyzing.analyze(run, second_order)
+    figures = analyzing.draw(found, run.figures_directory) if plot else []
+    if json_output:
+        print_json(analyzing.document(found, figures))
+    else:
+        print(analyzing.text(found))
+        if figures:
+            print(f"\nFigures: {run.figures_directory}/")
 
 
 def changed(context: typer.Context) -> dict[str, Any]:

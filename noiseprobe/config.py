@@ -27,6 +27,8 @@ MAY_CHANGE_ON_RESUME = {
     "settings",
     "replicates",
     "probe_batch",
+    "design_replicates",
+    "design_batch",
 }
 """Settings that may differ when a run goes on: they change neither a step nor a draw of it."""
 
@@ -92,6 +94,8 @@ class RunConfig(BaseModel):
     settings: tuple[str, ...] = tuple(setting.name for setting in NAMED_SETTINGS)
     replicates: int = Field(ge=1)
     probe_batch: int = Field(ge=1)
+    design_replicates: int = Field(32, ge=2)
+    design_batch: int = Field(8, ge=1)
     micro_batch: int = Field(64, ge=1)
 
     @field_validator("settings", mode="before")
@@ -201,9 +205,12 @@ def resumed(recorded: RunConfig, given: dict[str, Any]) -> RunConfig:
     return _validated(recorded.model_dump() | changed)
 
 
+_FLAGS = {"class_noun": "class", "design_replicates": "replicates", "design_batch": "probe_batch"}
+
+
 def flag(key: str) -> str:
     """The command-line flag of a setting."""
-    return "--class" if key == "class_noun" else "--" + key.replace("_", "-")
+    return "--" + _FLAGS.get(key, key).replace("_", "-")
 
 
 def _validated(content: dict[str, Any]) -> RunConfig:

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.errors import UserError
 
@@ -21,6 +21,8 @@ FACTORS = ("images", "captions", "vae_noise", "timesteps", "noise")
 
 CODE_ORDER = ("images", "vae_noise", "noise", "captions", "timesteps")
 """Which factor each digit of the published five-digit code stands for (1 fixed, 0 redrawn)."""
+
+_NOISES = ("vae_noise", "noise")
 
 Stream = Literal["probe", "train", "prior"]
 _STREAM_KEYS = {"probe": 0, "train": 1, "prior": 2}
@@ -132,46 +134,72 @@ class Draws:
     ) -> Batch:
         """The draws of the given samples, each under its own replicate and setting.
 
-        `replicates` and `settings` are one value for all samples or one per sample. A factor that
+        `replicates` and `settings` are one value for all samples or one per sample; `replicates`
+        may also be (samples, factors), one for each factor in the order of `FACTORS`. A factor that
         its setting does not redraw comes from replicate 0.
         """
         count = len(samples)
-        each_replicate = [replicates] * count if isinstance(replicates, int) else replicates
         each_setting = [settings] * count if isinstance(settings, Setting) else settings
-        rows = list(zip(samples, each_replicate, each_setting, strict=True))
+        table = np.asarray(replicates)
+        table = table if table.ndim == 2 else table.reshape(-1, 1)
+        by_factor = np.broadcast_to(table, (count, len(FACTORS)))
 
         def drawn(factor: str) -> list[NDArray[Any]]:
+            own = by_factor[:, FACTORS.index(factor)].tolist()
             return [
-                self.draw(factor, int(replicate) if factor in setting.redrawn else 0, int(sample))
-                for sample, replicate, setting in rows
+                self.draw(factor, replicate if factor in setting.redrawn else 0, int(sample))
+                for sample, replicate, setting in zip(samples, own, each_setting, strict=True)
             ]
 
-        choices = np.array(drawn("images")).reshape(count, 2)
+        images, views = self.choices("images", drawn("images")).T
         latents = (count, *self.latent_shape)
         return Batch(
-            images=self.images_at(choices[:, 0]),
-            views=self.views_at(choices[:, 1]),
-            captions=self.captions_at(np.array(drawn("captions")).reshape(count)),
+            images=images,
+            views=views,
+            captions=self.choices("captions", drawn("captions"))[:, 0],
             vae_noise=np.array(drawn("vae_noise"), dtype=np.float32).reshape(latents),
-            timesteps=self.timesteps_at(np.array(drawn("timesteps")).reshape(count)),
+            timesteps=self.choices("timesteps", drawn("timesteps"))[:, 0],
             noise=np.array(drawn("noise"), dtype=np.float32).reshape(latents),
         )
 
-    def images_at(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The photographs at these points of their CDF, (B,) in [0, 1)."""
-        return _pick(uniform, self.num_images)
+    def alike(
+        self,
+        factor: str,
+        samples: NDArray[np.int64],
+        first: NDArray[np.int64],
+        second: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Whether each sample draws the same of a discrete factor in two replicates of it.
 
-    def views_at(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The views at these points of their CDF, (B,) in [0, 1)."""
-        return np.searchsorted(np.cumsum(self.view_shares[:-1]), uniform, side="right")
+        False for noise, which never comes out the same twice.
+        """
+        if factor in _NOISES:
+            return np.zeros(len(samples), dtype=np.bool_)
+        one, other = (
+            self.choices(
+                factor,
+                [
+                    self.draw(factor, replicate, sample)
+                    for replicate, sample in zip(each.tolist(), samples.tolist(), strict=True)
+                ],
+            )
+            for each in (first, second)
+        )
+        return (one == other).all(axis=1)
 
-    def captions_at(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The captions at these points of their CDF, (B,) in [0, 1)."""
-        return _pick(uniform, self.num_captions)
+    def choices(self, factor: str, uniform: ArrayLike) -> NDArray[np.int64]:
+        """What uniform numbers choose of a discrete factor by inverse CDF.
 
-    def timesteps_at(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The timesteps at these points of their CDF, (B,) in [0, 1)."""
-        return _pick(uniform, self.num_timesteps)
+        `uniform` is (n, k) in [0, 1), as is what is returned; k is 2 for images, which are a
+        photograph and its view, and 1 for captions and timesteps.
+        """
+        numbers = np.asarray(uniform).reshape(-1, 2 if factor == "images" else 1)
+        if factor == "captions":
+            return _pick(numbers, self.num_captions)
+        if factor == "timesteps":
+            return _pick(numbers, self.num_timesteps)
+        views = np.searchsorted(np.cumsum(self.view_shares[:-1]), numbers[:, 1], side="right")
+        return np.column_stack([_pick(numbers[:, 0], self.num_images), views])
 
     def draw(self, factor: str, replicate: int, sample: int) -> NDArray[Any]:
         """One draw of one factor: uniform numbers for discrete factors, a latent of noise else.
@@ -184,7 +212,7 @@ class Draws:
         seed = np.random.SeedSequence(self.seed, spawn_key=key)
         generator = np.random.Generator(np.random.Philox(seed))
         value: NDArray[Any]
-        if factor in ("vae_noise", "noise"):
+        if factor in _NOISES:
             value = generator.standard_normal(self.latent_shape, dtype=np.float32)
         else:
             value = generator.random(2 if factor == "images" else 1)

@@ -63,17 +63,12 @@ def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatc
     batch = draws.batch(range(size), 0)
     if layout == "random":
         return FixedBatch(batch, weighted=False)
-    timesteps = draws.timesteps_at(_stratified(draws, "timesteps", size)[:, 0])
+    timesteps = draws.choices("timesteps", _stratified(draws, "timesteps", size))[:, 0]
     if layout == "antithetic":
         return FixedBatch(_pairs(draws, batch, timesteps), weighted=False)
-    photographs = _stratified(draws, "images", size)
-    stratified = replace(
-        batch,
-        images=draws.images_at(photographs[:, 0]),
-        views=draws.views_at(photographs[:, 1]),
-        captions=draws.captions_at(_stratified(draws, "captions", size)[:, 0]),
-        timesteps=timesteps,
-    )
+    images, views = draws.choices("images", _stratified(draws, "images", size)).T
+    captions = draws.choices("captions", _stratified(draws, "captions", size))[:, 0]
+    stratified = replace(batch, images=images, views=views, captions=captions, timesteps=timesteps)
     return FixedBatch(stratified, weighted=layout == "weighted")
 
 
@@ -81,13 +76,13 @@ def _pairs(draws: Draws, batch: Batch, timesteps: NDArray[np.int64]) -> Batch:
     size = len(timesteps)
     first = np.arange(size) // 2 * 2  # whose photograph, caption and noise each sample has
     half = (size + 1) // 2
-    photographs = _stratified(draws, "images", half)[first // 2]
-    captions = _stratified(draws, "captions", half)[first // 2, 0]
+    images, views = draws.choices("images", _stratified(draws, "images", half)).T
+    captions = draws.choices("captions", _stratified(draws, "captions", half))[:, 0]
     sign = np.where(np.arange(size) % 2, np.float32(-1), np.float32(1))
     return Batch(
-        images=draws.images_at(photographs[:, 0]),
-        views=draws.views_at(photographs[:, 1]),
-        captions=draws.captions_at(captions),
+        images=images[first // 2],
+        views=views[first // 2],
+        captions=captions[first // 2],
         vae_noise=batch.vae_noise[first],
         timesteps=np.sort(timesteps),
         noise=batch.noise[first] * sign.reshape(-1, *[1] * (batch.noise.ndim - 1)),

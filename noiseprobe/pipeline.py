@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from noiseprobe.views import Look
 
 PROBE_SETTINGS = ("settings", "replicates", "probe_batch")
+DESIGN_SETTINGS = ("design_replicates", "design_batch")
 
 
 @dataclass
@@ -106,15 +107,19 @@ def start(
 def reopen(out: Path, given: dict[str, Any]) -> tuple[Run, RunConfig]:
     """An existing run and its settings, with those that were given anew recorded.
 
-    Where the probe's settings change, its trace begins again.
+    Where the settings of the probe or of the Sobol design change, its trace begins again.
     """
     run = Run.open(out)
     before = run.config
     config = resumed(before, given)
     if config != before:
         run.rewrite_config(config)
-    if any(getattr(config, key) != getattr(before, key) for key in PROBE_SETTINGS):
-        shutil.rmtree(run.probe_directory, ignore_errors=True)
+    for keys, trace in (
+        (PROBE_SETTINGS, run.probe_directory),
+        (DESIGN_SETTINGS, run.sobol_directory),
+    ):
+        if any(getattr(config, key) != getattr(before, key) for key in keys):
+            shutil.rmtree(trace, ignore_errors=True)
     return run, config
 
 
@@ -156,12 +161,27 @@ def probe_stage(
     """Probe the checkpoints (default: all) not probed yet; see `noiseprobe.probing.probe`."""
     from noiseprobe.probing import probe
 
-    if not run.checkpoint_steps():
-        raise UserError(f"'{run.directory}' has no checkpoints; train it first (--resume)")
+    require_checkpoints(run)
     seconds = probe(run, ready.objective, ready.method, config, reporter, steps)
     status = run.status
     run.write_status("probed", status["step"], status["stopped_by"])
     run.add_probe_seconds(seconds)
+
+
+def design_stage(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> None:
+    """Evaluate the Sobol design where it is missing; see `noiseprobe.probing.probe_design`."""
+    from noiseprobe.probing import probe_design
+
+    require_checkpoints(run)
+    probe_design(run, ready.objective, ready.method, config, reporter)
+
+
+def require_checkpoints(run: Run) -> None:
+    """Raise `UserError` if `run` has no checkpoints."""
+    if not run.checkpoint_steps():
+        raise UserError(f"'{run.directory}' has no checkpoints; train it first (--resume)")
 
 
 def measure_stage(
@@ -204,8 +224,7 @@ def steps_to_measure(run: Run, asked: str | None) -> list[int]:
     """The checkpoints nearest to the steps `asked`, "0,100"; by default where rules end the run."""
     from noiseprobe.variants import stops
 
-    if not run.checkpoint_steps():
-        raise UserError(f"'{run.directory}' has no checkpoints; train it first (--resume)")
+    require_checkpoints(run)
     if asked is None:
         wanted = [stop.step for stop in stops(run.train_trace(), run.config).values()]
     else:

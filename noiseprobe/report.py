@@ -101,7 +101,7 @@ def replay_table(replays: Sequence[dict[str, Any]]) -> str:
         )
         for row in replays
     ]
-    return _aligned(
+    return aligned(
         [("trace", "points", "window", "threshold", "stop step", "ratio", "saved"), *rows]
     )
 
@@ -110,7 +110,7 @@ def grid_table(grids: Sequence[dict[str, Any]]) -> str:
     """The stop steps of each trace, windows down, thresholds across."""
     return "\n\n".join(
         f"{grid['trace']}: stop step by window (down) and threshold (across)\n"
-        + _aligned(
+        + aligned(
             [
                 ("", *(f"{threshold:g}" for threshold in grid["thresholds"])),
                 *(
@@ -132,7 +132,7 @@ def metrics_table(measured: "dict[str, pd.DataFrame]") -> str:
             here = values.set_index("metric")["value"]
             cells = [f"{here[name]:.3f}" if name in here else "-" for name in names]
             rows.append((run, str(step), *cells))
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def write_comparison(raw: "pd.DataFrame", summary: "pd.DataFrame", out: Path) -> None:
@@ -153,7 +153,8 @@ def write_comparison(raw: "pd.DataFrame", summary: "pd.DataFrame", out: Path) ->
             beside.write_text(text, encoding="utf-8")
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """A table as text: the first column to the left, the others to the right."""
     if not rows:
         raise UserError("nothing to show: no source was given")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -28,6 +28,7 @@ class Run:
         self.checkpoints_directory = self.directory / "checkpoints"
         self.train_directory = self.directory / "traces" / "train"
         self.probe_directory = self.directory / "traces" / "probe"
+        self.sobol_directory = self.directory / "traces" / "sobol"
         self.metrics_directory = self.directory / "traces" / "metrics"
         self.samples_directory = self.directory / "samples"
         self.state_file = self.directory / "state.pt"
@@ -138,6 +139,15 @@ class Run:
         from noiseprobe.traces import PROBE_COLUMNS, read_trace
 
         return read_trace(self.probe_directory, PROBE_COLUMNS)
+
+    def sobol_trace(self) -> "pd.DataFrame":
+        """One row per sample of the Sobol design; columns `noiseprobe.traces.PROBE_COLUMNS`.
+
+        `setting` is the row of the design (`noiseprobe.design.SOBOL_ROWS`), `replicate` the pair.
+        """
+        from noiseprobe.traces import PROBE_COLUMNS, read_trace
+
+        return read_trace(self.sobol_directory, PROBE_COLUMNS)
 
     def summary(self) -> dict[str, Any]:
         """What `noiseprobe run --json` printed; raises `UserError` if the run is not done."""

@@ -72,9 +72,9 @@ def test_a_simulated_truth_is_found_and_ordered() -> None:
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     signal = np.std([4.0, 3.0, 2.0, 1.0], ddof=1)
-    tables = [noise_to_signal(simulated(seed, {"noise": 1.0}, 20)) for seed in range(120)]
+    tables = [noise_to_signal(simulated(seed, {"noise": 1.0}, 6)) for seed in range(60)]
     covered = [table.low["noise"] <= 1 / signal <= table.high["noise"] for table in tables]
-    assert 0.82 < np.mean(covered) <= 1
+    assert 0.86 <= np.mean(covered) <= 1
 
 
 def test_the_table_does_not_depend_on_row_order_or_other_settings() -> None:
@@ -85,7 +85,7 @@ def test_the_table_does_not_depend_on_row_order_or_other_settings() -> None:
     pd.testing.assert_frame_equal(alone, noise_to_signal(trace).loc[["noise"]])
 
 
-def test_bootstrapping_leaves_the_global_random_state_alone() -> None:
+def test_statistics_leave_the_global_random_state_alone() -> None:
     np.random.seed(3)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(3)  # noqa: NPY002

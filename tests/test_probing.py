@@ -9,12 +9,21 @@ import pytest
 import torch
 
 from noiseprobe.config import RunConfig, resolve
+from noiseprobe.design import SOBOL_ROWS, sobol_design
 from noiseprobe.errors import Interrupted
-from noiseprobe.factors import FACTORS, NAMED_SETTINGS, parse_settings
+from noiseprobe.factors import FACTORS, NAMED_SETTINGS, Batch, parse_settings
 from noiseprobe.methods.textual_inversion import TextualInversion
 from noiseprobe.objective import Objective
-from noiseprobe.pipeline import finish, prepare, probe_stage, reopen, start, train_stage
-from noiseprobe.probing import evaluate, plan_rows, probe
+from noiseprobe.pipeline import (
+    design_stage,
+    finish,
+    prepare,
+    probe_stage,
+    reopen,
+    start,
+    train_stage,
+)
+from noiseprobe.probing import evaluate, evaluate_design, plan_rows, probe
 from noiseprobe.run import Run
 from noiseprobe.traces import parts
 from tests.test_training import InterruptAt, embedding
@@ -169,3 +178,76 @@ def test_the_whole_pipeline_summarises_what_it_did(config: RunConfig, tmp_path: 
     assert all(Path(figure).stat().st_size > 1000 for figure in summary["figures"])
     assert summary == run.summary()
     assert run.status["stage"] == "done"
+
+
+def small_design(run: Run) -> tuple[Run, RunConfig]:
+    return reopen(run.directory, {"design_replicates": 2, "design_batch": 3})
+
+
+def test_every_row_of_a_sobol_design_is_there_with_finite_losses(run: Run) -> None:
+    run, config = small_design(run)
+    design_stage(run, config, prepare(config))
+    trace = run.sobol_trace()
+    assert len(trace) == 4 * len(SOBOL_ROWS) * 2 * 3
+    assert set(trace["setting"]) == set(SOBOL_ROWS)
+    assert set(trace["replicate"]) == {1, 2}
+    assert np.isfinite(trace["loss"]).all()
+    assert run.probe_trace().empty
+
+
+def test_a_design_has_the_losses_of_its_rows_evaluated_one_by_one(
+    objective: Objective, method: TextualInversion
+) -> None:
+    draws = objective.draws(0, "probe", len(method.captions))
+    found = evaluate_design(objective, method, draws, sobol_design(draws, 2, 3), 5)
+    found = found.set_index(["setting", "replicate", "sample"]).sort_index()
+    original = evaluate(objective, method, draws, plan_rows(parse_settings(["original"]), 4, 3), 5)
+    original = original.set_index(["replicate", "sample"])
+    for pair in (1, 2):
+        for row, replicate in (("A", 2 * pair - 1), ("B", 2 * pair)):
+            ours = found.query(f"setting == '{row}' and replicate == {pair}")
+            theirs = original.query(f"replicate == {replicate}")
+            np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=2e-5)
+            assert ours["timestep"].tolist() == theirs["timestep"].tolist()
+    timestep, caption = found["timestep"].unstack("setting"), found["caption"].unstack("setting")
+    assert (timestep["AB_timesteps"] == timestep["B"]).all()
+    assert (timestep["BA_timesteps"] == timestep["A"]).all()
+    assert (caption["AB_timesteps"] == caption["A"]).all()
+
+
+def test_the_model_sees_each_draw_of_a_design_once(
+    objective: Objective, method: TextualInversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = objective.draws(0, "probe", 1)
+    monkeypatch.setattr(type(method), "captions", property(lambda _: ["a photo"]), raising=False)
+    seen: list[int] = []
+    losses = objective.losses
+
+    def counted(batch: Batch, conditioning: torch.Tensor) -> torch.Tensor:
+        seen.append(len(batch.noise))
+        return losses(batch, conditioning)
+
+    monkeypatch.setattr(objective, "losses", counted)
+    design = sobol_design(draws, 3, 4)
+    trace = evaluate_design(objective, method, draws, design, 8)
+    # With one caption, AB_captions is A and BA_captions is B.
+    assert sum(seen) == len(design.evaluated) <= len(trace) - 2 * 3 * 4
+    wide = trace.pivot(index=["replicate", "sample"], columns="setting", values="loss")
+    assert (wide["AB_captions"] == wide["A"]).all()
+    assert (wide["BA_captions"] == wide["B"]).all()
+
+
+def test_an_interrupted_design_goes_on_and_others_numbers_begin_again(run: Run) -> None:
+    run, config = small_design(run)
+    with pytest.raises(Interrupted, match=r"1 of 4 .* --design sobol"):
+        design_stage(run, config, prepare(config), InterruptAt(1))
+    (first,) = parts(run.sobol_directory)
+    kept = first.stat().st_mtime_ns
+    run, config = reopen(run.directory, {})
+    design_stage(run, config, prepare(config))
+    assert first.stat().st_mtime_ns == kept
+    assert len(parts(run.sobol_directory)) == 4
+    reopen(run.directory, {"replicates": 1})
+    assert len(parts(run.sobol_directory)) == 4
+    reopen(run.directory, {"design_batch": 2})
+    assert parts(run.sobol_directory) == []

@@ -13,7 +13,8 @@ def correlation_figure(table: pd.DataFrame, figure: Figure | None = None) -> Fig
     """Spearman's rho of each trace with CLIP similarity, as a dot on an axis from -1 to 1.
 
     Where `table` has several rows of one trace, of several runs, each is a faint dot and their
-    median a full one. A trace that does not vary has the word in place of a dot.
+    median a full one; a single row has its 95% interval, if it is known. A trace that does not
+    vary has the word in place of a dot.
 
     Args:
         table: what `noiseprobe.analysis.correlations` returns, of one run or of several together.
@@ -33,6 +34,9 @@ def correlation_figure(table: pd.DataFrame, figure: Figure | None = None) -> Fig
         if len(values) > 1:
             axes.plot(values, np.full(len(values), row), "o", color=colour, ms=3, alpha=0.3, mew=0)
         middle = float(np.median(values))
+        if len(values) == 1 and {"low", "high"} <= set(table.columns):
+            ends = table.loc[name, ["low", "high"]].to_numpy(dtype="float64")
+            axes.plot(ends, [row, row], color=colour, lw=2, alpha=0.5, solid_capstyle="butt")
         axes.plot([middle], [row], "o", color=colour, ms=5)
         axes.annotate(
             f"{middle:.2f}",

@@ -1,0 +1,1 @@
+"""Whether the analysis says what is true, on a diffusion model whose answers are known exactly."""

@@ -1,0 +1,120 @@
+"""How much of each trace is noise, how much is progress, and what batch would tell them apart."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noiseprobe.analysis.intervals import spread_interval
+from noiseprobe.analysis.losses import (
+    batch_losses,
+    by_replicate,
+    deterministic_losses,
+    settings_in_order,
+)
+
+
+def noise_to_signal(probe: pd.DataFrame) -> pd.DataFrame:
+    """How large the noise of each setting is beside the progress that L_det shows.
+
+    One row per non-deterministic setting, in canonical order (index `setting`), with the columns
+
+    - `noise`: the standard deviation over replicates of the batch loss, averaged over checkpoints
+    - `signal`: the standard deviation over checkpoints of the deterministic batch loss
+    - `noise_to_signal`: noise / signal; above 1 the noise hides the progress
+    - `low`, `high`: its 95% interval (`noiseprobe.analysis.intervals.spread_interval`)
+
+    Both standard deviations estimate that of a population from a sample (ddof 1). The signal is
+    held as measured: the interval tells what other redraws would have given for the same run.
+
+    NaN marks what is undefined: a noise with fewer than 2 replicates at every checkpoint; a signal
+    with fewer than 2 checkpoints, without the setting `deterministic`, or without any change.
+
+    Example:
+        >>> table = noise_to_signal(read_trace(run / "traces" / "probe", PROBE_COLUMNS))
+        >>> table["noise_to_signal"].idxmax()
+        'timesteps'
+    """
+    losses = batch_losses(probe)
+    signal = float(deterministic_losses(probe).std(ddof=1))
+    divisor = signal if signal > 0 else math.nan
+    rows = {}
+    for setting in _redrawn(probe):
+        redraws = by_replicate(losses, setting).to_numpy(dtype="float64")
+        noise, low, high = (float(each) for each in spread_interval(redraws))
+        rows[setting] = (noise, signal, noise / divisor, low / divisor, high / divisor)
+    return _table(rows, ["noise", "signal", "noise_to_signal", "low", "high"])
+
+
+def signal_to_noise(probe: pd.DataFrame) -> pd.DataFrame:
+    """How much of each setting's trace is progress, and the batch that its noise would need.
+
+    A loss under a setting is split by step c and replicate r, L_cr = μ + α_c + β_r + γ_cr, a
+    two-way analysis of variance without repetition. Of a trace as a user sees it, with a fresh
+    redraw at each step, α is the progress and β + γ the noise. One row per non-deterministic
+    setting (index `setting`), with the columns
+
+    - `signal`: √Var(α): the standard deviation over steps of the replicates' mean, less what
+      their redraws add to it, MS(γ)/R; 0 where that is more than all
+    - `noise`: √Var(β + γ): the root mean square over steps of the standard deviation over
+      replicates
+    - `progress`: signal² / (signal² + noise²), the share of the trace's variation that is progress
+    - `batch`: the samples of a batch, B, where all batches have as many; else NaN
+    - `needed_batch`: B (noise / signal)²: where noise and progress are equal, if samples are
+      independent; inf where there is no signal
+    - `independence`: B Var(batch mean) / mean Var(sample), over replicates: 1 where the samples of
+      a batch are independent, B where all of them share one redraw. It is known to about
+      1 ± 2 √(2 / (R - 1)) at a single step.
+
+    Uses only batches that are finite, and replicates that were measured at every step. NaN where
+    there are fewer than 2 of them or of the steps. Variances have ddof 1.
+    """
+    losses = batch_losses(probe)
+    rows = {}
+    for setting in _redrawn(probe):
+        redraws = by_replicate(losses, setting).dropna(axis="columns")
+        signal, noise = _components(redraws.to_numpy(dtype="float64"))
+        chosen = probe[probe["setting"] == setting]
+        batch, independence = _independence(chosen[chosen["replicate"].isin(redraws.columns)])
+        ratio = noise**2 / signal**2 if signal > 0 else math.inf if noise > 0 else math.nan
+        whole = signal**2 + noise**2
+        progress = signal**2 / whole if whole > 0 else math.nan
+        rows[setting] = (signal, noise, progress, batch, batch * ratio, independence)
+    columns = ["signal", "noise", "progress", "batch", "needed_batch", "independence"]
+    return _table(rows, columns)
+
+
+def _redrawn(probe: pd.DataFrame) -> list[str]:
+    return [setting for setting in settings_in_order(probe) if setting != "deterministic"]
+
+
+def _table(rows: Mapping[str, tuple[float, ...]], columns: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame.from_dict(dict(rows), orient="index", columns=columns, dtype="float64")
+    return table.rename_axis(index="setting")
+
+
+def _components(losses: NDArray[np.float64]) -> tuple[float, float]:
+    """√Var(α) and √Var(β + γ) of the losses (C, R); NaN with fewer than 2 of either."""
+    steps, replicates = losses.shape
+    if steps < 2 or replicates < 2:
+        return math.nan, math.nan
+    by_step, by_redraw = losses.mean(axis=1, keepdims=True), losses.mean(axis=0, keepdims=True)
+    rest = losses - by_step - by_redraw + losses.mean()
+    interaction = (rest**2).sum() / ((steps - 1) * (replicates - 1))
+    between = by_step.var(ddof=1) - interaction / replicates
+    return math.sqrt(max(between, 0.0)), math.sqrt(losses.var(axis=1, ddof=1).mean())
+
+
+def _independence(samples: pd.DataFrame) -> tuple[float, float]:
+    """The batch size B, and B Var(batch mean) / mean Var(sample) over replicates."""
+    sizes = samples.groupby(["step", "replicate"]).size()
+    if sizes.nunique() != 1 or samples["replicate"].nunique() < 2:
+        return (float(sizes.iloc[0]) if sizes.nunique() == 1 else math.nan), math.nan
+    loss = samples["loss"].astype("float64")
+    each = loss.groupby([samples["step"], samples["sample"]]).var(ddof=1).groupby("step").mean()
+    means = loss.groupby([samples["step"], samples["replicate"]]).mean()
+    batches = means.groupby("step").var(ddof=1)
+    batch, spread = float(sizes.iloc[0]), float(each.mean())
+    return batch, batch * float(batches.mean()) / spread if spread > 0 else math.nan
