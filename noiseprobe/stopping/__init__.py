@@ -8,10 +8,18 @@ the losses say. `CRITERIA` has them by name, and `build` makes one. `ClipPlateau
 pictures no longer come nearer to the photographs.
 """
 
-from noiseprobe.stopping.base import Criterion, LossCriterion, NonFiniteLossWarning
-from noiseprobe.stopping.catalogue import CRITERIA, Outcome, build, completed, defaults_of, outcome
+from noiseprobe.stopping.base import Criterion, Grid, LossCriterion, NonFiniteLossWarning
+from noiseprobe.stopping.catalogue import (
+    CRITERIA,
+    Outcome,
+    build,
+    completed,
+    criterion_named,
+    outcome,
+)
 from noiseprobe.stopping.clip import ClipPlateau, clip_stop
 from noiseprobe.stopping.dvar import DVAR, dvar_ratios, dvar_stops
+from noiseprobe.stopping.dvar_grid import NEVER, dvar_grid
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
@@ -23,11 +31,13 @@ from noiseprobe.stopping.uprising import Uprising
 __all__ = [
     "CRITERIA",
     "DVAR",
+    "NEVER",
     "ClipPlateau",
     "Criterion",
     "EMAPlateau",
     "FixedSteps",
     "GeneralizationLoss",
+    "Grid",
     "LossCriterion",
     "NonFiniteLossWarning",
     "Outcome",
@@ -38,7 +48,8 @@ __all__ = [
     "build",
     "clip_stop",
     "completed",
-    "defaults_of",
+    "criterion_named",
+    "dvar_grid",
     "dvar_ratios",
     "dvar_stops",
     "outcome",

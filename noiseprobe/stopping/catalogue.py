@@ -47,20 +47,6 @@ class Outcome:
     kept_index: int
 
 
-def defaults_of(name: str) -> dict[str, float]:
-    """The parameters of the criterion `name`, each with its default, in order.
-
-    Raises:
-        UserError: there is no such criterion.
-
-    Example:
-        >>> defaults_of("dvar")
-        {'window': 310, 'threshold': 0.15}
-    """
-    parameters = inspect.signature(criterion_named(name)).parameters
-    return {key: parameter.default for key, parameter in parameters.items()}
-
-
 def criterion_named(name: str) -> type[LossCriterion]:
     """The class of the criterion `name`; raises `UserError` if there is none."""
     if name not in CRITERIA:
@@ -75,8 +61,13 @@ def completed(name: str, params: Mapping[str, float] | None = None) -> dict[str,
 
     Raises:
         UserError: there is no such criterion or parameter.
+
+    Example:
+        >>> completed("dvar", {"threshold": 0.3})
+        {'window': 310, 'threshold': 0.3}
     """
-    usual = defaults_of(name)
+    parameters = inspect.signature(criterion_named(name)).parameters
+    usual = {key: parameter.default for key, parameter in parameters.items()}
     for key in params or {}:
         if key not in usual:
             raise UserError(f"{name}: no parameter {key!r}; {_suggestion(key, usual)}")

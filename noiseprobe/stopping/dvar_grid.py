@@ -56,13 +56,16 @@ def dvar_grid(
     for row, window in enumerate(map(checked_window, windows)):
         if window > len(finite):
             continue
-        first, last = prepared.stops(window, limits) if prepared.safe(window) else (None, None)
-        if first is not None and np.array_equal(first, last):
+        if prepared.safe(window):
+            first, last = prepared.stops(window, limits)
             fires = first < len(finite)
             grid[row, fires] = places[first[fires]]
+            doubtful = np.flatnonzero(first != last)
         else:
-            stops = dvar_stops(values, window, limits.tolist())
-            grid[row] = [NEVER if stop is None else stop for stop in stops]
+            doubtful = np.arange(len(limits))
+        if len(doubtful):
+            stops = dvar_stops(values, window, limits[doubtful].tolist())
+            grid[row, doubtful] = [NEVER if stop is None else stop for stop in stops]
     return grid
 
 
@@ -101,14 +104,16 @@ class _Prepared:
         sums /= window
         squares -= sums
         squares /= self.total[window - 1 :]
+        # The first window is all so far: its ratio is 1 and no rounding is to put that in doubt.
+        squares[0] = np.inf
         lowest = np.minimum.accumulate(squares) / window
         # Negated, the lowest ratio so far rises, which is the order that searchsorted needs.
         np.negative(lowest, out=lowest)
         possible, certain = (
-            np.searchsorted(lowest, -limits * factor, side="right") + (window - 1)
+            np.where(limits > 1, 0, np.searchsorted(lowest, -limits * factor, side="right"))
             for factor in (1 + _ROUNDING, 1 - _ROUNDING)
         )
-        return possible, certain
+        return possible + window - 1, certain + window - 1
 
 
 def _running_sums(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
