@@ -85,12 +85,22 @@ def report_text(
 
 def summary_text(summary: pd.DataFrame, raw: pd.DataFrame) -> str:
     """One line per criterion: parameters, regret, steps spent, how often it never fires."""
-    heads = ("criterion", "parameters", "traces", "regret", "kept regret", "steps / best", "never")
+    heads = (
+        "criterion",
+        "parameters",
+        "traces",
+        "median",
+        "regret",
+        "kept regret",
+        "steps / best",
+        "never",
+    )
     rows = [
         (
             str(row["criterion"]),
             _shown_choice(raw.loc[raw["criterion"] == row["criterion"], "params"]),
             str(row["traces"]),
+            "-" if math.isnan(row["regret_median"]) else f"{row['regret_median']:.2f}",
             *(_interval(row, name) for name in ("regret", "kept_regret", "steps_spent", "never")),
         )
         for row in summary.to_dict("records")

@@ -174,7 +174,8 @@ def summary(raw: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> 
     """One row per criterion, of what `regret` or `noiseprobe.tuning.tune` gave.
 
     Columns: criterion, traces (with a regret), left_out (without one: the judge never improved),
-    then for each of `MEASURES` and for `never`, the share of those traces on which it does not
+    regret_median (which a trace that hardly improved does not rule, as it can the mean), then for
+    each of `MEASURES` and for `never`, the share of those traces on which it does not
     fire, the mean over traces with `_low` and `_high`, its 95% interval by percentile bootstrap
     over traces (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3). The same
     `seed` draws the same traces for all criteria.
@@ -184,6 +185,7 @@ def summary(raw: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> 
         known = of_one[of_one["regret"].notna()]
         row: dict[str, object] = {"criterion": name, "traces": len(known)}
         row["left_out"] = len(of_one) - len(known)
+        row["regret_median"] = float(known["regret"].median())
         for measure in MEASURES:
             row |= _with_interval(measure, known[measure].to_numpy(), resamples, seed)
         row |= _with_interval("never", 1.0 - known["fired"].to_numpy("float64"), resamples, seed)

@@ -1,5 +1,6 @@
 """Where criteria would have stopped recorded losses: each trace, and a row per criterion below."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from noiseprobe.errors import UserError
 from noiseprobe.plots.style import (
@@ -18,6 +20,7 @@ from noiseprobe.plots.style import (
     PAGE,
     colour_of,
     dress,
+    key_above,
     new_figure,
     save_one,
     whole_steps,
@@ -27,10 +30,14 @@ from noiseprobe.sources import Series
 MOST_PANELS = 24
 """More traces than these would be too small to read on one page."""
 
-_COLOURS = ("timesteps", "noise", "vae_noise", "images", "original", "captions")
-"""The settings whose colours criteria take, in order; a row names its criterion as well."""
+_COLOURS = [
+    *map(colour_of, ("timesteps", "noise", "vae_noise", "images", "original", "captions")),
+    "#6b4c9a",
+    "#666666",
+]
+"""Of criteria, in the order of their rows; a row names its criterion as well."""
 
-_LONGEST = 34
+_LONGEST = 36
 
 
 def write_replays(
@@ -70,18 +77,21 @@ def replays_figure(
     down = -(-len(traces) // across)
     ratio = 1.5, 0.16 * len(criteria) + 0.1
     width = PAGE if across > 1 or len(criteria) > 3 else COLUMN
-    figure = figure or new_figure(width, (sum(ratio) + 0.65) * down)
-    blocks = figure.subfigures(down, across, squeeze=False)
+    figure = figure or new_figure(width, (sum(ratio) + 0.65) * down + 0.2)
+    grid = figure.add_gridspec(2 * down, across, height_ratios=ratio * down)
+    names = _told_apart([series.name for series in traces])
     for place, series in enumerate(traces):
-        block = blocks[place // across, place % across]
-        above, below = block.subplots(2, 1, sharex=True, height_ratios=ratio)
+        row, column = divmod(place, across)
+        above = figure.add_subplot(grid[2 * row, column])
+        below = figure.add_subplot(grid[2 * row + 1, column], sharex=above)
         above.set_label(str(place))
         below.set_label(f"stops {place}")
         own = replays[place * len(criteria) : (place + 1) * len(criteria)]
         _draw_trace(above, series, own)
-        _draw_stops(below, series, own, named=place % across == 0)
-        above.set_title(_shortened(series.name), loc="left")
-        if place % across == 0:
+        _draw_stops(below, series, own, named=column == 0)
+        above.set_title(names[place], loc="left", fontsize=FONT_SIZE)
+        above.tick_params(labelbottom=False)
+        if column == 0 or len({each.column for each in traces}) > 1:
             above.set_ylabel(_shortened(series.column))
         for axes in (above, below):
             dress(axes)
@@ -89,6 +99,7 @@ def replays_figure(
         below.grid(visible=False, axis="y")
         below.tick_params(axis="y", length=0)
         below.set_xlabel("step")
+    key_above(figure, *_key())
     return figure
 
 
@@ -114,6 +125,8 @@ def _draw_stops(
         if stop is None:
             axes.plot(last, row, "o", mfc="white", mec=colour, mew=1, ms=4.5)
         else:
+            # Up to the trace, so that the eye need not tell colours apart.
+            axes.plot([stop, stop], [row, -0.6], color=colour, lw=0.8, alpha=0.6, zorder=1)
             axes.plot([first, stop], [row, row], color=colour, lw=3, solid_capstyle="butt")
             axes.plot(stop, row, "o", color=colour, ms=4.5)
         if replay["kept_step"] != (last if stop is None else stop):
@@ -123,8 +136,27 @@ def _draw_stops(
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
+def _key() -> tuple[list[Line2D], list[str]]:
+    marks: dict[str, dict[str, Any]] = {
+        "stops": {"marker": "o", "mfc": INK, "mec": INK},
+        "never stops": {"marker": "o", "mfc": "white", "mec": INK},
+        "keeps, if not the stop": {"marker": "|", "mec": INK, "ms": 7, "mew": 1.2},
+    }
+    drawn = [Line2D([], [], lw=0, **({"ms": 4.5} | mark)) for mark in marks.values()]
+    return drawn, list(marks)
+
+
 def _colour(row: int) -> str:
-    return colour_of(_COLOURS[row % len(_COLOURS)])
+    return _COLOURS[row % len(_COLOURS)]
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """The names without the folder that all share."""
+    try:
+        shared = os.path.commonpath([os.path.dirname(name) for name in names])
+    except ValueError:  # some are absolute, some are not
+        shared = ""
+    return [_shortened(name.removeprefix(shared).removeprefix(os.sep)) for name in names]
 
 
 def _shortened(name: str) -> str:
