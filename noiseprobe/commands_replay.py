@@ -83,15 +83,15 @@ def dvar_replay(
     series = replaying.series_to_replay(sources, tag)
     replays = replaying.replay_all(series, names, params)
     grids = replaying.grids_of(series) if grid else []
-    if tag is None:
-        for name in dict.fromkeys(source.series.column for source in series):
-            print(f"replayed: {name} (another: --tag)", file=sys.stderr)
     if csv:
         replaying.write_csv(replays, grids, csv)
     if plot:
         from noiseprobe.plots.replays import write_replays
 
         write_replays([source.series for source in series], replays, plot)
+    if tag is None:
+        for name in dict.fromkeys(source.series.column for source in series):
+            print(f"replayed: {name} (another: --tag)", file=sys.stderr)
     if json_output:
         print_json(grids if grid else replays)
     else:

@@ -19,10 +19,10 @@ from noiseprobe.stopping.catalogue import (
 )
 from noiseprobe.stopping.clip import ClipPlateau, clip_stop
 from noiseprobe.stopping.dvar import DVAR, dvar_ratios, dvar_stops
-from noiseprobe.stopping.dvar_grid import NEVER, dvar_grid
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
+from noiseprobe.stopping.grid import NEVER, dvar_grid
 from noiseprobe.stopping.patience import Patience
 from noiseprobe.stopping.relative_range import RelativeRange
 from noiseprobe.stopping.theil_sen import TheilSen
