@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from noiseprobe import commands_replay
 from noiseprobe.errors import Interrupted, UserError
-from noiseprobe.flags import MACHINE, PROBE, PROBE_SETTINGS, SETTINGS, STOPPING, option, taking
+from noiseprobe.flags import (
+    MACHINE,
+    PROBE,
+    PROBE_SETTINGS,
+    SETTINGS,
+    Debug,
+    Json,
+    option,
+    taking,
+)
+from noiseprobe.report import print_json
 
 if TYPE_CHECKING:
     from noiseprobe.config import RunConfig
@@ -34,14 +45,12 @@ ConfigFile = Annotated[
     option("TOML with any of these flags, underscores for dashes.", MACHINE, "--config"),
 ]
 Resume = Annotated[bool, option("Go on with the run in --out.", MACHINE)]
-Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE, "--json")]
 Design = Annotated[
     str,
     option(
         "settings (default): one factor redrawn at a time; sobol: pairs for variance shares.", PROBE
     ),
 ]
-Debug = Annotated[bool, option("Show the traceback of an error.", MACHINE)]
 
 
 QUIET_LIBRARIES = {
@@ -279,38 +288,9 @@ def table(
         print(comparison.plain(summary))
 
 
-@app.command("dvar-replay")
-def dvar_replay(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(metavar="SOURCE...", help="Run directories, CSV, JSON Lines or Parquet."),
-    ],
-    window: Annotated[
-        int | None, option("Last values compared with all (default: 310).", STOPPING)
-    ] = None,
-    threshold: Annotated[
-        float | None, option("Stop below this variance ratio (default: 0.15).", STOPPING)
-    ] = None,
-    column: Annotated[
-        str | None, option("Which column (default: l_det, or the only numeric one).", STOPPING)
-    ] = None,
-    grid: Annotated[
-        bool, option("The stop step for a range of windows and thresholds.", STOPPING)
-    ] = False,
-    json_output: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Say where DVAR would have stopped recorded losses.
-
-    A run directory is replayed with its own window and threshold unless others are given.
-    """
-    from noiseprobe import report
-
-    replays, grids = report.replay_sources(sources, column, window, threshold, grid)
-    if json_output:
-        print_json(grids if grid else replays)
-    else:
-        print(report.grid_table(grids) if grid else report.replay_table(replays))
+app.command("dvar-replay")(commands_replay.dvar_replay)
+app.command()(commands_replay.criteria)
+app.command()(commands_replay.regret)
 
 
 def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:
@@ -381,13 +361,6 @@ def begin(
         config, out or new_directory(config.concept, config.method), reporter
     )
     return run, config, ready
-
-
-def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
-    import json
-
-    print(json.dumps(document, indent=2, allow_nan=False))
 
 
 def show_warning(

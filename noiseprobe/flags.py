@@ -19,6 +19,9 @@ def option(help: str, panel: str, *names: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
+Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE, "--json")]
+Debug = Annotated[bool, option("Show the traceback of an error.", MACHINE)]
+
 SETTINGS: dict[str, tuple[Any, Any]] = {
     "concept": (
         str,

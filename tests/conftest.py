@@ -1,5 +1,6 @@
 """What many tests share: a small Stable Diffusion made of real classes, and photographs."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from experiments.tiny_sd.export import build_pipeline
 from experiments.tiny_sd.model import MICRO, build_text_encoder, build_unet, build_vae
 from experiments.tiny_sd.tokenizer import build_tokenizer
+from noiseprobe import cli
 from noiseprobe.concept import TEMPLATES, Concept, load_concept
 from noiseprobe.config import RunConfig, resolve
 from noiseprobe.methods.textual_inversion import TextualInversion
@@ -103,3 +105,22 @@ def method(ready: Personalization) -> TextualInversion:
 @pytest.fixture
 def model(model_directory: Path) -> Any:
     return load_model(str(model_directory), "cpu")
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def run_command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["noiseprobe", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        else:
+            code = 0
+        captured = capfd.readouterr()
+        return int(code or 0), captured.out, captured.err
+
+    return run_command

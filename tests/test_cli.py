@@ -9,27 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from noiseprobe import cli
 from noiseprobe.run import Run
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def run_command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["noiseprobe", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        else:
-            code = 0
-        captured = capfd.readouterr()
-        return int(code or 0), captured.out, captured.err
-
-    return run_command
 
 
 @pytest.fixture
@@ -103,7 +83,7 @@ def test_replay_of_a_run_a_csv_and_a_parquet_file_agree(
     assert code == 0
     replays = json.loads(out)
     keys = ["trace", "points", "window", "threshold", "stop_index", "stop_step", "ratio"]
-    assert all(list(replay) == [*keys, "saved_fraction"] for replay in replays)
+    assert all(list(replay)[:8] == [*keys, "saved_fraction"] for replay in replays)
     assert all(replay["points"] == 7 for replay in replays)
     assert len({replay["ratio"] for replay in replays}) == 1
 

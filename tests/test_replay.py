@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from noiseprobe.errors import UserError
-from noiseprobe.replay import default_grid, replay, replay_grid
+from noiseprobe.replay import default_grid, replay, replay_criterion, replay_grid
 from noiseprobe.sources import Series
 from noiseprobe.stopping import DVAR, NonFiniteLossWarning
 
@@ -114,3 +114,40 @@ def test_the_default_grid_fits_the_trace(points: int) -> None:
     assert max(windows) * 2.5 > points // 2 or points < 10
     assert thresholds == sorted(thresholds)
     assert 0.15 in thresholds
+
+
+def test_any_criterion_is_replayed_by_name() -> None:
+    losses = [3.0, 2.0, 1.0, 1.5, np.nan, 1.5, 1.0]
+    with pytest.warns(NonFiniteLossWarning, match="left out 1 of 7 values of loss") as caught:
+        found = replay_criterion(series(losses, every=10), "patience", {"patience": 2.0})
+    assert len(caught) == 1
+    assert asdict(found) == {
+        "trace": "log.csv",
+        "tag": "loss",
+        "criterion": "patience",
+        "params": {"patience": 2, "min_delta": 0.0},
+        "points": 7,
+        "stop_index": 5,
+        "stop_step": 50,
+        "kept_step": 20,
+        "saved_fraction": 1 / 6,
+    }
+
+
+def test_dvar_by_name_stops_where_dvar_does() -> None:
+    given = series(LEVELLING, every=100, start=50)
+    by_name = replay_criterion(given, "dvar", {"window": 2, "threshold": 0.1})
+    own = replay(given, window=2, threshold=0.1)
+    assert (by_name.stop_step, by_name.saved_fraction) == (own.stop_step, own.saved_fraction)
+    assert by_name.kept_step == own.stop_step
+
+
+def test_a_criterion_that_never_fires_saves_nothing() -> None:
+    found = replay_criterion(series([3.0, 1.0, 2.0]), "patience")
+    assert (found.stop_index, found.stop_step, found.kept_step) == (None, None, 1)
+    assert found.saved_fraction == 0.0
+
+
+def test_an_unknown_criterion_is_refused() -> None:
+    with pytest.raises(UserError, match="did you mean patience"):
+        replay_criterion(series(LEVELLING), "patients")

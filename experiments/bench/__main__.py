@@ -26,7 +26,7 @@ from noiseprobe.config import resolve
 from noiseprobe.factors import parse_settings
 from noiseprobe.pipeline import start, train_stage
 from noiseprobe.probing import evaluate, plan_rows
-from noiseprobe.replay import replay_grid
+from noiseprobe.replay import replay_grid, replay_grids
 from noiseprobe.sources import Series
 from noiseprobe.stopping import DVAR
 
@@ -70,6 +70,9 @@ def main() -> None:
     grid = median(
         lambda: replay_grid(series, range(10, 410, 20), np.linspace(0.01, 0.5, 20).tolist())
     )
+    many = falling_traces(traces=144, points=6100)
+    windows = np.linspace(10, 1000, 100).astype(int).tolist()
+    large_grid = median(lambda: replay_grids(many, windows, np.geomspace(0.01, 0.5, 100).tolist()))
     help_page = [sys.executable, "-m", "noiseprobe", "--help"]
     print(
         json.dumps(
@@ -82,6 +85,7 @@ def main() -> None:
                 "draws_microseconds_per_sample": round(drawing / len(rows) * 1e6, 1),
                 "dvar_update_microseconds": round(median(stream) / losses.size * 1e6, 2),
                 "grid_20x20_over_20000_points_seconds": round(grid, 3),
+                "grid_100x100_over_144_traces_of_6100_points_seconds": round(large_grid, 3),
                 "help_seconds": round(
                     median(lambda: subprocess.run(help_page, capture_output=True, check=True)), 3
                 ),
@@ -90,6 +94,23 @@ def main() -> None:
             indent=2,
         )
     )
+
+
+def falling_traces(traces: int, points: int) -> list[Series]:
+    """Losses that fall at various speeds to a level, with noise, as L_det does."""
+    random = np.random.default_rng(0)
+    steps = np.arange(points)
+    return [
+        Series(
+            f"trace {place}",
+            steps,
+            0.3
+            + np.exp(-steps / random.uniform(100, 1500))
+            + random.uniform(0.001, 0.03) * random.normal(size=points),
+            "l_det",
+        )
+        for place in range(traces)
+    ]
 
 
 if __name__ == "__main__":

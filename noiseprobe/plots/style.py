@@ -41,6 +41,12 @@ _NAMES = {"vae_noise": "VAE noise"}
 
 _DPI = 220
 
+FORMATS: dict[str, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+"""The kinds of files that figures are written as, each with the metadata that is left out."""
+
 _DRAWING = Lock()
 
 
@@ -107,12 +113,16 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     The same figure gives the same bytes: no date, no random element names. Text stays text in the
     SVG, so that it can be searched and edited.
     """
-    paths = []
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        path = stem.with_name(f"{stem.name}.{kind}")
-        # These two settings exist only as matplotlib's global state, so one thread at a time.
-        reproducible = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "noiseprobe"})
-        with _DRAWING, reproducible, written_whole(path) as beside:
-            figure.savefig(beside, format=kind, dpi=_DPI, metadata=metadata)
-        paths.append(path)
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in FORMATS]
+    for path in paths:
+        save_one(figure, path)
     return paths
+
+
+def save_one(figure: Figure, path: Path) -> None:
+    """Write `figure` to `path`, in the format of `FORMATS` that its suffix names."""
+    kind = path.suffix.removeprefix(".")
+    # These two settings exist only as matplotlib's global state, so one thread at a time.
+    reproducible = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "noiseprobe"})
+    with _DRAWING, reproducible, written_whole(path) as beside:
+        figure.savefig(beside, format=kind, dpi=_DPI, metadata=FORMATS[kind])

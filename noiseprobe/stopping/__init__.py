@@ -1,23 +1,56 @@
 """Stopping criteria: losses in, a decision out. One file per criterion, nothing of torch.
 
 `DVAR` stops when the deterministic loss has stopped varying: var(last `window` values) / var(all
-values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). `FixedSteps` stops
-after a number of steps, whatever the losses say. `ClipPlateau` stops when drawn pictures no longer
-come nearer to the photographs.
+values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). Beside it are the
+rules that others use: `Patience`, `EMAPlateau`, `RelativeRange`, `TheilSen`, Prechelt's
+`GeneralizationLoss` and `Uprising`, and `FixedSteps`, which stops after a number of steps, whatever
+the losses say. `CRITERIA` has them by name, and `build` makes one. `ClipPlateau` stops when drawn
+pictures no longer come nearer to the photographs.
 """
 
-from noiseprobe.stopping.base import Criterion, NonFiniteLossWarning
+from noiseprobe.stopping.base import Criterion, Grid, LossCriterion, NonFiniteLossWarning
+from noiseprobe.stopping.catalogue import (
+    CRITERIA,
+    Outcome,
+    build,
+    completed,
+    criterion_named,
+    outcome,
+)
 from noiseprobe.stopping.clip import ClipPlateau, clip_stop
 from noiseprobe.stopping.dvar import DVAR, dvar_ratios, dvar_stops
+from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps
+from noiseprobe.stopping.generalization_loss import GeneralizationLoss
+from noiseprobe.stopping.grid import NEVER, dvar_grid
+from noiseprobe.stopping.patience import Patience
+from noiseprobe.stopping.relative_range import RelativeRange
+from noiseprobe.stopping.theil_sen import TheilSen
+from noiseprobe.stopping.uprising import Uprising
 
 __all__ = [
+    "CRITERIA",
     "DVAR",
+    "NEVER",
     "ClipPlateau",
     "Criterion",
+    "EMAPlateau",
     "FixedSteps",
+    "GeneralizationLoss",
+    "Grid",
+    "LossCriterion",
     "NonFiniteLossWarning",
+    "Outcome",
+    "Patience",
+    "RelativeRange",
+    "TheilSen",
+    "Uprising",
+    "build",
     "clip_stop",
+    "completed",
+    "criterion_named",
+    "dvar_grid",
     "dvar_ratios",
     "dvar_stops",
+    "outcome",
 ]

@@ -1,7 +1,12 @@
-"""What every stopping criterion can do, and the warning that they share."""
+"""What every stopping criterion can do, and the checks and the warning that they share."""
 
+import math
+import warnings
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+from noiseprobe.errors import UserError
 
 
 class NonFiniteLossWarning(RuntimeWarning):
@@ -28,6 +33,87 @@ class Criterion(Protocol):
         ...
 
 
+Grid = Mapping[str, tuple[float, ...]]
+"""For each parameter of a criterion the values worth trying."""
+
+
+class LossCriterion(Criterion, Protocol):
+    """A criterion over recorded losses that is chosen by name: what it says of itself.
+
+    Its constructor gives each parameter, an int or a float, a default.
+
+    Attributes:
+        formula: when it stops, in one line of text, in the names of its parameters.
+        source: where the rule was published.
+        grid: for each parameter the values worth trying, which `noiseprobe.regret.tune` takes.
+    """
+
+    formula: ClassVar[str]
+    source: ClassVar[str]
+    grid: ClassVar[Grid]
+
+    @property
+    def best_index(self) -> int | None:
+        """Which step to keep: the 0-based index of the update with the best loss.
+
+        None where the criterion keeps no best: the step at which it stops is the one to keep.
+        """
+        ...
+
+
 def is_whole(value: object) -> bool:
     """Whether `value` is an int of Python or numpy; a bool is not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def checked_whole(name: str, value: int, least: int, what: str) -> int:
+    """The parameter `name` as an int.
+
+    Raises:
+        UserError: it is not a whole number of at least `least`; `what` says of what.
+    """
+    if not is_whole(value) or value < least:
+        raise UserError(f"{name} {value}: give a whole number of {what}, {least} or more")
+    return int(value)
+
+
+def checked_positive(name: str, value: float, such_as: float) -> float:
+    """The parameter `name` as a float.
+
+    Raises:
+        UserError: it is not finite and above 0; `such_as` is one that is.
+    """
+    if not 0 < value < math.inf:
+        raise UserError(f"{name} {value}: give a number above 0, such as {such_as:g}")
+    return float(value)
+
+
+def checked_min_delta(min_delta: float) -> float:
+    """The least gain that counts, as a float.
+
+    Raises:
+        UserError: it is not finite and at least 0.
+    """
+    if not 0 <= min_delta < math.inf:
+        raise UserError(f"min_delta {min_delta}: give a number of 0 or more, such as 0.001")
+    return float(min_delta)
+
+
+def require_same(state: Mapping[str, Any], name: str, value: float) -> None:
+    """Raise `UserError` if `state` was kept with another `value` of the parameter `name`."""
+    if state[name] != value:
+        raise UserError(
+            f"{name} {value}: the saved state has {name} {state[name]}; resume with that"
+        )
+
+
+def is_evidence(loss: float, criterion: object) -> bool:
+    """Whether `loss` is finite; for one that is not, `criterion` warns here and must not stop."""
+    if math.isfinite(loss):
+        return True
+    warnings.warn(
+        f"the loss is {loss}: {type(criterion).__name__} leaves it out and does not stop on it",
+        NonFiniteLossWarning,
+        stacklevel=3,
+    )
+    return False

@@ -14,13 +14,13 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.errors import UserError
-from noiseprobe.stopping.base import NonFiniteLossWarning, is_whole
+from noiseprobe.stopping.base import Grid, NonFiniteLossWarning, is_whole
 
 _ROUNDING = 1e-9
 """How far, relatively, `dvar_ratios` may be off: it errs by about 1e-14 on traces of 1e6 points."""
@@ -42,8 +42,9 @@ class DVAR:
     `NonFiniteLossWarning`, and DVAR does not stop on it.
 
     Args:
-        window: how many of the last losses to compare with all of them, at least 2.
-        threshold: the ratio below which to stop, finite and above 0.
+        window: how many of the last losses to compare with all of them, at least 2 (310 is
+            published for textual inversion).
+        threshold: the ratio below which to stop, finite and above 0 (published: 0.15).
 
     Raises:
         UserError: an argument is outside its range.
@@ -56,7 +57,14 @@ class DVAR:
         0.009
     """
 
-    def __init__(self, window: int, threshold: float) -> None:
+    formula: ClassVar[str] = "var(last window) / var(all so far) < threshold"
+    source: ClassVar[str] = "Voronov et al., NeurIPS 2023, arXiv 2302.04841"
+    grid: ClassVar[Grid] = {
+        "window": (5, 10, 20, 50, 100, 200, 310),
+        "threshold": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
+    }
+
+    def __init__(self, window: int = 310, threshold: float = 0.15) -> None:
         self.window, self.threshold = checked_window(window), checked_threshold(threshold)
         self._count = 0
         self._recent: deque[float] = deque()
@@ -65,6 +73,10 @@ class DVAR:
         self._sum = self._squares = 0
         self._recent_sum = self._recent_squares = 0
         self._ratio = math.nan
+
+    @property
+    def best_index(self) -> None:
+        """None: no best is kept."""
 
     @property
     def ratio(self) -> float:
@@ -269,7 +281,7 @@ def _finite_ratios(values: NDArray[np.float64], window: int) -> NDArray[np.float
     if np.abs(values).max() > _LARGEST or changes[changes > 0].min(initial=1) < _SMALLEST_CHANGE:
         return _exact_ratios(values, window)
     counts = np.arange(1, len(values) + 1)
-    total = _running_squares(values)[1] / counts
+    total = running_squares(values)[1] / counts
     recent = _window_squares(values, window) / window
     return np.divide(recent, total, out=ratios, where=(counts >= window) & (total > 0))
 
@@ -287,13 +299,13 @@ def _window_squares(values: NDArray[np.float64], window: int) -> NDArray[np.floa
     """Σ(x − mean)² over the `window` values that end at each index; shape (n,), 0 before that."""
     padding = -len(values) % window
     blocks = np.pad(values, (0, padding), mode="edge").reshape(-1, window)
-    means, squares = _running_squares(blocks)
+    means, squares = running_squares(blocks)
     merged = np.zeros(blocks.shape)
     merged[:, -1] = squares[:, -1]
     # A window that ends at place j of a block has the j + 1 values up to there, and the last
     # window − 1 − j values of the block before; both lists run over j = 0 … window − 2.
     head_means, head_squares = means[1:, :-1], squares[1:, :-1]
-    back_means, back_squares = _running_squares(blocks[:-1, ::-1])
+    back_means, back_squares = running_squares(blocks[:-1, ::-1])
     tail_means, tail_squares = back_means[:, -2::-1], back_squares[:, -2::-1]
     heads = np.arange(1, window)
     gaps = (blocks[1:, :1] - blocks[:-1, -1:]) + (head_means - tail_means)
@@ -301,7 +313,7 @@ def _window_squares(values: NDArray[np.float64], window: int) -> NDArray[np.floa
     return merged.reshape(-1)[: len(values)]
 
 
-def _running_squares(
+def running_squares(
     values: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Over each beginning of the last axis: the mean less the first value, and Σ(x − mean)²."""

@@ -1,9 +1,9 @@
 """Stop after a fixed number of steps: the baseline that every other criterion is compared with."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from noiseprobe.errors import UserError
-from noiseprobe.stopping.base import is_whole
+from noiseprobe.stopping.base import Grid, is_whole
 
 
 class FixedSteps:
@@ -12,7 +12,8 @@ class FixedSteps:
     NaN and infinite losses count like any other: the number of steps is all that matters.
 
     Args:
-        steps: how many updates to see, at least 1.
+        steps: how many updates to see, at least 1 (475 are the published "Few iterations" of
+            textual inversion).
 
     Raises:
         UserError: `steps` is not a whole number of at least 1.
@@ -23,11 +24,19 @@ class FixedSteps:
         [False, False, True]
     """
 
-    def __init__(self, steps: int) -> None:
+    formula: ClassVar[str] = "number of losses >= steps"
+    source: ClassVar[str] = "Voronov et al., NeurIPS 2023, arXiv 2302.04841, Few iterations"
+    grid: ClassVar[Grid] = {"steps": (10, 20, 50, 100, 150, 200, 300, 475, 700, 1000, 2000, 4000)}
+
+    def __init__(self, steps: int = 475) -> None:
         if not is_whole(steps) or steps < 1:
             raise UserError(f"--steps {steps}: give a whole number of steps, 1 or more")
         self.steps = int(steps)
         self._seen = 0
+
+    @property
+    def best_index(self) -> None:
+        """None: no best is kept."""
 
     def update(self, loss: float) -> bool:
         """Count one step; True from the `steps`-th on."""

@@ -1,0 +1,185 @@
+"""The commands over recorded losses: replay criteria, list them, hold them against a judge."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noiseprobe.errors import UserError
+from noiseprobe.flags import MACHINE, STOPPING, Debug, Json, option
+from noiseprobe.report import print_json
+
+WHAT = "What is read"
+
+Sources = Annotated[
+    list[Path],
+    typer.Argument(metavar="SOURCE...", help="Run directories, CSV, JSON Lines or Parquet."),
+]
+Tag = Annotated[
+    str | None,
+    option(
+        "Which losses, a tag or a pattern (default: l_det, else the validation loss or the only "
+        "tag).",
+        WHAT,
+        "--tag",
+        "--column",
+    ),
+]
+Criteria = Annotated[
+    list[str] | None,
+    option("A criterion; repeatable. `noiseprobe criteria` lists them.", STOPPING, "--criterion"),
+]
+Params = Annotated[
+    list[str] | None,
+    option(
+        "A parameter, patience=20; with several criteria, patience.patience=20; repeatable.",
+        STOPPING,
+        "--param",
+        metavar="NAME=VALUE",
+    ),
+]
+
+
+def dvar_replay(
+    sources: Sources,
+    window: Annotated[
+        int | None, option("DVAR: last values compared with all (default: 310).", STOPPING)
+    ] = None,
+    threshold: Annotated[
+        float | None, option("DVAR: stop below this variance ratio (default: 0.15).", STOPPING)
+    ] = None,
+    criterion: Criteria = None,
+    param: Params = None,
+    every: Annotated[bool, option("Compare all criteria.", STOPPING, "--all")] = False,
+    grid: Annotated[
+        bool, option("The stop step for a range of DVAR's windows and thresholds.", STOPPING)
+    ] = False,
+    tag: Tag = None,
+    listing: Annotated[
+        bool, option("List what is recorded: tags, points, steps.", WHAT, "--list")
+    ] = False,
+    csv: Annotated[Path | None, option("Write the table there.", MACHINE, metavar="FILE")] = None,
+    plot: Annotated[
+        Path | None,
+        option("Draw the losses with each criterion's stop.", MACHINE, metavar="FILE.png"),
+    ] = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say where DVAR, or another criterion, would have stopped recorded losses.
+
+    A run directory is replayed with its own window and threshold unless others are given.
+    """
+    from noiseprobe import replaying
+
+    if listing:
+        rows = replaying.listed(sources)
+        print_json(rows) if json_output else print(replaying.list_table(rows))
+        return
+    names = replaying.chosen_criteria(criterion, every)
+    params = replaying.parse_params(param or [], names)
+    params |= replaying.dvar_params(params, names, window, threshold)
+    series = replaying.series_to_replay(sources, tag)
+    replays = replaying.replay_all(series, names, params)
+    grids = replaying.grids_of(series) if grid else []
+    if csv:
+        replaying.write_csv(replays, grids, csv)
+    if plot:
+        from noiseprobe.plots.replays import write_replays
+
+        write_replays([source.series for source in series], replays, plot)
+    if tag is None:
+        for name in dict.fromkeys(source.series.column for source in series):
+            print(f"replayed: {name} (another: --tag)", file=sys.stderr)
+    if json_output:
+        print_json(grids if grid else replays)
+    else:
+        print(replaying.grid_table(grids) if grid else replaying.replay_table(replays))
+
+
+def criteria(json_output: Json = False, debug: Debug = False) -> None:
+    """List the stopping criteria: formula, parameters with their defaults, source."""
+    from noiseprobe import replaying
+
+    rows = replaying.catalogue()
+    print_json(rows) if json_output else print(replaying.catalogue_text(rows))
+
+
+def regret(
+    sources: Sources,
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="Tag of the judge in each source: a validation loss, a CLIP similarity.",
+            rich_help_panel=WHAT,
+            show_default=False,
+        ),
+    ],
+    tag: Tag = None,
+    maximize: Annotated[
+        bool | None,
+        option(
+            "Whether the judge is to be high (default: if its tag says clip, similarity, accuracy "
+            "or score).",
+            WHAT,
+            "--maximize/--minimize",
+        ),
+    ] = None,
+    criterion: Criteria = None,
+    param: Params = None,
+    tune: Annotated[
+        str | None,
+        option(
+            "Choose parameters on other traces: leave-one-out, or on this share of them and "
+            "report the rest, e.g. 0.5.",
+            STOPPING,
+            metavar="leave-one-out|SHARE",
+        ),
+    ] = None,
+    against: Annotated[
+        str, option("The criterion that others are held against (default: dvar).", STOPPING)
+    ] = "dvar",
+    seed: Annotated[int, option("Of the bootstrap and of the share (default: 0).", MACHINE)] = 0,
+    csv: Annotated[
+        Path | None, option("Write a row per trace and criterion.", MACHINE, metavar="FILE")
+    ] = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say how far from a judge's best each criterion stops: mean and 95% interval over traces.
+
+    0 is the best of the judge, 1 its first value. Criteria are at their defaults unless tuned.
+    """
+    from noiseprobe import judging, replaying
+    from noiseprobe.files import written_whole
+    from noiseprobe.regret import paired, summary
+    from noiseprobe.regret import regret as raw_numbers
+    from noiseprobe.tuning import tune as tuned_numbers
+
+    names = replaying.chosen_criteria(criterion, every=not criterion)
+    params = replaying.parse_params(param or [], names)
+    if tune and params:
+        raise UserError("--param: --tune chooses the parameters; leave one of them out")
+    if criterion and against not in names:
+        names = [*names, against]
+    traces = judging.judged_traces(sources, judge, tag, maximize)
+    if tune:
+        raw = tuned_numbers(traces, names, tune, seed=seed)
+    else:
+        raw = raw_numbers(traces, {name: params.get(name, {}) for name in names})
+    means, differences = summary(raw, seed=seed), paired(raw, against, seed=seed)
+    if csv:
+        with written_whole(csv) as beside:
+            raw.to_csv(beside, index=False)
+    document: dict[str, Any] = {
+        "judge": traces[0].judge.column,
+        "maximize": traces[0].maximize,
+        "summary": judging.records(means),
+        "paired": judging.records(differences),
+        "traces": judging.records(raw),
+    }
+    if json_output:
+        print_json(document)
+    else:
+        print(judging.report_text(traces, raw, means, differences))

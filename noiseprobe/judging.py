@@ -1,0 +1,140 @@
+"""Losses and their judge from sources, and the tables that `noiseprobe regret` prints."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from noiseprobe._logs import Log, choose_tags, find_sources, read_log
+from noiseprobe.errors import UserError
+from noiseprobe.regret import Judged, to_be_high
+from noiseprobe.replaying import shown_params
+from noiseprobe.report import aligned
+
+
+def judged_traces(
+    given: Sequence[Path], judge: str, pattern: str | None, maximize: bool | None
+) -> list[Judged]:
+    """The losses of each source with the judge that was recorded beside them.
+
+    Args:
+        given: the sources; each must hold both.
+        judge: the judge's tag, or a pattern that one tag matches.
+        pattern: the same of the losses; by default `l_det`, or what else is plain.
+        maximize: whether the judge is to be high; by default its tag says so.
+
+    Raises:
+        UserError: a source cannot be read, or lacks either, or the choice is not clear.
+    """
+    judged = []
+    for path in find_sources(given):
+        log = read_log(path)
+        verdict = _only(log, log.tags, judge, "--judge")
+        others = log.tags if pattern else [tag for tag in log.tags if tag != verdict]
+        trace = _only(log, others, pattern, "--tag")
+        high = to_be_high(verdict) if maximize is None else maximize
+        judged.append(Judged(log.series(trace), log.series(verdict), high))
+    return judged
+
+
+def _only(log: Log, tags: Sequence[str], pattern: str | None, flag: str) -> str:
+    try:
+        chosen = choose_tags(tags, pattern)
+    except UserError as error:
+        raise UserError(f"{log.path}: {str(error).replace('--tag', flag)}") from None
+    if len(chosen) > 1:
+        raise UserError(f"{log.path}: {flag} {pattern} is {', '.join(chosen)}; choose one of them")
+    return chosen[0]
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON holds them: None where a number is undefined, parameters as an object."""
+    return [
+        {
+            str(key): json.loads(value)
+            if key == "params"
+            else None
+            if isinstance(value, float) and math.isnan(value)
+            else value
+            for key, value in row.items()
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def report_text(
+    traces: Sequence[Judged], raw: pd.DataFrame, summary: pd.DataFrame, paired: pd.DataFrame
+) -> str:
+    """What a person reads: how it was judged, the means, and the differences."""
+    judge, way = traces[0].judge.column, "high" if traces[0].maximize else "low"
+    lines = [
+        f"Regret by {judge} ({way} is good): 0 is its best, 1 its first value; means over "
+        "traces with 95% intervals.",
+        summary_text(summary, raw),
+    ]
+    left_out = int(summary["left_out"].max())
+    if left_out:
+        lines.append(f"Left out: {left_out} traces on which {judge} never improved.")
+    if len(paired):
+        lines += ["", paired_text(paired)]
+    return "\n".join(lines)
+
+
+def summary_text(summary: pd.DataFrame, raw: pd.DataFrame) -> str:
+    """One line per criterion: parameters, regret, steps spent, how often it never fires."""
+    heads = (
+        "criterion",
+        "parameters",
+        "traces",
+        "median",
+        "regret",
+        "kept regret",
+        "steps / best",
+        "never",
+    )
+    rows = [
+        (
+            str(row["criterion"]),
+            _shown_choice(raw.loc[raw["criterion"] == row["criterion"], "params"]),
+            str(row["traces"]),
+            "-" if math.isnan(row["regret_median"]) else f"{row['regret_median']:.2f}",
+            *(_interval(row, name) for name in ("regret", "kept_regret", "steps_spent", "never")),
+        )
+        for row in summary.to_dict("records")
+    ]
+    return aligned([heads, *rows], left=(0, 1))
+
+
+def paired_text(paired: pd.DataFrame) -> str:
+    """One line per criterion: its difference from the one it is held against."""
+    heads = (f"less {paired['against'].iloc[0]}", "traces", "regret", "kept regret", "steps / best")
+    rows = [
+        (
+            str(row["criterion"]),
+            str(row["traces"]),
+            *(_interval(row, name, "+") for name in ("regret", "kept_regret", "steps_spent")),
+            f"{row['better']:.0%}",
+            f"{row['worse']:.0%}",
+        )
+        for row in paired.to_dict("records")
+    ]
+    return aligned([(*heads, "better", "worse"), *rows])
+
+
+def _shown_choice(params: "pd.Series[str]") -> str:
+    """The parameters that were chosen most often, and for what share if not always."""
+    counts = params.value_counts()
+    share = counts.iloc[0] / counts.sum()
+    often = "" if share == 1 else f" ({share:.0%})"
+    return shown_params(json.loads(str(counts.index[0]))) + often
+
+
+def _interval(row: dict[Any, Any], name: str, sign: str = "") -> str:
+    values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+    if math.isnan(values[0]):
+        return "-"
+    middle, low, high = (f"{value:{sign}.2f}" for value in values)
+    return f"{middle} [{low}, {high}]"

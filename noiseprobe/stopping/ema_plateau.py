@@ -1,0 +1,86 @@
+"""EMA plateau: patience with a smoothed loss."""
+
+import math
+from typing import Any, ClassVar
+
+from noiseprobe.stopping.base import Grid, checked_positive, is_evidence, require_same
+from noiseprobe.stopping.patience import Patience
+
+
+class EMAPlateau:
+    """Stops when an exponential moving average of the loss has not improved for `patience` losses.
+
+    The average after n losses is Σ wᵏ x_{n−k} / Σ wᵏ over k = 0 … n − 1, with w = 2^(−1/halflife):
+    the division corrects the bias towards the start (Kingma & Ba, Adam, ICLR 2015, §3; halflife as
+    in pandas' `ewm`). `Patience` judges it. A loss that is NaN or infinite is no evidence: it does
+    not enter the average, it warns with a `NonFiniteLossWarning`, and EMAPlateau does not stop on
+    it. Constant memory, constant time per loss.
+
+    Args:
+        halflife: after how many losses a loss counts half, above 0.
+        patience: how many averages without an improvement, at least 1.
+        min_delta: the least improvement that counts, in units of the loss, 0 or more.
+
+    Raises:
+        UserError: an argument is outside its range.
+
+    Example:
+        >>> criterion = EMAPlateau(halflife=1, patience=2, min_delta=0.05)
+        >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.6, 0.6)]
+        [False, False, False, True]
+        >>> round(criterion.average, 4)
+        0.6067
+    """
+
+    formula: ClassVar[str] = "no EMA(halflife) < best EMA - min_delta among the last patience"
+    source: ClassVar[str] = "Kingma & Ba, Adam, ICLR 2015, section 3, judged by patience"
+    grid: ClassVar[Grid] = {
+        "halflife": (5, 20, 50),
+        "patience": (5, 10, 20, 50, 100),
+        "min_delta": (0.0, 0.0001, 0.001),
+    }
+
+    def __init__(self, halflife: float = 20.0, patience: int = 50, min_delta: float = 0.0) -> None:
+        self.halflife = checked_positive("halflife", halflife, 20)
+        self._plateau = Patience(patience, min_delta)
+        self._decay = 2 ** (-1 / self.halflife)
+        self._average, self._weight = math.nan, 0.0
+
+    @property
+    def average(self) -> float:
+        """The average of the finite losses so far; NaN before the first."""
+        return self._average
+
+    @property
+    def best_index(self) -> int | None:
+        """The index of the update with the best average; None before the first loss."""
+        return self._plateau.best_index
+
+    def update(self, loss: float) -> bool:
+        """Take the next loss; True if the average did not improve for `patience` losses."""
+        loss = float(loss)
+        if not is_evidence(loss, self):
+            self._plateau.skip()
+            return False
+        self._weight = self._decay * self._weight + 1
+        before = loss if math.isnan(self._average) else self._average
+        self._average = before + (loss - before) / self._weight
+        return self._plateau.update(self._average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, the sum of its weights, and what Patience keeps of the averages."""
+        average = None if math.isnan(self._average) else self._average
+        own = {"halflife": self.halflife, "average": average, "weight": self._weight}
+        return own | self._plateau.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; patience and min_delta are no part of what was seen.
+
+        Raises:
+            UserError: `state` was kept for another halflife.
+        """
+        require_same(state, "halflife", self.halflife)
+        average = state["average"]
+        self._average = math.nan if average is None else float(average)
+        self._weight = float(state["weight"])
+        self._plateau.load_state_dict(state)

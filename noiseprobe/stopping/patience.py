@@ -1,0 +1,71 @@
+"""Patience: stop when the loss has not improved for a number of evaluations."""
+
+from typing import Any, ClassVar
+
+from noiseprobe.stopping.base import Grid, checked_min_delta, checked_whole, is_evidence
+from noiseprobe.stopping.best import Best
+
+
+class Patience:
+    """Stops after `patience` losses in a row that are not below the best by more than `min_delta`.
+
+    The best is the last loss that was an improvement: a slow descent counts as soon as it has come
+    `min_delta` below it. Source: Goodfellow, Bengio & Courville, Deep Learning (2016), §7.8,
+    algorithm 7.1; there without `min_delta`. A loss that is NaN or infinite is no evidence: it does
+    not use up patience, it warns with a `NonFiniteLossWarning`, and Patience does not stop on it.
+    Constant memory, constant time per loss.
+
+    Args:
+        patience: how many losses without an improvement, at least 1.
+        min_delta: the least improvement that counts, in units of the loss, 0 or more.
+
+    Raises:
+        UserError: an argument is outside its range.
+
+    Example:
+        >>> criterion = Patience(patience=2, min_delta=0.1)
+        >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.45, 0.41)]
+        [False, False, False, True]
+        >>> criterion.best_index
+        1
+    """
+
+    formula: ClassVar[str] = "no loss < best - min_delta among the last patience"
+    source: ClassVar[str] = "Goodfellow, Bengio & Courville, Deep Learning, 2016, algorithm 7.1"
+    grid: ClassVar[Grid] = {
+        "patience": (5, 10, 20, 50, 100, 200),
+        "min_delta": (0.0, 0.0001, 0.001, 0.01),
+    }
+
+    def __init__(self, patience: int = 50, min_delta: float = 0.0) -> None:
+        self.patience = checked_whole("patience", patience, 1, "losses")
+        self.min_delta = checked_min_delta(min_delta)
+        self._best = Best()
+        self._waited = 0
+
+    @property
+    def best_index(self) -> int | None:
+        """The index of the update that was the last improvement; None before the first loss."""
+        return self._best.index
+
+    def skip(self) -> None:
+        """Count an update that brought no evidence."""
+        self._best.skip()
+
+    def update(self, loss: float) -> bool:
+        """Take the next loss; True if there was no improvement for `patience` losses."""
+        loss = float(loss)
+        if not is_evidence(loss, self):
+            self.skip()
+            return False
+        self._waited = 0 if self._best.take(loss, self.min_delta) else self._waited + 1
+        return self._waited >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best loss, its index, and how long ago it was."""
+        return self._best.state_dict() | {"waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; patience and min_delta are no part of what was seen."""
+        self._best.load_state_dict(state)
+        self._waited = int(state["waited"])

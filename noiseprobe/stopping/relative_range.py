@@ -1,0 +1,108 @@
+"""Relative range: stop when the last losses lie within a small share of their level."""
+
+import math
+from collections import deque
+from typing import Any, ClassVar
+
+from noiseprobe.stopping.base import (
+    Grid,
+    checked_positive,
+    checked_whole,
+    is_evidence,
+    require_same,
+)
+
+
+class RelativeRange:
+    """Stops when 2·(max − min) / (|max| + |min|) of the last `window` losses < `threshold`.
+
+    For losses of one sign that is the range over the middle of the range. It is the fractional
+    range by which the downhill simplex method stops: Press, Teukolsky, Vetterling & Flannery,
+    Numerical Recipes, 3rd ed. (2007), §10.5, `rtol`. A window of equal losses has a relative range
+    of 0, also if all are 0. Nothing is decided before `window` losses were seen. A loss that is NaN
+    or infinite is no evidence: it enters no window, it warns with a `NonFiniteLossWarning`, and
+    RelativeRange does not stop on it.
+
+    The extremes are kept by two monotone queues: constant time per loss on average, memory in
+    proportion to the window at most.
+
+    Args:
+        window: how many of the last losses to look at, at least 2.
+        threshold: the relative range below which to stop, finite and above 0.
+
+    Raises:
+        UserError: an argument is outside its range.
+
+    Example:
+        >>> criterion = RelativeRange(window=2, threshold=0.1)
+        >>> [criterion.update(loss) for loss in (1.0, 0.5, 0.4, 0.39)]
+        [False, False, False, True]
+        >>> round(criterion.ratio, 4)
+        0.0253
+    """
+
+    formula: ClassVar[str] = "2 (max - min) / (|max| + |min|) of the last window < threshold"
+    source: ClassVar[str] = "Press et al., Numerical Recipes, 3rd ed., 2007, section 10.5"
+    grid: ClassVar[Grid] = {
+        "window": (5, 10, 20, 50, 100, 200),
+        "threshold": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
+    }
+
+    def __init__(self, window: int = 50, threshold: float = 0.02) -> None:
+        self.window = checked_whole("window", window, 2, "losses")
+        self.threshold = checked_positive("threshold", threshold, 0.02)
+        self._count = 0
+        # Pairs of place and loss; along each queue places rise, and losses fall or rise.
+        self._highest: deque[tuple[int, float]] = deque()
+        self._lowest: deque[tuple[int, float]] = deque()
+
+    @property
+    def best_index(self) -> None:
+        """None: no best is kept."""
+
+    @property
+    def ratio(self) -> float:
+        """The relative range of the last `window` finite losses; NaN before there are as many."""
+        if self._count < self.window:
+            return math.nan
+        high, low = self._highest[0][1], self._lowest[0][1]
+        if high == low:
+            return 0.0
+        # In units of a power of two near to the larger one, nothing leaves the range of a float.
+        unit = -math.frexp(max(abs(high), abs(low)))[1]
+        high, low = math.ldexp(high, unit), math.ldexp(low, unit)
+        return 2 * (high - low) / (abs(high) + abs(low))
+
+    def update(self, loss: float) -> bool:
+        """Take the next loss; True if the relative range is now strictly below the threshold."""
+        loss = float(loss)
+        if not is_evidence(loss, self):
+            return False
+        for queue, sign in ((self._highest, 1.0), (self._lowest, -1.0)):
+            while queue and sign * queue[-1][1] <= sign * loss:
+                queue.pop()
+            queue.append((self._count, loss))
+            if queue[0][0] <= self._count - self.window:
+                queue.popleft()
+        self._count += 1
+        return self.ratio < self.threshold
+
+    def state_dict(self) -> dict[str, Any]:
+        """The losses of the window that are, or may become, its extremes."""
+        return {
+            "window": self.window,
+            "count": self._count,
+            "highest": [list(pair) for pair in self._highest],
+            "lowest": [list(pair) for pair in self._lowest],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; the threshold is no part of what was seen.
+
+        Raises:
+            UserError: `state` was kept for another window.
+        """
+        require_same(state, "window", self.window)
+        self._count = int(state["count"])
+        self._highest = deque((int(place), float(loss)) for place, loss in state["highest"])
+        self._lowest = deque((int(place), float(loss)) for place, loss in state["lowest"])

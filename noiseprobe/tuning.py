@@ -1,0 +1,108 @@
+"""Parameters of a criterion chosen on some traces and judged on others, never on the same.
+
+What a criterion with chosen parameters is worth can only be seen on traces that had no part in the
+choice (Stone, Cross-Validatory Choice and Assessment of Statistical Predictions, J. R. Stat. Soc. B
+36, 1974).
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noiseprobe.errors import UserError
+from noiseprobe.regret import Judged, check, row_of
+from noiseprobe.stopping import Grid, completed, criterion_named
+
+LEAVE_ONE_OUT = "leave-one-out"
+
+
+def combinations(name: str, grid: Grid | None = None) -> list[dict[str, float]]:
+    """All parameters of the criterion `name` that `grid`, or else its own grid, spans, in order.
+
+    Raises:
+        UserError: there is no such criterion, or a parameter of `grid` is not one of its.
+
+    Example:
+        >>> combinations("uprising", {"strips": (2, 4)})
+        [{'strips': 2, 'length': 5}, {'strips': 4, 'length': 5}]
+    """
+    values = criterion_named(name).grid if grid is None else grid
+    return [
+        completed(name, dict(zip(values, chosen, strict=True)))
+        for chosen in itertools.product(*values.values())
+    ]
+
+
+def tune(
+    traces: Sequence[Judged],
+    criteria: Sequence[str],
+    how: str | float = LEAVE_ONE_OUT,
+    *,
+    grids: Mapping[str, Grid] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What `noiseprobe.regret.regret` returns, with parameters chosen on other traces.
+
+    Of a criterion's grid, the parameters with the least mean regret over the traces for choosing
+    count; among equals those that spend fewer steps, then the first. Traces without a regret have
+    no say.
+
+    Args:
+        traces: losses with their judges, at least two.
+        criteria: names of criteria.
+        how: `leave-one-out`: parameters for each trace are chosen on all others. Or a share between
+            0 and 1: they are chosen on this share of the traces, drawn by `seed`, and only the rest
+            is reported.
+        grids: for a criterion's name the values to try; by default the criterion's own `grid`.
+        seed: draws the share.
+
+    Raises:
+        UserError: as `regret`; or `how` is neither, or leaves nothing to choose on or to report.
+    """
+    check(traces)
+    choosing = _others(len(traces), how, seed)
+    chosen_by_name = {}
+    for name in criteria:
+        params = combinations(name, (grids or {}).get(name))
+        table = [[row_of(judged, name, each) for judged in traces] for each in params]
+        regrets, steps = (
+            np.array([[row[key] for row in of_one] for of_one in table], dtype=np.float64)
+            for key in ("regret", "steps_spent")
+        )
+        chosen_by_name[name] = {
+            place: table[_least(regrets[:, others], steps[:, others])][place]
+            for place, others in choosing.items()
+        }
+    rows = [chosen_by_name[name][place] for place in choosing for name in criteria]
+    return pd.DataFrame(rows)
+
+
+def _others(count: int, how: str | float, seed: int) -> dict[int, NDArray[np.int64]]:
+    """For each trace that is reported, the traces on which its parameters are chosen."""
+    if how == LEAVE_ONE_OUT:
+        if count < 2:
+            raise UserError("--tune leave-one-out: give two sources or more, to choose on others")
+        return {place: np.delete(np.arange(count), place) for place in range(count)}
+    try:
+        share = float(how)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise UserError(f"--tune {how}: give {LEAVE_ONE_OUT}, or a share of the traces such as 0.5")
+    size = round(share * count)
+    if not 0 < size < count:
+        raise UserError(f"--tune {how}: {size} of {count} traces to choose on; give more sources")
+    order = np.random.default_rng(seed).permutation(count)
+    return {int(place): np.sort(order[:size]) for place in np.sort(order[size:])}
+
+
+def _least(regrets: NDArray[np.float64], steps: NDArray[np.float64]) -> int:
+    """Which row of (parameters, traces) has the least mean regret, then the fewest steps."""
+    known = np.isfinite(regrets).all(axis=0)
+    if not known.any():
+        return 0
+    means = zip(regrets[:, known].mean(axis=1), steps[:, known].mean(axis=1), strict=True)
+    return min(enumerate(means), key=lambda each: each[1])[0]

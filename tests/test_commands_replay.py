@@ -1,0 +1,209 @@
+"""The commands over recorded losses as scripts and people use them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from noiseprobe.stopping import CRITERIA
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> list[Path]:
+    """Six logs of 60 steps whose judges turn at different steps."""
+    steps = np.arange(60)
+    paths = []
+    for place in range(6):
+        random = np.random.default_rng(place)
+        turn = 15 + 4 * place
+        table = pd.DataFrame(
+            {
+                "step": steps * 10,
+                "l_det": 0.2 + np.exp(-4 * steps / turn) + 0.003 * random.normal(size=60),
+                "loss": random.uniform(size=60),
+                "val_loss": 1 + np.abs(steps - turn) / 60,
+                "clip_img": np.where(steps % 5 == 0, 0.6 - np.abs(steps - turn) / 200, np.nan),
+            }
+        )
+        paths.append(tmp_path / f"run-{place}.csv")
+        table.to_csv(paths[-1], index=False)
+    return paths
+
+
+def test_criteria_are_listed_with_formula_parameters_and_source(call: Any) -> None:
+    code, out, err = call("criteria", "--json")
+    assert (code, err) == (0, "")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert list(rows) == list(CRITERIA)
+    assert rows["dvar"]["parameters"] == {"window": 310, "threshold": 0.15}
+    for row in rows.values():
+        assert row["formula"]
+        assert row["source"]
+        assert row["summary"].startswith("Stops")
+        assert set(row["grid"]) == set(row["parameters"])
+    text = call("criteria")[1]
+    assert "theil-sen: window=50 alpha=0.05" in text
+    assert "Prechelt" in text
+
+
+def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path]) -> None:
+    code, out, err = call("dvar-replay", logs[0], "--all", "--json")
+    assert code == 0
+    assert err == "replayed: l_det (another: --tag)\n"
+    rows = json.loads(out)
+    assert [row["criterion"] for row in rows] == list(CRITERIA)
+    assert {row["tag"] for row in rows} == {"l_det"}
+    for row in rows:
+        assert (
+            row["params"]
+            == json.loads(call("criteria", "--json")[1])[rows.index(row)]["parameters"]
+        )
+    text = call("dvar-replay", logs[0], "--all")[1]
+    assert all(name in text for name in CRITERIA)
+
+
+def test_a_criterion_is_chosen_with_its_parameters(call: Any, logs: list[Path]) -> None:
+    given = ["--criterion", "patience", "--param", "patience=5", "--param", "min-delta=0.01"]
+    (row,) = json.loads(call("dvar-replay", logs[0], *given, "--json")[1])
+    assert row["params"] == {"patience": 5, "min_delta": 0.01}
+    assert row["stop_step"] == row["stop_index"] * 10 == row["kept_step"] + 50
+    more = ["--criterion", "dvar", "--param", "dvar.window=9", "--param", "patience.patience=7"]
+    rows = json.loads(call("dvar-replay", logs[0], *given[:2], *more, "--json")[1])
+    assert [(row["criterion"], list(row["params"].values())) for row in rows] == [
+        ("patience", [7, 0.0]),
+        ("dvar", [9, 0.15]),
+    ]
+
+
+def test_the_flags_of_dvar_are_its_parameters(call: Any, logs: list[Path]) -> None:
+    flags = json.loads(call("dvar-replay", *logs, "--window", 9, "--threshold", 0.2, "--json")[1])
+    params = ["--param", "window=9", "--param", "threshold=0.2"]
+    assert json.loads(call("dvar-replay", *logs, *params, "--json")[1]) == flags
+    assert [row["window"] for row in flags] == [9] * 6
+    among = call("dvar-replay", logs[0], "--all", "--window", 9, "--threshold", 0.2, "--json")[1]
+    assert json.loads(among)[0] == flags[0]
+
+
+def test_a_pattern_chooses_tags_and_column_is_its_other_name(call: Any, logs: list[Path]) -> None:
+    _, out, err = call("dvar-replay", logs[0], "--tag", "*loss", "--json")
+    assert err == ""
+    assert [row["tag"] for row in json.loads(out)] == ["loss", "val_loss"]
+    both = [
+        call("dvar-replay", logs[0], flag, "loss", "--json")[1] for flag in ("--tag", "--column")
+    ]
+    assert both[0] == both[1]
+
+
+def test_list_says_what_is_recorded(call: Any, logs: list[Path]) -> None:
+    rows = json.loads(call("dvar-replay", logs[0], "--list", "--json")[1])
+    assert [row["tag"] for row in rows] == ["l_det", "loss", "val_loss", "clip_img"]
+    expected = {"trace": str(logs[0]), "points": 60, "first_step": 0, "last_step": 590}
+    assert rows[0] == {"tag": "l_det"} | expected
+    assert "0..590" in call("dvar-replay", logs[0], "--list")[1]
+
+
+def test_the_table_and_the_grid_are_written_as_csv(
+    call: Any, logs: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "table.csv"
+    rows = json.loads(call("dvar-replay", *logs, "--all", "--csv", out, "--json")[1])
+    table = pd.read_csv(out)
+    assert len(table) == 6 * len(CRITERIA)
+    stops = [None if math_is_nan(step) else int(step) for step in table["stop_step"]]
+    assert stops == [row["stop_step"] for row in rows]
+    (grid,) = json.loads(call("dvar-replay", logs[0], "--grid", "--csv", out, "--json")[1])
+    table = pd.read_csv(out)
+    assert len(table) == len(grid["windows"]) * len(grid["thresholds"])
+    wide = table.pivot(index="window", columns="threshold", values="stop_step")
+    assert wide.index.tolist() == grid["windows"]
+    assert wide.iloc[0].fillna(-1).tolist() == [
+        -1 if step is None else step for step in grid["stop_steps"][0]
+    ]
+
+
+def math_is_nan(value: float) -> bool:
+    return value != value
+
+
+def test_a_plot_is_drawn_where_it_was_asked_for(
+    call: Any, logs: list[Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "figures" / "stops.png"
+    assert call("dvar-replay", *logs, "--all", "--plot", path)[0] == 0
+    with Image.open(path) as picture:
+        assert picture.size[0] > 1000
+    assert [each.name for each in path.parent.iterdir()] == ["stops.png"]
+
+
+def test_regret_reports_each_criterion_against_dvar(call: Any, logs: list[Path]) -> None:
+    code, out, err = call("regret", *logs, "--judge", "clip_img", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert (document["judge"], document["maximize"]) == ("clip_img", True)
+    assert [row["criterion"] for row in document["summary"]] == list(CRITERIA)
+    assert len(document["paired"]) == len(CRITERIA) - 1
+    assert len(document["traces"]) == 6 * len(CRITERIA)
+    assert document["traces"][0]["params"] == {"window": 310, "threshold": 0.15}
+    low = json.loads(call("regret", *logs, "--judge", "val_loss", "--json")[1])
+    assert low["maximize"] is False
+    assert {row["best_step"] for row in low["traces"]} == {150, 190, 230, 270, 310, 350}
+    text = call("regret", *logs, "--judge", "val_loss")[1]
+    assert "val_loss (low is good)" in text
+    assert "less dvar" in text
+
+
+def test_regret_takes_the_way_that_is_told(call: Any, logs: list[Path]) -> None:
+    document = json.loads(call("regret", *logs, "--judge", "val_loss", "--maximize", "--json")[1])
+    assert document["maximize"] is True
+    assert document["traces"][0]["best_step"] == 590
+
+
+def test_regret_is_tuned_on_other_traces(call: Any, logs: list[Path], tmp_path: Path) -> None:
+    raw = tmp_path / "raw.csv"
+    given = ["regret", *logs, "--judge", "val_loss", "--criterion", "patience", "--csv", raw]
+    tuned = json.loads(call(*given, "--tune", "leave-one-out", "--json")[1])
+    assert [row["criterion"] for row in tuned["summary"]] == ["patience", "dvar"]
+    assert len(pd.read_csv(raw)) == 12
+    share = json.loads(call(*given, "--tune", "0.5", "--json")[1])
+    assert [row["traces"] for row in share["summary"]] == [3, 3]
+    assert json.loads(call(*given, "--tune", "0.5", "--json")[1]) == share
+
+
+BAD: dict[str, tuple[list[object], str]] = {
+    "criterion": (["dvar-replay", "LOG", "--criterion", "patiense"], "did you mean patience"),
+    "parameter": (
+        ["dvar-replay", "LOG", "--criterion", "uprising", "--param", "strip=3"],
+        "did you mean strips",
+    ),
+    "number": (["dvar-replay", "LOG", "--param", "window=many"], "--param window=many"),
+    "no equals": (["dvar-replay", "LOG", "--param", "window"], "--param window"),
+    "range": (["dvar-replay", "LOG", "--criterion", "uprising", "--param", "strips=0"], "strips 0"),
+    "whose": (["dvar-replay", "LOG", "--all", "--param", "window=3"], "dvar.window=3"),
+    "not chosen": (["dvar-replay", "LOG", "--param", "patience.patience=3"], "'patience' is not"),
+    "not DVAR": (["dvar-replay", "LOG", "--criterion", "patience", "--window", 3], "--window 3"),
+    "both": (["dvar-replay", "LOG", "--criterion", "patience", "--all"], "--all"),
+    "tag": (["dvar-replay", "LOG", "--tag", "ldet"], "did you mean --tag l_det"),
+    "suffix": (["dvar-replay", "LOG", "--plot", "stops.pdf"], "--plot stops.pdf"),
+    "judge": (["regret", "LOG", "--judge", "clip_image"], "did you mean --judge clip_img"),
+    "judges": (["regret", "LOG", "--judge", "*loss"], "--judge *loss"),
+    "traces": (["regret", "LOG", "--judge", "clip_img", "--tag", "*loss"], "--tag *loss"),
+    "tune": (["regret", "LOG", "--judge", "val_loss", "--tune", "some"], "--tune some"),
+    "tune one": (["regret", "LOG", "--judge", "val_loss", "--tune", "leave-one-out"], "two"),
+    "against": (["regret", "LOG", "--judge", "val_loss", "--against", "dvr"], "--against dvr"),
+    "tune and param": (
+        ["regret", "LOG", "--judge", "val_loss", "--tune", "0.5", "--param", "dvar.window=3"],
+        "--param",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_two(call: Any, logs: list[Path], case: str) -> None:
+    arguments, named = BAD[case]
+    code, out, err = call(*[logs[0] if word == "LOG" else word for word in arguments])
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert named in err

@@ -1,0 +1,88 @@
+"""The figure of replays marks each stop on its trace and in its criterion's row."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from noiseprobe.errors import UserError
+from noiseprobe.plots.replays import MOST_PANELS, replays_figure, write_replays
+from noiseprobe.sources import Series
+
+
+def trace(name: str, points: int = 50) -> Series:
+    steps = np.arange(points, dtype=np.int64) * 10
+    return Series(name, steps, np.exp(-steps / 100), "l_det")
+
+
+REPLAYS: list[dict[str, Any]] = [
+    {"criterion": "dvar", "stop_step": 200, "kept_step": 200},
+    {"criterion": "patience", "stop_step": 300, "kept_step": 120},
+    {"criterion": "uprising", "stop_step": None, "kept_step": 490},
+]
+
+
+def panel(figure: Figure, label: str) -> Axes:
+    (axes,) = [each for each in figure.axes if each.get_label() == label]
+    return axes
+
+
+def marks(axes: Axes, marker: str, filled: bool = True) -> list[tuple[float, float]]:
+    found = [line for line in axes.lines if line.get_marker() == marker]
+    if marker == "o":
+        found = [line for line in found if (line.get_markerfacecolor() != "white") == filled]
+    return [
+        (float(np.asarray(line.get_xdata())[0]), float(np.asarray(line.get_ydata())[0]))
+        for line in found
+    ]
+
+
+def test_stops_are_marked_on_the_trace_and_in_the_rows() -> None:
+    figure = replays_figure([trace("run")], REPLAYS)
+    assert marks(panel(figure, "0"), "o") == [
+        (200.0, pytest.approx(np.exp(-2))),
+        (300.0, pytest.approx(np.exp(-3))),
+    ]
+    rows = panel(figure, "stops 0")
+    assert [label.get_text() for label in rows.get_yticklabels()] == [
+        "dvar",
+        "patience",
+        "uprising",
+    ]
+    assert marks(rows, "o") == [(200.0, 0.0), (300.0, 1.0)]
+    assert marks(rows, "o", filled=False) == [(490.0, 2.0)]
+    assert marks(rows, "|") == [(120.0, 1.0)]
+
+
+def test_each_trace_has_its_own_replays_and_a_name_that_tells() -> None:
+    second = [row | {"stop_step": 100, "kept_step": 100} for row in REPLAYS]
+    traces = [trace("runs/sweep/cup"), trace("runs/sweep/dog"), trace("runs/sweep/fish")]
+    figure = replays_figure([*traces, trace("runs/sweep/house")], [*REPLAYS, *second * 3])
+    assert len(figure.axes) == 8
+    assert panel(figure, "0").get_title(loc="left") == "cup"
+    assert [x for x, _ in marks(panel(figure, "stops 0"), "o")] == [200.0, 300.0]
+    assert [x for x, _ in marks(panel(figure, "stops 1"), "o")] == [100.0] * 3
+
+
+def test_odd_traces_are_drawn(tmp_path: Path) -> None:
+    gaps = trace("gaps")
+    gaps.values[[0, 20, 30]] = np.nan, np.inf, np.nan
+    write_replays([gaps, trace("one", 1), trace("x" * 200)], REPLAYS * 3, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_the_same_replays_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        write_replays([trace("run")], REPLAYS, tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ends in \.png or \.svg"):
+        write_replays([trace("run")], REPLAYS, tmp_path / "a.jpg")
+    many = [trace(str(place)) for place in range(MOST_PANELS + 1)]
+    with pytest.raises(UserError, match=f"at most {MOST_PANELS}"):
+        write_replays(many, REPLAYS * len(many), tmp_path / "a.png")
