@@ -57,6 +57,13 @@ class Other:
     first: Any
 
 
+Column = Cells | Numbers | Other
+
+
+class _Unread(Exception):
+    """It matters what a column holds that a fast reader left unread."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A log in columns.
@@ -75,7 +82,7 @@ class Table:
     path: Path
     kind: str
     height: int
-    columns: Mapping[str, Cells | Numbers | Other]
+    columns: Mapping[str, Column]
     place: Callable[[int], str]
     sparse: bool = False
     careful: "Callable[[], Table] | None" = None
@@ -107,13 +114,11 @@ def table_log(table: Table) -> Log:
     careful = cache(table.careful) if table.careful else None
 
     def series(tag: str) -> Series:
-        if tag not in table.columns:
-            raise no_such_tag(table.path, tag, tags)
         if careful is None:
             return _series(table, tag, tags)
         try:
             return _series(table, tag, tags)
-        except UserError:
+        except (UserError, _Unread):
             return _series(careful(), tag, tags)
 
     return Log(table.path, table.kind, tags, series)
@@ -136,6 +141,8 @@ def is_empty(cell: Any) -> bool:
 
 
 def _series(table: Table, tag: str, tags: Sequence[str]) -> Series:
+    if tag not in table.columns:
+        raise no_such_tag(table.path, tag, tags)
     found = _numbers(table, tag)
     if found.empty.any():
         kept = ~(found.empty & (table.sparse | _elsewhere(table, tag, tags)[found.rows]))
@@ -160,7 +167,7 @@ def _elsewhere(table: Table, tag: str, tags: Sequence[str]) -> NDArray[np.bool_]
     """In which rows another trace has a number."""
     told = np.zeros(table.height, bool)
     for name in tags:
-        if name != tag:
+        if name != tag and name in table.columns:
             told |= _told(table, name)
     return told
 
@@ -168,10 +175,12 @@ def _elsewhere(table: Table, tag: str, tags: Sequence[str]) -> NDArray[np.bool_]
 def _told(table: Table, name: str) -> NDArray[np.bool_]:
     """In which rows the column has a number."""
     column = table.columns[name]
+    if isinstance(column, Other):
+        raise _Unread(name)
     told = np.zeros(table.height, bool)
     if isinstance(column, Numbers):
         told[column.rows[~column.empty]] = True
-    elif isinstance(column, Cells):
+    else:
         pairs = zip(column.rows, column.cells, strict=True)
         told[[row for row, cell in pairs if is_number(cell)]] = True
     return told
@@ -199,7 +208,7 @@ def _steps(table: Table, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     if name.lower() == "epoch" and np.any(fractional & np.isfinite(steps)):
         return numbered
     unusable = fractional | ~np.isfinite(steps) | (np.abs(steps) >= 2**63)
-    falling = np.diff(steps, prepend=-np.inf) < 0
+    falling = np.append(False, steps[1:] < steps[:-1])
     shuffled = falling & (np.count_nonzero(falling) * _ROWS_PER_RESTART > len(steps))
     for wrong, mend in [
         (unusable, "give whole numbers"),
@@ -220,7 +229,7 @@ def _numbers(table: Table, name: str) -> Numbers:
     if isinstance(column, Numbers):
         return column
     if isinstance(column, Other):
-        raise UserError(f"{table.path}: {one_line(name)} is {_shown(column.first)}, not a number")
+        raise _Unread(name)
     values = np.empty(len(column.cells))
     for place, cell in enumerate(column.cells):
         try:
@@ -234,7 +243,7 @@ def _numbers(table: Table, name: str) -> Numbers:
     return Numbers(np.asarray(column.rows, np.int64), values, empty)
 
 
-def _begins_with_number(column: Cells | Numbers | Other) -> bool:
+def _begins_with_number(column: Column) -> bool:
     if isinstance(column, Numbers):
         return not column.empty.all()
     if isinstance(column, Other):
