@@ -107,6 +107,12 @@ def test_files_folders_and_patterns_mix_and_each_source_comes_once(folder: Path)
     ]
 
 
+@pytest.mark.parametrize("pattern", ["**", "**/*", "*"])
+def test_a_pattern_finds_runs_whole(folder: Path, pattern: str) -> None:
+    found = find_sources([str(folder / pattern)])
+    assert set(found) == set(find_sources([folder]))
+
+
 def test_a_file_may_be_named_like_a_pattern(tmp_path: Path) -> None:
     path = write(tmp_path / "log[1].csv")
     assert find_sources([path]) == [path]

@@ -3,11 +3,13 @@
 import glob
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from noiseprobe.errors import UserError
 from noiseprobe.sources.content import content_of
+from noiseprobe.sources.log import TruncatedLogWarning
 from noiseprobe.sources.parquet import MAGIC
 from noiseprobe.sources.reading import (
     HEAD,
@@ -18,6 +20,7 @@ from noiseprobe.sources.reading import (
     is_text,
     read_head,
 )
+from noiseprobe.sources.records import HEADER
 from noiseprobe.sources.table import table_log
 from noiseprobe.sources.tags import is_loss, step_columns
 
@@ -60,7 +63,10 @@ def _sources(given: str) -> list[Path]:
         _check(path)
         return [path]
     matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]
-    sources = [source for match in matches for source in _matched(match)]
+    folders = {match for match in matches if match.is_dir()}
+    # What lies in a folder that matches as well is found there, as part of a run if it is one.
+    highest = [match for match in matches if folders.isdisjoint(match.parents)]
+    sources = [source for match in highest for source in _matched(match)]
     if not sources:
         raise UserError(
             f"{given}: the pattern matches {'nothing' if not matches else 'no log'}; check it"
@@ -118,17 +124,10 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [place / name for name in sorted(names) if not name.startswith(".")]
-        events = set(_events(place))
+        events = set(event_files(place))
         if events:
             yield place
         yield from (file for file in files if file not in events and _is_log(file))
-
-
-def _events(folder: Path) -> list[Path]:
-    try:
-        return event_files(folder)
-    except (OSError, UserError):
-        return []
 
 
 def _is_log(file: Path) -> bool:
@@ -136,9 +135,11 @@ def _is_log(file: Path) -> bool:
     try:
         if not file.is_file():
             return False
-        if is_events(file, content_of(file, 12)):
+        if is_events(file, content_of(file, HEADER)):
             return True
-        table = read_head(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncatedLogWarning)  # told when the log is read
+            table = read_head(file)
         if table is None or table.height < 2:
             return False
         tags = table_log(table).tags

@@ -12,7 +12,7 @@ from noiseprobe.sources.events import read_events
 from noiseprobe.sources.json_text import read_json
 from noiseprobe.sources.log import Log, Series, one_line
 from noiseprobe.sources.parquet import MAGIC, read_parquet
-from noiseprobe.sources.records import looks_like_records
+from noiseprobe.sources.records import HEADER, looks_like_records
 from noiseprobe.sources.table import Numbers, Table, table_log
 from noiseprobe.sources.tags import choose_tags
 from noiseprobe.traces import TRAIN_COLUMNS, parts, read_trace
@@ -21,6 +21,7 @@ TRAINER_STATE = "trainer_state.json"
 HEAD = 1 << 16
 """How many bytes at the beginning of a file tell what it is."""
 
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _WANTED = "give a run directory, TensorBoard events, or a CSV, JSON Lines, JSON or Parquet file"
 
 
@@ -93,7 +94,7 @@ def is_events(path: Path, head: bytes) -> bool:
 
     An event file that was never written to is known by its name alone.
     """
-    return looks_like_records(head) or (len(head) < 12 and "tfevents" in path.name)
+    return looks_like_records(head) or (len(head) < HEADER and "tfevents" in path.name)
 
 
 def is_text(head: bytes) -> bool:
@@ -102,9 +103,15 @@ def is_text(head: bytes) -> bool:
 
 
 def event_files(folder: Path) -> list[Path]:
-    """The files right in `folder` that hold TensorBoard events."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return [path for path in files if is_events(path, content_of(path, 12))]
+    """The readable files right in `folder` that hold TensorBoard events."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and _begins_event(path)]
+
+
+def _begins_event(path: Path) -> bool:
+    try:
+        return is_events(path, content_of(path, HEADER))
+    except UserError:
+        return False
 
 
 def read_head(path: Path) -> Table | None:
@@ -124,9 +131,6 @@ def read_head(path: Path) -> Table | None:
         whole = start == b"[" or (start == b"{" and not _ends_in_first_line(lines))
         head = content_of(path) if whole else lines
     return _read_table(path, head)
-
-
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def _ends_in_first_line(lines: bytes) -> bool:
