@@ -207,7 +207,9 @@ def test_a_step_column_with_gaps_gives_way_to_one_without(tmp_path: Path) -> Non
 cells = st.one_of(
     st.floats().map(repr),
     st.integers(-(10**20), 10**20).map(str),
-    st.sampled_from(["", "NA", "null", " 1.5", "1e400", "low", "true", '"2.5"', "nan", "-inf"]),
+    st.sampled_from(
+        ["", "NA", "null", "#", " 1.5", "1e400", "low", "true", '"2.5"', "nan", "-inf"]
+    ),
 )
 
 

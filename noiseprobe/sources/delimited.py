@@ -84,14 +84,16 @@ def _layout(path: Path, text: str) -> _Layout:
 
 def _fast(path: Path, text: str, layout: _Layout, kind: str) -> Table | None:
     """The table, read by Arrow; None where it takes more care."""
-    if "\n#" in text:
-        return None
+    body, above = _body(text, layout), layout.above
+    if "\n#" in body:
+        lines = [line for _, line in _lines(body)][above:]
+        body, above = "\n".join(line for line in lines if not line.startswith("#")), 0
     try:
         table = pa.csv.read_csv(
-            pa.BufferReader(_body(text, layout).encode()),
+            pa.BufferReader(body.encode()),
             pa.csv.ReadOptions(
                 use_threads=False,
-                skip_rows=layout.above,
+                skip_rows=above,
                 column_names=[str(place) for place in range(len(layout.names))],
             ),
             pa.csv.ParseOptions(
@@ -112,9 +114,9 @@ def _fast(path: Path, text: str, layout: _Layout, kind: str) -> Table | None:
         kind,
         table.num_rows,
         {layout.names[place]: columns[str(place)] for place in _kept(layout.names)},
-        "row {}".format,
-        kind != "CSV",
-        lambda: _careful(path, text, layout, kind),
+        lambda row: f"row {row + 1}",
+        sparse=kind != "CSV",
+        careful=lambda: _careful(path, text, layout, kind),
     )
 
 

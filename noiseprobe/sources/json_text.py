@@ -132,12 +132,7 @@ def _flat(each: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator
 
 
 def _fast_lines(path: Path, text: str) -> Table | None:
-    """JSON Lines, read by Arrow; None where that takes more care.
-
-    Arrow does not tell a null from what is not there, and knows no NaN.
-    """
-    if "null" in text:
-        return None
+    """JSON Lines, read by Arrow, which knows no NaN; None where that takes more care."""
     try:
         table = pa.json.read_json(
             pa.BufferReader(text.encode()), pa.json.ReadOptions(use_threads=False)
@@ -148,16 +143,21 @@ def _fast_lines(path: Path, text: str) -> Table | None:
     names = [name for name, _ in flat]
     if not table.num_rows or not names or len(set(names)) < len(names):
         return None
-    found = columns_of(pa.table([column for _, column in flat], names))
+    columns = columns_of(pa.table([column for _, column in flat], names))
+    # Arrow does not tell a null from what is not there.
+    vague = "null" in text
+    if not vague:
+        columns = {name: _present(column) for name, column in columns.items()}
     wandb = _is_wandb(names)
     return Table(
         path,
         "W&B export" if wandb else "JSON Lines",
         table.num_rows,
-        {name: _present(column) for name, column in found.items()},
+        columns,
         lambda row: f"row {row + 1}",
-        wandb,
-        lambda: _lines(path, text),
+        sparse=wandb,
+        vague=vague,
+        careful=lambda: _lines(path, text),
     )
 
 

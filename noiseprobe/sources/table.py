@@ -75,6 +75,7 @@ class Table:
         columns: by name.
         place: what row k is called in messages, such as "line 3".
         sparse: whether an empty cell always means that nothing was recorded.
+        vague: whether an empty cell may also be one that the row lacks.
         careful: reads the same table slowly and so that every fault has its place; None if this
             is that table.
     """
@@ -85,6 +86,7 @@ class Table:
     columns: Mapping[str, Column]
     place: Callable[[int], str]
     sparse: bool = False
+    vague: bool = False
     careful: "Callable[[], Table] | None" = None
 
 
@@ -147,6 +149,8 @@ def _series(table: Table, tag: str, tags: Sequence[str]) -> Series:
     if found.empty.any():
         kept = ~(found.empty & (table.sparse | _elsewhere(table, tag, tags)[found.rows]))
         found = Numbers(found.rows[kept], found.values[kept], found.empty[kept])
+        if table.vague and found.empty.any():
+            raise _Unread(tag)
     if not len(found.rows):
         raise UserError(f"{table.path}: no {one_line(tag)} was recorded; name another with --tag")
     steps = _steps(table, found.rows)
