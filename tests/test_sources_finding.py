@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from accelerate import PartialState
+from accelerate.tracking import TensorBoardTracker
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -117,6 +119,23 @@ def test_a_file_may_be_named_like_a_pattern(tmp_path: Path) -> None:
     path = write(tmp_path / "log[1].csv")
     assert find_sources([path]) == [path]
     assert find_sources([str(tmp_path / "log[[]*")]) == [path]
+
+
+def test_the_log_of_accelerate_is_one_source(tmp_path: Path) -> None:
+    PartialState()
+    tracker = TensorBoardTracker("textual_inversion", tmp_path / "logs")
+    tracker.start()
+    tracker.store_init_configuration({"learning_rate": 5e-4, "max_train_steps": 3000})
+    for step in range(1, 4):
+        tracker.log({"loss": 1 / step, "lr": 5e-4}, step=step)
+    tracker.finish()
+    run = tmp_path / "logs" / "textual_inversion"
+    # The settings are written as a run of their own, which holds no scalar.
+    assert len(list(tmp_path.rglob("*tfevents*"))) == 2
+    assert find_sources([tmp_path]) == [run]
+    assert find_sources([str(tmp_path / "**" / "*tfevents*")]) == list(run.glob("*tfevents*"))
+    assert read_log(run).tags == ("loss", "lr")
+    assert read_series(run).steps.tolist() == [1, 2, 3]
 
 
 def test_only_the_last_state_of_a_training_counts(tmp_path: Path) -> None:

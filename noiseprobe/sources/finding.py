@@ -9,6 +9,7 @@ from pathlib import Path
 
 from noiseprobe.errors import UserError
 from noiseprobe.sources.content import content_of
+from noiseprobe.sources.events import read_events
 from noiseprobe.sources.log import TruncatedLogWarning
 from noiseprobe.sources.parquet import MAGIC
 from noiseprobe.sources.reading import (
@@ -24,19 +25,20 @@ from noiseprobe.sources.records import HEADER
 from noiseprobe.sources.table import table_log
 from noiseprobe.sources.tags import is_loss, step_columns
 
+_SMALL = 1 << 20
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 def find_sources(given: Sequence[str | Path]) -> list[Path]:
     """The sources that `given` names, in that order, each once.
 
-    A file is a source. A folder stands for all sources in it, in the order of their names: each run
-    of noiseprobe, each folder that holds TensorBoard events right in it, and each other file that
-    has rows of numbers and either a column that counts steps or one that is named a loss. Other
-    files there, such as pictures, weights and settings, are passed over, and so are names that
-    begin with a dot. Of the `trainer_state.json` that Transformers writes beside each checkpoint
-    of one training, only the last counts. A pattern (`*`, `?`, `[…]`, and `**` for any folders)
-    stands for the files and folders that it matches.
+    A file is a source. A folder stands for all sources in it, its own files before its folders, by
+    name: each run of noiseprobe; each folder with scalars in TensorBoard events right in it; and
+    each other file of rows of numbers with a column that counts steps or one that is named a loss.
+    Other files there, such as pictures, weights and settings, are passed over, and so are names
+    that begin with a dot. Of the `trainer_state.json` that Transformers writes beside each
+    checkpoint of one training, only the last counts. A pattern (`*`, `?`, `[…]`, and `**` for any
+    folders) stands for the files and folders that it matches, as far as they are logs.
 
     Raises:
         UserError: there is no such file, one that was named is no log, or nothing was found.
@@ -125,9 +127,21 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [place / name for name in sorted(names) if not name.startswith(".")]
         events = set(event_files(place))
-        if events:
+        if events and _has_scalars(place, sorted(events)):
             yield place
         yield from (file for file in files if file not in events and _is_log(file))
+
+
+def _has_scalars(source: Path, files: Sequence[Path]) -> bool:
+    """Whether event files hold a trace; only small ones are read, such as those of settings."""
+    if sum(file.stat().st_size for file in files) > _SMALL:
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncatedLogWarning)  # told when the log is read
+            return bool(read_events(source, files).tags)
+    except UserError:
+        return False
 
 
 def _is_log(file: Path) -> bool:
@@ -136,7 +150,7 @@ def _is_log(file: Path) -> bool:
         if not file.is_file():
             return False
         if is_events(file, content_of(file, HEADER)):
-            return True
+            return _has_scalars(file, [file])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncatedLogWarning)  # told when the log is read
             table = read_head(file)
