@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from noiseprobe._logs import Log, choose_tags, find_sources, read_log
 from noiseprobe.errors import UserError
 from noiseprobe.regret import Judged, to_be_high
 from noiseprobe.replaying import shown_params
 from noiseprobe.report import aligned
+from noiseprobe.sources import Log, choose_tags, find_sources, read_log
 
 
 def judged_traces(

@@ -7,13 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from noiseprobe._logs import Log, choose_tags, find_sources, read_log
 from noiseprobe.defaults import METHODS, defaults_of
 from noiseprobe.errors import UserError
 from noiseprobe.files import written_whole
 from noiseprobe.replay import default_grid, replay, replay_criterion, replay_grid
 from noiseprobe.report import aligned
-from noiseprobe.sources import Series
+from noiseprobe.sources import Log, Series, choose_tags, find_sources, read_log
 from noiseprobe.stopping import CRITERIA, completed, criterion_named
 
 Params = Mapping[str, Mapping[str, float]]

@@ -59,8 +59,8 @@ def test_a_run_gives_any_other_column_by_name(run: Path) -> None:
 
 
 def test_a_column_that_a_run_never_recorded_is_refused(run: Path) -> None:
-    assert "--column NAME" in refusal(run, "grad_norm")
-    assert "--column l_det" in refusal(run, "ldet")
+    assert "--tag" in refusal(run, "grad_norm")
+    assert "--tag l_det" in refusal(run, "ldet")
 
 
 def test_a_broken_part_of_a_run_is_refused(run: Path) -> None:
@@ -162,13 +162,13 @@ def test_fractions_of_epochs_do_not_count_steps(tmp_path: Path) -> None:
         (
             "a,b\n1,2\n",
             None,
-            "more than one column of losses among a, b; choose with --column NAME",
+            "no trace that must be the loss among a, b; choose with --tag NAME",
         ),
-        ("a,b\nx,y\n", None, "no column of losses among a, b; choose with --column NAME"),
-        ("step\n1\n", None, "no column of losses among step"),
-        ("step,train_loss\n1,2\n", "trainloss", "did you mean --column train_loss?"),
-        ("step,loss\n1,2\n", "Loss", "did you mean --column loss?"),
-        ("step,loss\n1,2\n", "xyz", "choose one of step, loss with --column NAME"),
+        ("a,b\nx,y\n", None, "no trace of numbers"),
+        ("step\n1\n", None, "no trace of numbers"),
+        ("step,train_loss\n1,2\n", "trainloss", "did you mean --tag train_loss?"),
+        ("step,loss\n1,2\n", "Loss", "did you mean --tag loss?"),
+        ("step,loss\n1,2\n", "xyz", "choose one of loss with --tag NAME"),
         ("step,loss\n", None, "no rows"),
         ("", None, "the file is empty"),
         (" \n\n", None, "the file is empty"),
@@ -199,5 +199,5 @@ def test_what_is_no_file_or_run_is_refused(tmp_path: Path) -> None:
     assert "not a run directory" in refusal(tmp_path)
     picture = tmp_path / "picture"
     picture.write_bytes(b"\x89PNG\xff")
-    assert "neither Parquet nor UTF-8 text" in refusal(picture)
+    assert "neither TensorBoard events, Parquet nor UTF-8 text" in refusal(picture)
     assert "cannot be read" in refusal(written(tmp_path, "loss\n1\n") / "below")

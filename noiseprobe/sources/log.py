@@ -1,0 +1,103 @@
+"""A training log as all readers give it: its tags, and a series of numbers for each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class TruncatedLogWarning(RuntimeWarning):
+    """A log ends in the middle of a record or holds garbage; what stands before it was read."""
+
+
+class RestartedLogWarning(RuntimeWarning):
+    """The steps of a table fall back, as after a restart; what is recorded twice was read once."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One recorded series of losses.
+
+    Attributes:
+        name: the path it was read from, as given.
+        steps: shape (n,), int64, never falling.
+        values: shape (n,), float64; NaN where the log has an empty cell.
+        column: the tag, or the name of the column, that holds the values.
+    """
+
+    name: str
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    column: str
+
+
+@dataclass(frozen=True)
+class Log:
+    """One source of recorded numbers.
+
+    Attributes:
+        path: where it lies, as given.
+        kind: what it is, in a word or two: "TensorBoard events", "CSV", "JSON Lines", "JSON",
+            "Parquet", "trainer state", "W&B export" or "run directory".
+        tags: the names of its traces of numbers, in the order in which they were first recorded or
+            of the columns; what counts steps or tells the time is none of them.
+    """
+
+    path: Path
+    kind: str
+    tags: tuple[str, ...]
+    _read: Callable[[str], Series] = field(repr=False, compare=False)
+
+    def series(self, tag: str) -> Series:
+        """The trace named `tag`.
+
+        Raises:
+            UserError: there is no such trace, or something in it is no number.
+
+        Warns:
+            RestartedLogWarning: the steps of a table fall back.
+        """
+        return self._read(tag)
+
+
+def surviving(
+    steps: NDArray[np.int64],
+    cuts: NDArray[np.int64] | None = None,
+    cut_steps: NDArray[np.int64] | None = None,
+) -> NDArray[np.bool_]:
+    """Which points a restart has not replaced, so that the steps of the others never fall.
+
+    Where the step falls back, training went on from a checkpoint: that point and those after it
+    replace what was recorded before it at its step or later ones.
+
+    Args:
+        steps: shape (n,), in the order of recording.
+        cuts: shape (k,), sorted: restarts that the log itself tells of; each lies before the
+            point of that index.
+        cut_steps: shape (k,): the step at which each of them goes on.
+
+    Example:
+        >>> surviving(np.array([0, 10, 20, 30, 20, 30, 40])).tolist()
+        [True, True, False, False, True, True, True]
+    """
+    falls = np.flatnonzero(np.diff(steps) < 0) + 1
+    befores, backs = falls, steps[falls]
+    if cuts is not None and cut_steps is not None and len(cuts):
+        befores, backs = np.concatenate([falls, cuts]), np.concatenate([backs, cut_steps])
+        order = np.argsort(befores, kind="stable")
+        befores, backs = befores[order], backs[order]
+    if not len(befores):
+        return np.ones(len(steps), bool)
+    lowest = np.minimum.accumulate(backs[::-1])[::-1]
+    following = np.searchsorted(befores, np.arange(len(steps)), side="right")
+    cut = following < len(lowest)
+    return ~cut | (steps < lowest[np.minimum(following, len(lowest) - 1)])
+
+
+def one_line(text: object) -> str:
+    """`text` as it may stand in a message: in one line, printable, shortened to 60 letters."""
+    words = " ".join(str(text).encode("utf-8", "replace").decode().split())
+    plain = "".join(letter if letter.isprintable() else "?" for letter in words)
+    return plain if len(plain) <= 60 else plain[:59] + "…"
