@@ -14,7 +14,11 @@ WHAT = "What is read"
 
 Sources = Annotated[
     list[Path],
-    typer.Argument(metavar="SOURCE...", help="Run directories, CSV, JSON Lines or Parquet."),
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Runs, TensorBoard events, CSV, JSON Lines, Parquet, trainer_state.json; also folders "
+        "and patterns.",
+    ),
 ]
 Tag = Annotated[
     str | None,
@@ -137,6 +141,10 @@ def regret(
             metavar="leave-one-out|SHARE",
         ),
     ] = None,
+    min_gain: Annotated[
+        float,
+        option("Leave out traces whose judge gains no more than this (default: 0).", WHAT),
+    ] = 0.0,
     against: Annotated[
         str, option("The criterion that others are held against (default: dvar).", STOPPING)
     ] = "dvar",
@@ -165,9 +173,10 @@ def regret(
         names = [*names, against]
     traces = judging.judged_traces(sources, judge, tag, maximize)
     if tune:
-        raw = tuned_numbers(traces, names, tune, seed=seed)
+        raw = tuned_numbers(traces, names, tune, seed=seed, min_gain=min_gain)
     else:
-        raw = raw_numbers(traces, {name: params.get(name, {}) for name in names})
+        given = {name: params.get(name, {}) for name in names}
+        raw = raw_numbers(traces, given, min_gain=min_gain)
     means, differences = summary(raw, seed=seed), paired(raw, against, seed=seed)
     if csv:
         with written_whole(csv) as beside:

@@ -77,7 +77,7 @@ def report_text(
     ]
     left_out = int(summary["left_out"].max())
     if left_out:
-        lines.append(f"Left out: {left_out} traces on which {judge} never improved.")
+        lines.append(f"Left out: {left_out} traces on which {judge} never improved (enough).")
     if len(paired):
         lines += ["", paired_text(paired)]
     return "\n".join(lines)

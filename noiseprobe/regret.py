@@ -77,10 +77,10 @@ class _Verdict:
         known = int(np.searchsorted(self.steps, step, side="right"))
         return float(self.values[max(known - 1, 0)])
 
-    def regret(self, step: int) -> float:
-        """The normalised regret of stopping at `step`; NaN if the first is the best."""
+    def regret(self, step: int, min_gain: float) -> float:
+        """The normalised regret of stopping at `step`; NaN if the best gains `min_gain` or less."""
         gain = self.best - self.first
-        return (self.best - self.at(step)) / gain if gain else math.nan
+        return (self.best - self.at(step)) / gain if abs(gain) > min_gain else math.nan
 
 
 def to_be_high(tag: str) -> bool:
@@ -94,7 +94,10 @@ def to_be_high(tag: str) -> bool:
 
 
 def regret(
-    traces: Sequence[Judged], criteria: Mapping[str, Mapping[str, float]] | Sequence[str]
+    traces: Sequence[Judged],
+    criteria: Mapping[str, Mapping[str, float]] | Sequence[str],
+    *,
+    min_gain: float = 0.0,
 ) -> pd.DataFrame:
     """One row per trace and criterion: where it stops, and what the judge says of that.
 
@@ -105,6 +108,8 @@ def regret(
     Args:
         traces: losses with their judges, each under a name of its own.
         criteria: names of criteria, with parameters or, as a sequence, at their defaults.
+        min_gain: a trace whose judge gains no more than this has no regret. Beside a gain within
+            the judge's own noise, any step looks far from the best.
 
     Returns:
         Columns: trace, criterion, params (as JSON), fired, stop_step, kept_step (that of the best
@@ -112,7 +117,7 @@ def regret(
         (at the stop), judge_first, judge_best, regret (of the stop), kept_regret (of the kept
         step), and steps_spent (steps up to the stop over those up to the judge's best, both counted
         from the first that was recorded). The last three are NaN where the judge never improved on
-        its first value: such a trace has no regret.
+        its first value by more than `min_gain`: such a trace has no regret.
 
     Raises:
         UserError: there is no trace, two of the same name, or one without losses; or a criterion or
@@ -123,7 +128,7 @@ def regret(
     )
     check(traces)
     rows = [
-        row_of(judged, name, completed(name, params))
+        row_of(judged, name, completed(name, params), min_gain)
         for judged in traces
         for name, params in named.items()
     ]
@@ -143,7 +148,9 @@ def check(traces: Sequence[Judged]) -> None:
         names.add(judged.name)
 
 
-def row_of(judged: Judged, name: str, params: Mapping[str, float]) -> dict[str, object]:
+def row_of(
+    judged: Judged, name: str, params: Mapping[str, float], min_gain: float = 0.0
+) -> dict[str, object]:
     """The row of `regret` for one trace and the criterion `name` with all its parameters."""
     trace, verdict = judged.trace, _Verdict.of(judged)
     found = outcome(build(name, params), trace.values)
@@ -151,7 +158,7 @@ def row_of(judged: Judged, name: str, params: Mapping[str, float]) -> dict[str, 
     stop_step, kept_step = int(trace.steps[stop]), int(trace.steps[found.kept_index])
     start = min([int(trace.steps[0]), *verdict.steps[:1].tolist()])
     needed = verdict.best_step - start
-    stopped_regret = verdict.regret(stop_step)
+    stopped_regret = verdict.regret(stop_step, min_gain)
     defined = needed > 0 and not math.isnan(stopped_regret)
     return {
         "trace": judged.name,
@@ -165,7 +172,7 @@ def row_of(judged: Judged, name: str, params: Mapping[str, float]) -> dict[str, 
         "judge_first": verdict.first,
         "judge_best": verdict.best,
         "regret": stopped_regret,
-        "kept_regret": verdict.regret(kept_step),
+        "kept_regret": verdict.regret(kept_step, min_gain),
         "steps_spent": (stop_step - start) / needed if defined else math.nan,
     }
 

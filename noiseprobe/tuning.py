@@ -43,6 +43,7 @@ def tune(
     *,
     grids: Mapping[str, Grid] | None = None,
     seed: int = 0,
+    min_gain: float = 0.0,
 ) -> pd.DataFrame:
     """What `noiseprobe.regret.regret` returns, with parameters chosen on other traces.
 
@@ -58,6 +59,7 @@ def tune(
             is reported.
         grids: for a criterion's name the values to try; by default the criterion's own `grid`.
         seed: draws the share.
+        min_gain: as in `regret`.
 
     Raises:
         UserError: as `regret`; or `how` is neither, or leaves nothing to choose on or to report.
@@ -67,7 +69,7 @@ def tune(
     chosen_by_name = {}
     for name in criteria:
         params = combinations(name, (grids or {}).get(name))
-        table = [[row_of(judged, name, each) for judged in traces] for each in params]
+        table = [[row_of(judged, name, each, min_gain) for judged in traces] for each in params]
         regrets, steps = (
             np.array([[row[key] for row in of_one] for of_one in table], dtype=np.float64)
             for key in ("regret", "steps_spent")

@@ -55,6 +55,15 @@ def test_regret_of_a_validation_loss_by_hand() -> None:
     }
 
 
+def test_a_gain_that_is_too_small_gives_no_regret() -> None:
+    traces = [judged([4.0, 3.0, 2.5, 2.0, 2.2]), judged([4.0, 3.9, 3.9, 3.5, 3.9], name="flat")]
+    raw = regret(traces, PATIENCE, min_gain=0.5)
+    assert raw["regret"].isna().tolist() == [False, True]
+    assert raw["steps_spent"].isna().tolist() == [False, True]
+    assert summary(raw)[["traces", "left_out"]].to_numpy().tolist() == [[1, 1]]
+    assert regret(traces, PATIENCE, min_gain=0.49)["regret"].notna().all()
+
+
 def test_a_judge_to_be_high_is_the_same_upside_down() -> None:
     low = only(regret([judged([4.0, 3.0, 2.5, 2.0, 2.2])], PATIENCE))
     high = only(regret([judged([-4.0, -3.0, -2.5, -2.0, -2.2], maximize=True)], PATIENCE))
