@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from noiseprobe.errors import UserError
 from noiseprobe.replay import replay_grid, replay_grids
 from noiseprobe.sources import Series
-from noiseprobe.stopping import NEVER, dvar_grid, dvar_stops
+from noiseprobe.stopping import NEVER, dvar_grid, dvar_ratios, dvar_stops
 
 THRESHOLDS = [1e-6, 0.01, 0.1, 0.15, 0.25, 0.5, 1.0, 1.5]
 
@@ -72,6 +72,17 @@ def test_any_floats_at_all_are_decided_as_by_dvar(
 def test_bad_arguments_are_refused(windows: list[int], thresholds: list[float]) -> None:
     with pytest.raises(UserError):
         dvar_grid([1.0, 2.0], windows, thresholds)
+
+
+def test_a_long_level_far_from_the_first_loss_costs_no_digits() -> None:
+    # The sums of squares grow to the number of losses, what a window varies is 1e-10 of that.
+    random = np.random.default_rng(2)
+    spread = np.geomspace(3e-3, 6e-4, 50_000)
+    losses = np.concatenate([[2.0], 1 + spread * random.normal(size=50_000)])
+    lowest = np.unique(np.minimum.accumulate(dvar_ratios(losses, 10)[1000:]))
+    lowest = lowest[lowest > 2e-3]
+    near = [float(ratio * factor) for ratio in lowest for factor in (1 - 2e-6, 1 + 2e-6)]
+    assert dvar_grid(losses, [10], near).tolist() == by_row(losses, [10], near)
 
 
 def test_most_cells_of_a_usual_trace_need_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
