@@ -17,6 +17,7 @@ from noiseprobe.errors import UserError
 from noiseprobe.stopping import (
     CRITERIA,
     EMAPlateau,
+    GainShare,
     GeneralizationLoss,
     LossCriterion,
     NonFiniteLossWarning,
@@ -32,6 +33,7 @@ from noiseprobe.stopping import (
 
 SMALL: dict[str, dict[str, float]] = {
     "dvar": {"window": 4, "threshold": 0.05},
+    "gain-share": {"window": 9, "threshold": 0.1},
     "patience": {"patience": 4, "min_delta": 0.25},
     "ema-plateau": {"halflife": 2, "patience": 3, "min_delta": 0.0},
     "relative-range": {"window": 4, "threshold": 0.1},
@@ -220,6 +222,38 @@ def test_uprising_is_the_published_recursion(losses: list[float], strips: int, l
     assert criterion.best_index == int(np.argmin(losses))
 
 
+@given(losses=whole_losses, window=st.integers(3, 12))
+@settings(max_examples=200, deadline=None)
+def test_the_gain_share_is_that_of_the_medians_of_thirds(losses: list[float], window: int) -> None:
+    part = window // 3
+    medians = pd.Series(losses).rolling(part).median().to_numpy()
+    expected = []
+    for now in range(len(losses)):
+        then = now - window + part
+        seen = medians[part - 1 : now + 1]
+        total = seen[0] - seen.min() if len(seen) else 0.0
+        gain = medians[then] - medians[now] if now >= window - 1 else math.nan
+        expected.append(gain < 0 if total == 0 else bool(gain / total < 0.3))
+    assert decisions(GainShare(window, threshold=0.3), losses) == expected
+
+
+def test_the_gain_share_stops_where_dvar_is_blind() -> None:
+    line = np.linspace(1, 0, 301)
+    # A straight fall: the window's share of it is below a third when it is three times as long.
+    stop = outcome(GainShare(60, threshold=1 / 3), line).stop_index
+    assert stop == pytest.approx(3 * 40 + 20, abs=2)
+    assert outcome(build("dvar", {"window": 200, "threshold": 0.1}), line).stop_index is None
+    u_shaped = 1 + ((np.arange(400) - 150) / 150) ** 2
+    # Medians 40 apart, the later around c, differ by 80 (170 - c) / 150², which is 0.05 at c = 156.
+    passed = outcome(GainShare(60, threshold=0.05), u_shaped).stop_index
+    assert passed == pytest.approx(156 + 10, abs=3)
+
+
+def test_a_constant_loss_has_no_gain_to_share() -> None:
+    assert outcome(GainShare(3, threshold=0.5), [1.0] * 20).stop_index is None
+    assert outcome(GainShare(3, threshold=0.5), [1.0, 1.1, 1.2]).stop_index == 2
+
+
 @pytest.mark.parametrize("name", CRITERIA)
 def test_is_resumed_at_any_step_as_if_never_interrupted(name: str) -> None:
     losses = falling(40)
@@ -262,7 +296,9 @@ def test_the_unit_of_the_loss_does_not_matter(name: str, losses: list[float], po
     assert outcome(build(name, scaled), in_other_unit) == plain
 
 
-@pytest.mark.parametrize("name", ["dvar", "patience", "theil-sen", "uprising", "fixed"])
+@pytest.mark.parametrize(
+    "name", ["dvar", "gain-share", "patience", "theil-sen", "uprising", "fixed"]
+)
 @given(losses=whole_losses, shift=st.integers(-1000, 1000))
 @settings(max_examples=50, deadline=None)
 def test_the_zero_of_the_loss_does_not_matter(name: str, losses: list[float], shift: int) -> None:
@@ -301,6 +337,8 @@ def test_the_state_does_not_grow_with_the_number_of_losses(name: str) -> None:
         ("uprising", "length", 0.5),
         ("dvar", "window", 1),
         ("dvar", "threshold", math.inf),
+        ("gain-share", "window", 2),
+        ("gain-share", "threshold", 0),
         ("fixed", "steps", 0),
     ],
 )
@@ -314,6 +352,7 @@ def test_a_parameter_outside_its_range_is_named(name: str, parameter: str, value
     ("name", "parameter"),
     [
         ("dvar", "window"),
+        ("gain-share", "window"),
         ("relative-range", "window"),
         ("theil-sen", "window"),
         ("ema-plateau", "halflife"),
@@ -331,7 +370,7 @@ def test_the_state_of_other_parameters_is_refused(name: str, parameter: str) -> 
     [
         (lambda: build("dvr"), "did you mean dvar"),
         (lambda: build("theil_sen"), "did you mean theil-sen"),
-        (lambda: build("zzz"), "choose one of dvar, patience"),
+        (lambda: build("zzz"), "choose one of dvar, gain-share"),
         (lambda: build("patience", {"min_detla": 1}), "did you mean min_delta"),
         (lambda: build("patience", {"min-delta": 1}), "did you mean min_delta"),
         (lambda: build("dvar", {"zzz": 1}), "choose one of window, threshold"),

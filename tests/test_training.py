@@ -101,11 +101,12 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
 def test_ctrl_c_says_where_and_leaves_a_run_that_can_go_on(
     config: RunConfig, tmp_path: Path
 ) -> None:
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match="step 3"):
         trained(tmp_path / "run", config, InterruptAt(3))
     status = Run.open(tmp_path / "run").status
     assert (status["stage"], status["step"], status["stopped_by"]) == ("training", 3, "interrupt")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_before_the_first_step_ends_at_it(

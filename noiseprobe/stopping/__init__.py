@@ -1,8 +1,9 @@
 """Stopping criteria: losses in, a decision out. One file per criterion, nothing of torch.
 
 `DVAR` stops when the deterministic loss has stopped varying: var(last `window` values) / var(all
-values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). Beside it are the
-rules that others use: `Patience`, `EMAPlateau`, `RelativeRange`, `TheilSen`, Prechelt's
+values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). `GainShare`, our own,
+stops when the last losses brought too little of all that was gained. Beside them are the rules that
+others use: `Patience`, `EMAPlateau`, `RelativeRange`, `TheilSen`, Prechelt's
 `GeneralizationLoss` and `Uprising`, and `FixedSteps`, which stops after a number of steps, whatever
 the losses say. `CRITERIA` has them by name, and `build` makes one. `ClipPlateau` stops when drawn
 pictures no longer come nearer to the photographs.
@@ -21,6 +22,7 @@ from noiseprobe.stopping.clip import ClipPlateau, clip_stop
 from noiseprobe.stopping.dvar import DVAR, dvar_ratios, dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps
+from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
 from noiseprobe.stopping.grid import NEVER, dvar_grid
 from noiseprobe.stopping.patience import Patience
@@ -36,6 +38,7 @@ __all__ = [
     "Criterion",
     "EMAPlateau",
     "FixedSteps",
+    "GainShare",
     "GeneralizationLoss",
     "Grid",
     "LossCriterion",

@@ -14,6 +14,7 @@ from noiseprobe.stopping.base import LossCriterion, NonFiniteLossWarning
 from noiseprobe.stopping.dvar import DVAR, dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps
+from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
 from noiseprobe.stopping.patience import Patience
 from noiseprobe.stopping.relative_range import RelativeRange
@@ -22,6 +23,7 @@ from noiseprobe.stopping.uprising import Uprising
 
 CRITERIA: dict[str, type[LossCriterion]] = {
     "dvar": DVAR,
+    "gain-share": GainShare,
     "patience": Patience,
     "ema-plateau": EMAPlateau,
     "relative-range": RelativeRange,
