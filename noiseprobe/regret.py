@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from noiseprobe.bootstrap import RESAMPLES, bootstrap_interval
 from noiseprobe.errors import UserError
 from noiseprobe.sources import Series
 from noiseprobe.stopping import build, completed, outcome
 
-RESAMPLES = 10_000
 MEASURES = ("regret", "kept_regret", "steps_spent")
 """The columns of raw numbers that `summary` and `paired` average over traces."""
 
@@ -238,6 +238,5 @@ def _with_interval(
     """The mean of (traces,) values with its 95% interval; NaN for both where there is no trace."""
     if not len(values):
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
-    drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
-    return {name: float(values.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+    low, high = bootstrap_interval(values, resamples=resamples, seed=seed)
+    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}

@@ -7,6 +7,7 @@ choice (Stone, Cross-Validatory Choice and Assessment of Statistical Predictions
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -68,18 +69,64 @@ def tune(
     choosing = _others(len(traces), how, seed)
     chosen_by_name = {}
     for name in criteria:
-        params = combinations(name, (grids or {}).get(name))
-        table = [[row_of(judged, name, each, min_gain) for judged in traces] for each in params]
-        regrets, steps = (
-            np.array([[row[key] for row in of_one] for of_one in table], dtype=np.float64)
-            for key in ("regret", "steps_spent")
-        )
+        tried = _Tried.of(traces, name, (grids or {}).get(name), min_gain)
         chosen_by_name[name] = {
-            place: table[_least(regrets[:, others], steps[:, others])][place]
-            for place, others in choosing.items()
+            place: tried.rows[tried.best(others)][place] for place, others in choosing.items()
         }
     rows = [chosen_by_name[name][place] for place in choosing for name in criteria]
     return pd.DataFrame(rows)
+
+
+def best_parameters(
+    traces: Sequence[Judged],
+    criteria: Sequence[str],
+    *,
+    grids: Mapping[str, Grid] | None = None,
+    min_gain: float = 0.0,
+) -> dict[str, dict[str, float]]:
+    """By name of a criterion, the parameters that do best on `traces`: to be judged on others.
+
+    Arguments, choice and errors are those of `tune`; what `noiseprobe.regret.regret` takes as its
+    criteria is returned.
+    """
+    check(traces)
+    everything = np.arange(len(traces))
+    found = {}
+    for name in criteria:
+        tried = _Tried.of(traces, name, (grids or {}).get(name), min_gain)
+        found[name] = tried.params[tried.best(everything)]
+    return found
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What a criterion does on each trace, by its parameters: `rows[parameters][trace]`."""
+
+    params: list[dict[str, float]]
+    rows: list[list[dict[str, object]]]
+    regrets: NDArray[np.float64]  # (parameters, traces)
+    steps: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, traces: Sequence[Judged], name: str, grid: Grid | None, min_gain: float
+    ) -> "_Tried":
+        params = combinations(name, grid)
+        rows = [[row_of(judged, name, each, min_gain) for judged in traces] for each in params]
+        regrets, steps = (
+            np.array([[row[key] for row in of_one] for of_one in rows], dtype=np.float64)
+            for key in ("regret", "steps_spent")
+        )
+        return cls(params, rows, regrets, steps)
+
+    def best(self, chosen: NDArray[np.int64]) -> int:
+        """Which parameters have the least mean regret on these traces, then the fewest steps."""
+        regrets, steps = self.regrets[:, chosen], self.steps[:, chosen]
+        known = np.isfinite(regrets).all(axis=0)
+        if not known.any():
+            return 0
+        means = zip(regrets[:, known].mean(axis=1), steps[:, known].mean(axis=1), strict=True)
+        return min(enumerate(means), key=lambda each: each[1])[0]
 
 
 def _others(count: int, how: str | float, seed: int) -> dict[int, NDArray[np.int64]]:
@@ -99,12 +146,3 @@ def _others(count: int, how: str | float, seed: int) -> dict[int, NDArray[np.int
         raise UserError(f"--tune {how}: {size} of {count} traces to choose on; give more sources")
     order = np.random.default_rng(seed).permutation(count)
     return {int(place): np.sort(order[:size]) for place in np.sort(order[size:])}
-
-
-def _least(regrets: NDArray[np.float64], steps: NDArray[np.float64]) -> int:
-    """Which row of (parameters, traces) has the least mean regret, then the fewest steps."""
-    known = np.isfinite(regrets).all(axis=0)
-    if not known.any():
-        return 0
-    means = zip(regrets[:, known].mean(axis=1), steps[:, known].mean(axis=1), strict=True)
-    return min(enumerate(means), key=lambda each: each[1])[0]

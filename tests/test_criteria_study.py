@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from experiments.criteria.collect import judged_by_method
-from experiments.criteria.report import groups, report
-from noiseprobe.regret import paired
+from experiments.criteria.fresh import CONCEPTS, things
+from experiments.criteria.report import Tables, report
+from experiments.tiny_sd.concepts import every
 from noiseprobe.stopping import CRITERIA
 from noiseprobe.tuning import tune
 
@@ -47,20 +48,23 @@ def test_the_report_has_a_row_per_criterion_and_group(traces: Path) -> None:
     grids = {
         name: {key: values[:1] for key, values in CRITERIA[name].grid.items()} for name in names
     }
-    raw = pd.concat(
-        [
-            tune(runs, names, grids=grids, min_gain=0.02).assign(method=method)
+    tables = Tables.of(
+        {
+            method: tune(runs, names, grids=grids, min_gain=0.02)
             for method, runs in judged_by_method(traces).items()
-        ],
-        ignore_index=True,
+        }
     )
-    differences = pd.concat(
-        [paired(rows).assign(method=method) for method, rows in groups(raw).items()]
-    )
-    text = report(raw, differences)
+    text = report(tables, tables)
     for name in names:
-        assert text.count(f"| {name} |") == 3
-    assert "8 runs, 0 left out." in text
+        assert text.count(f"| {name} |") == 6
+    assert text.count("8 runs, 0 left out.") == 2
+
+
+def test_the_fresh_things_are_none_of_those_that_anything_was_chosen_on() -> None:
+    new, old = things(), every()
+    assert len({thing.name for thing in new}) == len(new) == CONCEPTS
+    photographs = {thing.photographs().tobytes() for thing in old}
+    assert not any(thing.photographs().tobytes() in photographs for thing in new)
 
 
 def test_the_committed_traces_are_those_of_all_runs() -> None:

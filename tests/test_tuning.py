@@ -10,7 +10,7 @@ from noiseprobe.errors import UserError
 from noiseprobe.regret import Judged, regret
 from noiseprobe.sources import Series
 from noiseprobe.stopping import CRITERIA
-from noiseprobe.tuning import combinations, tune
+from noiseprobe.tuning import best_parameters, combinations, tune
 
 
 def steps_of(*steps: int) -> dict[str, dict[str, tuple[float, ...]]]:
@@ -141,3 +141,13 @@ def test_what_is_no_way_to_split_is_refused(how: str) -> None:
 def test_one_trace_leaves_nothing_to_choose_on() -> None:
     with pytest.raises(UserError, match="two sources or more"):
         tune([with_best_at(4, "a")], ["fixed"])
+
+
+def test_the_best_parameters_on_some_traces_are_those_chosen_for_another() -> None:
+    traces = [with_best_at(best, f"best-{best}") for best in (4, 9, 12, 19)]
+    chosen = best_parameters(traces[1:], ["fixed", "uprising"], grids=GRID)
+    raw = tune(traces, ["fixed", "uprising"], grids=GRID)
+    of_first = raw[raw["trace"] == "best-4"]
+    assert chosen == dict(
+        zip(of_first["criterion"], map(json.loads, of_first["params"]), strict=True)
+    )

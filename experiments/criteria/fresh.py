@@ -1,0 +1,39 @@
+"""Runs made after the criteria were fixed: other things, other seeds, the same three methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.comparison.runs import WIDELY
+from experiments.tiny_sd.concepts import COUNT, SEED, Thing, make_concept, write
+from noiseprobe.config import resolve
+from noiseprobe.sweep import WATCHED, Jobs, in_processes, train_one
+from noiseprobe.terminal import Terminal
+
+CONCEPTS = 36
+THINGS_SEED = SEED + 1  # other colours, patterns, photographs and backgrounds than any run had
+TRAINING_SEED = 1
+
+
+def things() -> list[Thing]:
+    """36 of 48 new things, by lot."""
+    chosen = np.random.Generator(np.random.Philox(THINGS_SEED)).permutation(COUNT)[:CONCEPTS]
+    return [make_concept(int(index), THINGS_SEED) for index in chosen]
+
+
+def train_fresh(out: Path, workers: int) -> dict[str, str]:
+    """Train every method on every new thing in `out`, watched to the last step; errors by run."""
+    folder = out / "photographs"
+    if not folder.is_dir():
+        write(things(), folder)
+    jobs: Jobs = {}
+    for thing in things():
+        for method in WIDELY:
+            run = out / "runs" / method / thing.name
+            given = {"concept": str(folder / thing.name), "method": method, "device": "cpu"}
+            given |= {"seed": TRAINING_SEED, "fixed_batch": "random"}
+            jobs[run] = (train_one, run, resolve(WATCHED | given), 0)
+    with Terminal() as terminal:
+        return in_processes("training", jobs, workers, 1, terminal)
