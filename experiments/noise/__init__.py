@@ -1,0 +1,1 @@
+"""What the batch loss's noise is made of, by method, over concepts."""
