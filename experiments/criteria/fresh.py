@@ -32,8 +32,13 @@ def train_fresh(out: Path, workers: int) -> dict[str, str]:
     for thing in things():
         for method in WIDELY:
             run = out / "runs" / method / thing.name
-            given = {"concept": str(folder / thing.name), "method": method, "device": "cpu"}
-            given |= {"seed": TRAINING_SEED, "fixed_batch": "random"}
-            jobs[run] = (train_one, run, resolve(WATCHED | given), 0)
+            given = WATCHED | {
+                "concept": str(folder / thing.name),
+                "method": method,
+                "device": "cpu",
+                "seed": TRAINING_SEED,
+                "fixed_batch": "random",
+            }
+            jobs[run] = (train_one, run, resolve(given), 0)
     with Terminal() as terminal:
         return in_processes("training", jobs, workers, 1, terminal)
