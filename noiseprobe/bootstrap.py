@@ -1,5 +1,6 @@
 """Bootstrap intervals over independent units, such as concepts."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The 95% percentile interval of a statistic of n units (Efron & Tibshirani 1993, §13.3).
 
+    NaN for both ends with fewer than 2 units, of whose spread nothing is known.
+
     Args:
         values: (n,), or (n, k) where a unit has several numbers that stay together.
         statistic: by default the mean.
@@ -28,6 +31,8 @@ def bootstrap_interval(
         seed: the same seed and n draw the same units, so that tables repeat.
     """
     units = np.asarray(values, dtype=np.float64)
+    if len(units) < 2:
+        return math.nan, math.nan
     units = units.reshape(len(units), -1)
     drawn = np.random.default_rng(seed).integers(len(units), size=(resamples, len(units)))
     low, high = np.quantile(statistic(units[drawn]), [0.025, 0.975])

@@ -161,7 +161,7 @@ def _cells(summary: pd.DataFrame, interval: str) -> list[tuple[str, ...]]:
         for name in [name for name in TITLES if name not in ("method", "variant", "runs")]:
             digits = DIGITS.get(str(name), 3)
             values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
-            shown = [f"{value:.{digits}f}" for value in values]
-            cells.append("-" if math.isnan(values[0]) else interval.format(*shown))
+            shown = ["-" if math.isnan(value) else f"{value:.{digits}f}" for value in values]
+            cells.append(shown[0] if math.isnan(values[1]) else interval.format(*shown))
         rows.append(tuple(cells))
     return rows

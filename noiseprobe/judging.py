@@ -34,6 +34,8 @@ def judged_traces(
         log = read_log(path)
         verdict = _only(log, log.tags, judge, "--judge")
         others = log.tags if pattern else [tag for tag in log.tags if tag != verdict]
+        if not others:
+            raise UserError(f"{path}: nothing but the judge {verdict}; record a loss beside it")
         trace = _only(log, others, pattern, "--tag")
         high = to_be_high(verdict) if maximize is None else maximize
         judged.append(Judged(log.series(trace), log.series(verdict), high))
@@ -134,7 +136,5 @@ def _shown_choice(params: "pd.Series[str]") -> str:
 
 def _interval(row: dict[Any, Any], name: str, sign: str = "") -> str:
     values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
-    if math.isnan(values[0]):
-        return "-"
-    middle, low, high = (f"{value:{sign}.2f}" for value in values)
-    return f"{middle} [{low}, {high}]"
+    middle, low, high = ("-" if math.isnan(value) else f"{value:{sign}.2f}" for value in values)
+    return middle if math.isnan(values[1]) else f"{middle} [{low}, {high}]"

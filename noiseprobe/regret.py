@@ -235,8 +235,7 @@ def paired(
 def _with_interval(
     name: str, values: NDArray[np.float64], resamples: int, seed: int
 ) -> dict[str, float]:
-    """The mean of (traces,) values with its 95% interval; NaN for both where there is no trace."""
-    if not len(values):
-        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
+    """The mean of (traces,) values with its 95% interval; NaN where there are too few traces."""
     low, high = bootstrap_interval(values, resamples=resamples, seed=seed)
-    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+    mean = float(values.mean()) if len(values) else math.nan
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}

@@ -21,7 +21,11 @@ def test_units_with_several_numbers_stay_whole() -> None:
     assert (low, high) == (2, 2)
 
 
-def test_a_seed_repeats_and_one_unit_has_no_spread() -> None:
+def test_a_seed_repeats() -> None:
     values = [0.1, 0.5, 0.9]
     assert bootstrap_interval(values) == bootstrap_interval(values)
-    assert bootstrap_interval([0.3]) == (pytest.approx(0.3), pytest.approx(0.3))
+
+
+@pytest.mark.parametrize("values", [[], [0.3]])
+def test_of_fewer_than_two_units_nothing_is_known(values: list[float]) -> None:
+    assert np.isnan(bootstrap_interval(values)).all()

@@ -207,3 +207,11 @@ def test_bad_input_is_one_line_and_exit_code_two(call: Any, logs: list[Path], ca
     code, out, err = call(*[logs[0] if word == "LOG" else word for word in arguments])
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert named in err
+
+
+def test_a_source_with_nothing_but_the_judge_says_so(call: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("step,val_loss\n0,1\n1,0.5\n2,0.6\n", encoding="utf-8")
+    code, _, err = call("regret", log, "--judge", "val_loss")
+    assert code == 2
+    assert err.endswith("log.csv: nothing but the judge val_loss; record a loss beside it\n")
