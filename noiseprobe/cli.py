@@ -24,7 +24,7 @@ from noiseprobe.report import print_json
 
 if TYPE_CHECKING:
     from noiseprobe.config import RunConfig
-    from noiseprobe.pipeline import Personalization
+    from noiseprobe.personalization import Personalization
     from noiseprobe.progress import Reporter
     from noiseprobe.run import Run
 
@@ -123,6 +123,7 @@ def probe(
     samples of each (default: 8).
     """
     from noiseprobe import pipeline
+    from noiseprobe.personalization import prepare
     from noiseprobe.report import print_summary
     from noiseprobe.terminal import Terminal
 
@@ -130,7 +131,7 @@ def probe(
         return probe_sobol(design, run_directory, changed(context), json_output)
     with Terminal() as terminal:
         opened, chosen = pipeline.reopen(run_directory, changed(context))
-        ready = pipeline.prepare(chosen, opened)
+        ready = prepare(chosen, opened)
         pipeline.probe_stage(opened, chosen, ready, terminal)
         summary = pipeline.summarise(opened, pipeline.plot_stage(opened))
     print_json(summary) if json_output else print_summary(summary)
@@ -296,6 +297,7 @@ app.command()(commands_replay.regret)
 def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:
     """Probe the Sobol design, whose flags are its own, and print what it says."""
     from noiseprobe import pipeline
+    from noiseprobe.personalization import prepare
     from noiseprobe.terminal import Terminal
 
     if design != "sobol":
@@ -307,7 +309,7 @@ def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output
             given[own] = given.pop(key)
     with Terminal() as terminal:
         opened, chosen = pipeline.reopen(directory, given)
-        ready = pipeline.prepare(chosen, opened)
+        ready = prepare(chosen, opened)
         pipeline.design_stage(opened, chosen, ready, terminal)
     print_analysis(opened, False, True, json_output)
 
@@ -347,6 +349,7 @@ def begin(
     """A new run, or the one in `out` to go on with; its settings; and what it works on."""
     from noiseprobe import pipeline
     from noiseprobe.config import resolve
+    from noiseprobe.personalization import prepare
     from noiseprobe.run import new_directory
 
     if resume:
@@ -355,7 +358,7 @@ def begin(
         if file is not None:
             raise UserError("--config: a run goes on with its own settings; give flags instead")
         run, config = pipeline.reopen(out, changed(context))
-        return run, config, pipeline.prepare(config, run)
+        return run, config, prepare(config, run)
     config = resolve(changed(context), file)
     run, ready = pipeline.start(
         config, out or new_directory(config.concept, config.method), reporter

@@ -6,7 +6,6 @@ Written to `traces/metrics`, one part per checkpoint, with the pictures in `samp
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -18,13 +17,11 @@ from noiseprobe.defaults import BUNDLED_MODEL
 from noiseprobe.errors import Interrupted
 from noiseprobe.files import written_whole
 from noiseprobe.metrics import mean_similarity
+from noiseprobe.personalization import Personalization
 from noiseprobe.progress import Reporter, Silent, stop_request
 from noiseprobe.run import Run
 from noiseprobe.sampling import Sampler
 from noiseprobe.traces import METRICS_COLUMNS, part_path, write_part
-
-if TYPE_CHECKING:
-    from noiseprobe.pipeline import Personalization
 
 VALIDATION_PROMPTS = (
     "a photo of a {} on the beach",
@@ -59,7 +56,7 @@ Metric = Callable[[Sequence[Image.Image], Sequence[str]], float]
 
 def measure(
     run: Run,
-    ready: "Personalization",
+    ready: Personalization,
     config: RunConfig,
     steps: Sequence[int],
     judge: Judge,

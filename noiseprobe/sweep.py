@@ -108,12 +108,13 @@ def few_of(runs: Sequence[Path]) -> dict[str, float]:
 def train_one(out: Path, config: RunConfig, probe: int) -> None:
     """Train the run in `out` to its last step, or go on with it; probe every `probe` steps."""
     from noiseprobe import pipeline
+    from noiseprobe.personalization import prepare
 
     if (out / "config.toml").is_file():
         run, config = pipeline.reopen(out, {})
         if run.status["stage"] == "probed" or (run.status["stage"] == "trained" and not probe):
             return
-        ready = pipeline.prepare(config, run)
+        ready = prepare(config, run)
     else:
         run, ready = pipeline.start(config, out)
     pipeline.train_stage(run, config, ready)

@@ -19,7 +19,7 @@ from noiseprobe.config import RunConfig, resolve
 from noiseprobe.methods.textual_inversion import TextualInversion
 from noiseprobe.models import load_model
 from noiseprobe.objective import Objective
-from noiseprobe.pipeline import Personalization, prepare
+from noiseprobe.personalization import Personalization, prepare
 
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(min(2, torch.get_num_threads()))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from noiseprobe.config import resolve
-from noiseprobe.pipeline import prepare, reopen, start
+from noiseprobe.personalization import prepare
+from noiseprobe.pipeline import reopen, start
 
 
 @pytest.fixture

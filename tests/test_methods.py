@@ -17,7 +17,8 @@ from noiseprobe.errors import UserError
 from noiseprobe.methods import HOME, attach
 from noiseprobe.methods.base import Method
 from noiseprobe.models.stable_diffusion import StableDiffusion
-from noiseprobe.pipeline import prepare, start
+from noiseprobe.personalization import prepare
+from noiseprobe.pipeline import start
 from noiseprobe.sampling import contiguous
 from noiseprobe.training import train
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from noiseprobe.config import resolve
 from noiseprobe.errors import Interrupted, UserError
-from noiseprobe.pipeline import prepare, prepare_prior, start, train_stage
+from noiseprobe.personalization import prepare
+from noiseprobe.pipeline import prepare_prior, start, train_stage
 from noiseprobe.prior import draw_class_images, find_class_images
 from noiseprobe.progress import Silent
 from noiseprobe.sampling import Sampler

@@ -17,7 +17,8 @@ from noiseprobe.config import RunConfig, resolve
 from noiseprobe.errors import Interrupted, UserError
 from noiseprobe.fixed_batch import LAYOUTS, Layout, fixed_batch
 from noiseprobe.objective import conditioning_of
-from noiseprobe.pipeline import prepare, reopen, train_stage
+from noiseprobe.personalization import prepare
+from noiseprobe.pipeline import reopen, train_stage
 from noiseprobe.progress import Silent
 from noiseprobe.run import Run
 from noiseprobe.stopping.base import NonFiniteLossWarning

@@ -17,7 +17,8 @@ from noiseprobe.metrics import Clip, mean_similarity, mean_similarity_within
 from noiseprobe.models import load_model
 from noiseprobe.models.stable_diffusion import StableDiffusion
 from noiseprobe.objective import Objective
-from noiseprobe.pipeline import prepare, reopen, start
+from noiseprobe.personalization import prepare
+from noiseprobe.pipeline import reopen, start
 from noiseprobe.probing import probe
 from noiseprobe.sampling import Sampler
 from noiseprobe.training import train

@@ -16,7 +16,7 @@ from noiseprobe.factors import Batch
 from noiseprobe.files import written_whole
 from noiseprobe.fixed_batch import LAYOUTS, Layout, fixed_batch, sample_weights
 from noiseprobe.objective import conditioning_of
-from noiseprobe.pipeline import Personalization, prepare
+from noiseprobe.personalization import Personalization, prepare
 from noiseprobe.run import Run
 from noiseprobe.sweep import train_one
 

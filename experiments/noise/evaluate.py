@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from noiseprobe.config import RunConfig
-from noiseprobe.pipeline import prepare
+from noiseprobe.personalization import prepare
 from noiseprobe.probing import probe_design
 from noiseprobe.run import Run
 from noiseprobe.sweep import train_one

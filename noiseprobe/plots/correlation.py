@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from noiseprobe.plots.style import COLUMN, FONT_SIZE, INK, colour_of, dress, new_figure
+from noiseprobe.plots.rows import name_rows, put_dot, put_word
+from noiseprobe.plots.style import COLUMN, INK, colour_of, new_figure
 
 _NAMES = {"loss": "training loss", "grad_norm": "gradient norm", "l_det": "$L_{\\mathrm{det}}$"}
 
@@ -29,7 +30,7 @@ def correlation_figure(table: pd.DataFrame, figure: Figure | None = None) -> Fig
         values = table.loc[[name], "rho"].dropna().to_numpy()
         colour = INK if str(name).startswith("l_det") else colour_of("original")
         if not len(values):
-            axes.text(0.03, row, "does not vary", va="center", fontsize=FONT_SIZE)
+            put_word(axes, row, 0.0, "does not vary")
             continue
         if len(values) > 1:
             axes.plot(values, np.full(len(values), row), "o", color=colour, ms=3, alpha=0.3, mew=0)
@@ -37,22 +38,10 @@ def correlation_figure(table: pd.DataFrame, figure: Figure | None = None) -> Fig
         if len(values) == 1 and {"low", "high"} <= set(table.columns):
             ends = table.loc[name, ["low", "high"]].to_numpy(dtype="float64")
             axes.plot(ends, [row, row], color=colour, lw=2, alpha=0.5, solid_capstyle="butt")
-        axes.plot([middle], [row], "o", color=colour, ms=5)
-        axes.annotate(
-            f"{middle:.2f}",
-            (middle, row),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=FONT_SIZE,
-        )
-    axes.set_yticks(np.arange(len(names)), [_shown(str(name)) for name in names])
-    axes.set_ylim(len(names) - 0.5, -0.8)
+        put_dot(axes, row, middle, colour, f"{middle:.2f}")
+    name_rows(axes, [_shown(str(name)) for name in names])
     axes.set_xlim(-1.08, 1.08)
     axes.set_xlabel("rank correlation with CLIP similarity\n(-1: falls whenever similarity rises)")
-    dress(axes)
-    axes.grid(visible=False, axis="y")
     return figure
 
 
