@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from noiseprobe.analysis import (
@@ -47,6 +48,13 @@ def analyze(run: Run, second_order: bool = False) -> Analysis:
         tables["shares"] = variance_shares(sobol)
         if second_order:
             tables["interactions"] = interactions(sobol)
+        if not np.isfinite(tables["shares"]["total_high"]).all():
+            pairs = sobol["replicate"].nunique()
+            command = f"noiseprobe probe {run.directory} --design sobol"
+            missing.append(
+                f"no interval (-) of some variance shares: {pairs} pairs are too few; "
+                f"{command} --replicates {max(2 * pairs, 32)}"
+            )
     else:
         command = f"noiseprobe probe {run.directory} --design sobol"
         missing.append(f"no variance shares: no Sobol design was probed; {command}")

@@ -1,7 +1,6 @@
 """`noiseprobe analyze` and the figures it draws: what they say, and what they say is missing."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.container import BarContainer
 from matplotlib.text import Text
 
-from noiseprobe import cli
 from noiseprobe.analysis import (
     correlations,
     learning_bins,
@@ -38,25 +36,6 @@ FIGURES = {"7-shares", "8-needed-batch", "9-loss-by-timestep", "10-change-by-tim
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def run_command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["noiseprobe", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        else:
-            code = 0
-        captured = capfd.readouterr()
-        return int(code or 0), captured.out, captured.err
-
-    return run_command
-
-
-@pytest.fixture
 def run(call: Any, given: dict[str, Any], tmp_path: Path) -> Path:
     names = {"class_noun": "--class"}
     pairs = [(names.get(key, "--" + key.replace("_", "-")), given[key]) for key in given]
@@ -79,9 +58,10 @@ def test_a_run_is_analysed_with_what_it_has_and_then_with_a_design(call: Any, ru
     assert "start a run with --checks" in out
     assert "needed batch" in out
     assert "Figures" not in out
-    code, out, err = call("probe", run, "--design", "sobol", "--replicates", 3, "--probe-batch", 4)
+    code, out, err = call("probe", run, "--design", "sobol", "--replicates", 2, "--probe-batch", 4)
     assert code == 0, err
     assert "Share of the batch loss's variance" in out
+    assert f"2 pairs are too few; noiseprobe probe {run} --design sobol --replicates 32" in out
     assert {path: path.read_bytes() for path in (run / "traces" / "probe").iterdir()} == probed
     code, out, err = call("analyze", run, "--json", "--second-order")
     assert code == 0, err
@@ -90,7 +70,7 @@ def test_a_run_is_analysed_with_what_it_has_and_then_with_a_design(call: Any, ru
     assert len(document["interactions"]) == 4 * 10
     assert {row["trend"] for row in document["learning_bins"]} <= {"falling", "rising", "none"}
     assert {row["setting"] for row in document["signal_to_noise"]} == {*FACTORS, "original"}
-    assert len(document["missing"]) == 1
+    assert len(document["missing"]) == 2
     assert {Path(path).stem for path in document["figures"]} == FIGURES
     assert all(Path(path).stat().st_size > 1000 for path in document["figures"])
 
