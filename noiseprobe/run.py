@@ -71,7 +71,8 @@ class Run:
     @property
     def config(self) -> RunConfig:
         """Every setting that the run was started with."""
-        return resolve(read_toml(self.directory / "config.toml"))
+        before_layouts = {"fixed_batch": "random"}  # which runs without the key had
+        return resolve(before_layouts | read_toml(self.directory / "config.toml"))
 
     @property
     def status(self) -> dict[str, Any]:

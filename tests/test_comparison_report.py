@@ -13,6 +13,7 @@ from experiments.tiny_sd.concepts import tuned
 from noiseprobe.comparison import table
 from noiseprobe.config import resolve
 from noiseprobe.factors import FACTORS, NAMED_SETTINGS
+from noiseprobe.fixed_batch import Layout
 from noiseprobe.run import Run
 from noiseprobe.traces import METRICS_COLUMNS, PROBE_COLUMNS, TRAIN_COLUMNS, write_part
 
@@ -113,17 +114,24 @@ def test_the_sweeps_hold_the_runs_that_the_comparison_is_of(tmp_path: Path) -> N
     assert {method: methods.count(method) for method in methods} == dict.fromkeys(WIDELY, 48) | {
         "dreambooth": 12
     }
-    for_choosing = {Path(config.concept).name for config in tuning_sweep(tmp_path, 2).runs.values()}
+    for_choosing = {
+        Path(config.concept).name for config in tuning_sweep(tmp_path, 2, "random").runs.values()
+    }
     assert for_choosing == set(tuned())
     assert not for_choosing & set(others())
     assert len(others()) == 36
 
 
-def test_the_tuning_says_what_it_picks(runs: list[Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layout", "file"), [("random", "TUNING.md"), ("stratified", "TUNING-stratified.md")]
+)
+def test_the_tuning_says_what_it_picks(
+    runs: list[Run], tmp_path: Path, layout: Layout, file: str
+) -> None:
     from noiseprobe.sweep import Sweep
 
-    write_tuning(Sweep({run.directory: run.config for run in runs}), tmp_path)
-    text = (tmp_path / "TUNING.md").read_text()
+    write_tuning(Sweep({run.directory: run.config for run in runs}), layout, tmp_path)
+    text = (tmp_path / file).read_text()
     assert "## textual-inversion" in text
     assert "3 concepts, 120 steps" in text
     assert "Picked: window " in text

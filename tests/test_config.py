@@ -8,6 +8,7 @@ import pytest
 from noiseprobe.config import read_toml, resolve, resumed, write_toml
 from noiseprobe.defaults import defaults_of
 from noiseprobe.errors import UserError
+from noiseprobe.run import Run
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
@@ -28,6 +29,15 @@ def test_a_recorded_configuration_reads_back(tmp_path: Path) -> None:
     config = resolve({"settings": "noise,11110", "num_vectors": 3, "initializer": 'a "b"'})
     write_toml(config, tmp_path / "config.toml")
     assert resolve(read_toml(tmp_path / "config.toml")) == config
+
+
+def test_a_run_from_before_there_were_layouts_had_a_random_batch(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", resolve({"fixed_batch": "stratified"}), "cpu")
+    assert run.config.fixed_batch == "stratified"
+    file = run.directory / "config.toml"
+    kept = [line for line in file.read_text().splitlines() if not line.startswith("fixed_batch")]
+    file.write_text("\n".join(kept))
+    assert run.config.fixed_batch == "random"
 
 
 def test_folders_are_remembered_by_their_full_path(

@@ -3,9 +3,11 @@
     python -m experiments.comparison tune run report --workers 4
 
 `tune` trains every method on twelve concepts and says which window and threshold of DVAR the stated
-rule picks (`TUNING.md`; the defaults of the package are set by hand to what it says). `run` trains,
-probes and measures; `report` writes the table, its raw numbers, the claims and the figures beside
-this file. What is already in `--out` is not repeated.
+rule picks, for a random fixed batch (`TUNING.md`, which the comparison takes) or for another
+`--layout` of it (`TUNING-LAYOUT.md`; the defaults of the package are set by hand to that of the
+default layout). `run` trains, probes and measures, with the random fixed batch that was published;
+`report` writes the table, its raw numbers, the claims and the figures beside this file. What is
+already in `--out` is not repeated.
 """
 
 import argparse
@@ -13,9 +15,10 @@ import sys
 from pathlib import Path
 
 from experiments.comparison.report import write_report
-from experiments.comparison.runs import comparison_sweep, tuning_sweep
+from experiments.comparison.runs import PUBLISHED, comparison_sweep, tuning_sweep
 from experiments.comparison.tuning import write_tuning
 from noiseprobe.errors import Interrupted
+from noiseprobe.fixed_batch import LAYOUTS
 from noiseprobe.run import find_runs
 from noiseprobe.sweep import run_sweep
 from noiseprobe.terminal import Terminal
@@ -29,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.comparison", description=__doc__)
     parser.add_argument("stages", nargs="+", choices=STAGES)
     parser.add_argument("--out", type=Path, default=Path("runs/comparison"))
+    parser.add_argument("--layout", choices=LAYOUTS, default=PUBLISHED, help="for `tune` alone")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
     chosen = parser.parse_args()
@@ -36,10 +40,10 @@ def main() -> None:
     for stage in chosen.stages:
         match stage:
             case "tune":
-                sweep = tuning_sweep(chosen.out, chosen.workers)
+                sweep = tuning_sweep(chosen.out, chosen.workers, chosen.layout)
                 with Terminal() as terminal:
                     failed |= run_sweep(sweep, terminal)
-                write_tuning(sweep, chosen.results)
+                write_tuning(sweep, chosen.layout, chosen.results)
             case "run":
                 with Terminal() as terminal:
                     failed |= run_sweep(comparison_sweep(chosen.out, chosen.workers), terminal)

@@ -10,12 +10,20 @@ import numpy as np
 from experiments.tiny_sd.concepts import every, tuned, write
 from noiseprobe.config import resolve
 from noiseprobe.defaults import METHODS
+from noiseprobe.fixed_batch import Layout
 from noiseprobe.sweep import WATCHED, Sweep
 
 WIDELY = ("textual-inversion", "dreambooth-lora", "custom-diffusion")  # on all concepts
 PROBE_EVERY = 60
 REPLICATES = 4
 FEWER = 12  # concepts for full DreamBooth
+PUBLISHED: Layout = "random"  # of the fixed batch, in the method's source
+DVAR = {  # window and threshold, as `TUNING.md` picks them for that layout
+    "textual-inversion": (120, 0.4),
+    "dreambooth": (20, 0.1),
+    "dreambooth-lora": (50, 0.15),
+    "custom-diffusion": (80, 0.4),
+}
 
 
 def photographs(out: Path) -> Path:
@@ -26,16 +34,18 @@ def photographs(out: Path) -> Path:
     return folder
 
 
-def tuning_sweep(out: Path, workers: int) -> Sweep:
+def tuning_sweep(out: Path, workers: int, layout: Layout) -> Sweep:
     """All methods on the twelve concepts that window and threshold are chosen on, not probed."""
-    return _sweep(out, out / "tuning", [(method, tuned()) for method in METHODS], workers, 0)
+    runs = out / ("tuning" if layout == PUBLISHED else f"tuning-{layout}")
+    chosen = [(method, tuned()) for method in METHODS]
+    return _sweep(out, runs, chosen, workers, 0, layout)
 
 
 def comparison_sweep(out: Path, workers: int) -> Sweep:
     """Three methods on all concepts, full DreamBooth on twelve that nothing was chosen on."""
     names = [thing.name for thing in every()]
     chosen = [(method, names) for method in WIDELY] + [("dreambooth", others()[:FEWER])]
-    return _sweep(out, out / "runs", chosen, workers, PROBE_EVERY)
+    return _sweep(out, out / "runs", chosen, workers, PROBE_EVERY, PUBLISHED)
 
 
 def others() -> list[str]:
@@ -50,6 +60,7 @@ def _sweep(
     chosen: Iterable[tuple[str, Sequence[str]]],
     workers: int,
     probe: int,
+    layout: Layout,
 ) -> Sweep:
     folder = photographs(out)
     return Sweep(
@@ -60,6 +71,9 @@ def _sweep(
                     "concept": str(folder / name),
                     "method": method,
                     "replicates": REPLICATES,
+                    "window": DVAR[method][0],
+                    "threshold": DVAR[method][1],
+                    "fixed_batch": layout,
                     "device": "cpu",
                 }
             )

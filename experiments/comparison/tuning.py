@@ -6,20 +6,28 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.comparison.runs import PUBLISHED
 from experiments.defaults.tables import KEPT, Curves, best, grid, grid_lines
 from noiseprobe.defaults import METHODS
 from noiseprobe.files import written_whole
+from noiseprobe.fixed_batch import Layout
 from noiseprobe.run import Run
 from noiseprobe.sweep import Sweep
 
 
-def write_tuning(sweep: Sweep, directory: Path) -> None:
-    """Write `TUNING.md`: for each method the grid of windows and thresholds, and what is picked."""
+def write_tuning(sweep: Sweep, layout: Layout, directory: Path) -> None:
+    """Write for each method the grid of windows and thresholds, and what is picked.
+
+    The file is `TUNING.md` for the published layout of the fixed batch, else `TUNING-LAYOUT.md`.
+    """
+    command, stem = "python -m experiments.comparison tune", "TUNING"
+    if layout != PUBLISHED:
+        command, stem = f"{command} --layout {layout}", f"{stem}-{layout}"
     runs = [Run(out) for out in sweep.runs if (out / "traces" / "train").is_dir()]
     lines = [
         "# Window and threshold of DVAR, by method",
         "",
-        "Made by `python -m experiments.comparison tune`. The rule: of the cells that fire on each "
+        f"Made by `{command}`. The rule: of the cells that fire on each "
         f"concept and keep {KEPT:.0%} or more of the whole run's gain in CLIP similarity, averaged "
         "over concepts and over the cell with its neighbours (one cell alone is mostly noise), the "
         "one with the smallest median step.",
@@ -45,7 +53,7 @@ def write_tuning(sweep: Sweep, directory: Path) -> None:
         lines.append(
             f"Picked: window {picked[0]}, threshold {picked[1]:g}." if picked else "None qualifies."
         )
-    with written_whole(directory / "TUNING.md") as beside:
+    with written_whole(directory / f"{stem}.md") as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
