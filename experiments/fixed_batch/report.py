@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from noiseprobe.bootstrap import bootstrap_interval
 from noiseprobe.config import resolve
+from noiseprobe.defaults import FAMILY_DEFAULTS
 from noiseprobe.files import written_whole
 from noiseprobe.fixed_batch import LAYOUTS
 from noiseprobe.plots.style import FONT_SIZE, PAGE, colour_of, dress, key_above, new_figure, save
@@ -108,7 +109,7 @@ def listed(values: Sequence[float]) -> str:
 def report(raw: pd.DataFrame) -> str:
     """The findings as Markdown."""
     config = resolve({})
-    concepts, usual = raw["concept"].nunique(), config.eval_batch
+    concepts = raw["concept"].nunique()
     lines = [
         "# Layouts of the fixed batch",
         "",
@@ -131,19 +132,29 @@ def report(raw: pd.DataFrame) -> str:
         for size, group in raw[raw["layout"] == layout].groupby("size"):
             cells = [shown(group[name], digits) for name, digits in COLUMNS.items()]
             lines.append(f"| {layout} | {size} | " + " | ".join(cells) + " |")
-    lines += ["", f"Paired differences to `random` at {usual} samples, over concepts:", ""]
-    lines += ["| layout | correlation | error | spread of the stop |", "|---|---:|---:|---:|"]
-    for layout in LAYOUTS[1:]:
-        gaps = differences(raw, layout, usual)
-        cells = [shown(gaps[name], COLUMNS[name]) for name in MEASURES]
-        lines.append(f"| {layout} | " + " | ".join(cells) + " |")
-    best = winner(raw, usual)
     lines += [
         "",
-        "A layout wins if, at the default size, its spread is below that of `random` by a paired "
-        "interval that excludes 0; of several, the one with the smallest mean spread. "
-        + (f"Winner: `{best}`." if best else "None does: `random` stays."),
+        "## Which is the default",
+        "",
+        "A layout wins if, at the number of samples that is the default, its spread is below that "
+        "of `random` by a paired interval over concepts that excludes 0; of several, the one with "
+        "the smallest mean spread.",
     ]
+    for family, settings in FAMILY_DEFAULTS.items():
+        size = settings["eval_batch"]
+        best = winner(raw, size)
+        lines += [
+            "",
+            f"Paired differences to `random` at {size} samples, the default of {family}. "
+            + (f"Winner: `{best}`." if best else "None wins: `random` stays."),
+            "",
+            "| layout | correlation | error | spread of the stop |",
+            "|---|---:|---:|---:|",
+        ]
+        for layout in LAYOUTS[1:]:
+            gaps = differences(raw, layout, size)
+            cells = [shown(gaps[name], COLUMNS[name]) for name in MEASURES]
+            lines.append(f"| {layout} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
