@@ -132,7 +132,8 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "fixed_batch": (
         str,
         option(
-            "How L_det's batch is laid out: random (default), stratified, antithetic or weighted.",
+            "How L_det's batch is laid out: random, stratified, antithetic or weighted "
+            f"{shown('fixed_batch')}.",
             STOPPING,
         ),
     ),
