@@ -83,13 +83,17 @@ def run_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
     A run that fails does not hold up the others. Raises `Interrupted` on Ctrl-C, after the runs in
     progress have saved their state.
     """
-    jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in sweep.runs.items()}
-    workers = sweep.workers, sweep.threads
-    failed = in_processes("training", jobs, *workers, reporter)
+    failed = train_sweep(sweep, reporter)
     trained = [out for out in sweep.runs if str(out) not in failed]
     few = few_of(trained)
-    jobs = {out: (measure_one, out, few[sweep.runs[out].method]) for out in trained}
-    return failed | in_processes("measuring", jobs, *workers, reporter)
+    jobs: Jobs = {out: (measure_one, out, few[sweep.runs[out].method]) for out in trained}
+    return failed | in_processes("measuring", jobs, sweep.workers, sweep.threads, reporter)
+
+
+def train_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
+    """The first half of `run_sweep`: train, and probe where the sweep says so."""
+    jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in sweep.runs.items()}
+    return in_processes("training", jobs, sweep.workers, sweep.threads, reporter)
 
 
 def few_of(runs: Sequence[Path]) -> dict[str, float]:

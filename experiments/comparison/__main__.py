@@ -20,7 +20,7 @@ from experiments.comparison.tuning import write_tuning
 from noiseprobe.errors import Interrupted
 from noiseprobe.fixed_batch import LAYOUTS
 from noiseprobe.run import find_runs
-from noiseprobe.sweep import run_sweep
+from noiseprobe.sweep import run_sweep, train_sweep
 from noiseprobe.terminal import Terminal
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def main() -> None:
             case "tune":
                 sweep = tuning_sweep(chosen.out, chosen.workers, chosen.layout)
                 with Terminal() as terminal:
-                    failed |= run_sweep(sweep, terminal)
+                    failed |= train_sweep(sweep, terminal)
                 write_tuning(sweep, chosen.layout, chosen.results)
             case "run":
                 with Terminal() as terminal:

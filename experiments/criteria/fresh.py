@@ -9,7 +9,7 @@ import numpy as np
 from experiments.comparison.runs import WIDELY
 from experiments.tiny_sd.concepts import COUNT, SEED, Thing, make_concept, write
 from noiseprobe.config import resolve
-from noiseprobe.sweep import WATCHED, Jobs, in_processes, train_one
+from noiseprobe.sweep import WATCHED, Sweep, train_sweep
 from noiseprobe.terminal import Terminal
 
 CONCEPTS = 36
@@ -28,7 +28,7 @@ def train_fresh(out: Path, workers: int) -> dict[str, str]:
     folder = out / "photographs"
     if not folder.is_dir():
         write(things(), folder)
-    jobs: Jobs = {}
+    runs = {}
     for thing in things():
         for method in WIDELY:
             run = out / "runs" / method / thing.name
@@ -39,6 +39,6 @@ def train_fresh(out: Path, workers: int) -> dict[str, str]:
                 "seed": TRAINING_SEED,
                 "fixed_batch": "random",
             }
-            jobs[run] = (train_one, run, resolve(given), 0)
+            runs[run] = resolve(given)
     with Terminal() as terminal:
-        return in_processes("training", jobs, workers, 1, terminal)
+        return train_sweep(Sweep(runs, workers), terminal)
