@@ -6,7 +6,7 @@ Reads `traces.parquet` and `fresh.parquet` beside this file. `--runs DIR` writes
 what `python -m experiments.comparison run` left there; `--fresh DIR` trains fresh runs there, or
 goes on with them, and writes the second. On the first data set parameters are chosen by
 leave-one-out among the runs of a method; on the fresh runs they are those that do best on the first
-data set. Writes `RESULTS.md`, the tables and the figures.
+data set. Writes `RESULTS.md` and the tables beside this file, and the figures into `figures/`.
 """
 
 import argparse
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--fresh", type=Path, help="where to train the runs of fresh.parquet")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
+    parser.add_argument("--figures", type=Path, default=HERE.parents[1] / "figures")
     chosen = parser.parse_args()
     traces, fresh = HERE / "traces.parquet", HERE / "fresh.parquet"
     if chosen.runs:
@@ -40,7 +41,8 @@ def main() -> None:
             sys.exit(f"failed: {', '.join(failed)}")
         fresh = chosen.results / fresh.name
         write_traces(find_runs([chosen.fresh / "runs"]), fresh)
-    write_report(judged_by_method(traces), judged_by_method(fresh), chosen.results)
+    by_method = judged_by_method(traces), judged_by_method(fresh)
+    write_report(*by_method, chosen.results, chosen.figures)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ def write_report(
     traces: Mapping[str, Sequence[Judged]],
     fresh: Mapping[str, Sequence[Judged]],
     directory: Path,
+    figures: Path,
 ) -> None:
-    """Write the numbers per run, the differences, the figures and `RESULTS.md`.
+    """Write the numbers per run, the differences, `RESULTS.md`, and the figures.
 
     Both are by method: `traces` are those that parameters are chosen on, each for the others, and
     `fresh` those that had no part in any choice.
@@ -44,8 +45,8 @@ def write_report(
         for stem, table in (("regret", tables.raw), ("paired", tables.differences)):
             with written_whole(directory / f"{prefix}{stem}.csv") as beside:
                 table.to_csv(beside, index=False, float_format="%.6g")
-    save(figure_of(raw.differences), directory / "figures" / "criteria")
-    save(figure_of(confirmed.differences), directory / "figures" / "fresh")
+    save(figure_of(raw.differences), figures / "13-regret-comparison")
+    save(figure_of(confirmed.differences), figures / "12-regret")
     with written_whole(directory / "RESULTS.md") as beside:
         beside.write_text(report(raw, confirmed), encoding="utf-8")
 
@@ -93,7 +94,7 @@ def report(first: Tables, fresh: Tables) -> str:
         "of the same method in the comparison.",
         *tables_by_method(fresh),
         "",
-        "![Regret less that of DVAR, on fresh runs](figures/fresh.png)",
+        "![Regret less that of DVAR, on fresh runs](../../figures/12-regret.png)",
         "",
         verdict(fresh.differences),
         "",
@@ -105,7 +106,7 @@ def report(first: Tables, fresh: Tables) -> str:
         "test.",
         *tables_by_method(first),
         "",
-        "![Regret less that of DVAR](figures/criteria.png)",
+        "![Regret less that of DVAR](../../figures/13-regret-comparison.png)",
         "",
         verdict(first.differences),
     ]

@@ -5,7 +5,8 @@
 Takes the textual inversions of `--runs` (trained now where they are missing; those of
 `python -m experiments.comparison run` do), evaluates every `--every` steps 20 fixed batches of each
 layout and of 4 to 64 samples, and the expected loss from 4096 draws. What is already in `--out` is
-not repeated. Writes `RESULTS.md`, `fixed_batch.csv` and the figure beside this file.
+not repeated. Writes `RESULTS.md` and `fixed_batch.csv` beside this file, and the figure into
+`figures/`.
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=20, help="steps between evaluations")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
+    parser.add_argument("--figures", type=Path, default=HERE.parents[1] / "figures")
     chosen = parser.parse_args()
     folder = photographs(chosen.runs)
     jobs: Jobs = {}
@@ -45,7 +47,7 @@ def main() -> None:
         failed = in_processes("evaluating", jobs, chosen.workers, 1, terminal)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
-    write_report({file.stem: file for file in jobs}, chosen.results)
+    write_report({file.stem: file for file in jobs}, chosen.results, chosen.figures)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ COLOURS = {
 }
 
 
-def write_report(files: Mapping[str, Path], directory: Path) -> None:
+def write_report(files: Mapping[str, Path], directory: Path, figures: Path) -> None:
     """Write `fixed_batch.csv`, `RESULTS.md` and the figure from the evaluations by concept."""
     raw = pd.concat(
         [measures(pd.read_parquet(file)).assign(concept=name) for name, file in files.items()],
@@ -43,7 +43,7 @@ def write_report(files: Mapping[str, Path], directory: Path) -> None:
         raw.to_csv(beside, index=False, float_format="%.6g")
     with written_whole(directory / "RESULTS.md") as beside:
         beside.write_text(report(raw), encoding="utf-8")
-    save(figure_of(raw), directory / "figures" / "fixed-batch")
+    save(figure_of(raw), figures / "11-fixed-batch")
 
 
 def measures(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +123,7 @@ def report(raw: pd.DataFrame) -> str:
         f"{config.window} and {config.threshold:g} alone, most curves end as soon as the window is "
         "full, whatever the batch. Median and share of stops are those of the default.",
         "",
-        "![Layouts by batch size](figures/fixed-batch.png)",
+        "![Layouts by batch size](../../figures/11-fixed-batch.png)",
         "",
         "| layout | size | correlation | error | offset | spread of the stop | median | fires |",
         "|---|" + "---:|" * 7,
