@@ -75,7 +75,7 @@ class RunConfig(BaseModel):
     train_batch_size: int = Field(ge=1)
     eval_batch: int = Field(ge=1)
     eval_every: int = Field(1, ge=1)
-    fixed_batch: Layout
+    fixed_batch: Layout = "stratified"
     checkpoint_every: int = Field(ge=1)
     seed: int = Field(0, ge=0)
     device: str = "auto"

@@ -18,7 +18,6 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "stable-diffusion": {
         "train_batch_size": 2,
         "eval_batch": 4,
-        "fixed_batch": "random",
         "checkpoint_every": 250,
         "probe_batch": 32,
         "replicates": 8,
@@ -31,7 +30,6 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     BUNDLED_MODEL: {
         "train_batch_size": 4,
         "eval_batch": 8,
-        "fixed_batch": "antithetic",  # experiments/fixed_batch/RESULTS.md
         "checkpoint_every": 10,
         "probe_batch": 32,
         "replicates": 8,
@@ -162,6 +160,5 @@ def shown(key: str) -> str:
 
 
 def _listed(family: str, key: str) -> str:
-    found = [defaults_of(family, method)[key] for method in METHODS]
-    values = [value if isinstance(value, str) else f"{value:g}" for value in found]
+    values = [f"{defaults_of(family, method)[key]:g}" for method in METHODS]
     return " / ".join(values) if len(set(values)) > 1 else values[0]

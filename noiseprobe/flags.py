@@ -132,8 +132,7 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
     "fixed_batch": (
         str,
         option(
-            "How L_det's batch is laid out: random, stratified, antithetic or weighted "
-            f"{shown('fixed_batch')}.",
+            "How L_det's batch is laid out: random, stratified (default), antithetic or weighted.",
             STOPPING,
         ),
     ),

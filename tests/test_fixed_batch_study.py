@@ -60,12 +60,12 @@ def test_the_layout_with_surely_less_spread_wins() -> None:
     raw = pd.concat(
         [report.measures(curves(levels, seed)).assign(concept=str(seed)) for seed in range(12)]
     )
-    assert report.winner(raw, 8) == "stratified"
+    assert report.winner(raw) == "stratified"
     text = report.report(raw)
-    assert text.count("Winner: `stratified`") == 2
+    assert "Winner: `stratified`" in text
     alike = dict.fromkeys(levels, 0.0)
     raw = pd.concat(
         [report.measures(curves(alike, seed)).assign(concept=str(seed)) for seed in range(12)]
     )
-    assert report.winner(raw, 8) is None
+    assert report.winner(raw) is None
     assert "`random` stays" in report.report(raw)

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from experiments.fixed_batch.evaluate import SIZES
 from noiseprobe.bootstrap import bootstrap_interval
 from noiseprobe.config import resolve
 from noiseprobe.defaults import FAMILY_DEFAULTS
@@ -132,47 +133,45 @@ def report(raw: pd.DataFrame) -> str:
         for size, group in raw[raw["layout"] == layout].groupby("size"):
             cells = [shown(group[name], digits) for name, digits in COLUMNS.items()]
             lines.append(f"| {layout} | {size} | " + " | ".join(cells) + " |")
+    best = winner(raw)
     lines += [
         "",
         "## Which is the default",
         "",
-        "A layout wins if, at the number of samples that is the default, its spread is below that "
-        "of `random` by a paired interval over concepts that excludes 0; of several, the one with "
-        "the smallest mean spread.",
+        "A layout wins if its spread, averaged over the sizes, is below that of `random` by a "
+        "paired interval over concepts that excludes 0; of several, the one with the smallest. "
+        + (f"Winner: `{best}`." if best else "None wins: `random` stays.")
+        + " Differences to `random` on the same concepts, over all sizes and at those that are "
+        "defaults:",
+        "",
+        "| samples | layout | correlation | error | spread of the stop |",
+        "|---|---|---:|---:|---:|",
     ]
-    for family, settings in FAMILY_DEFAULTS.items():
-        size = settings["eval_batch"]
-        best = winner(raw, size)
-        lines += [
-            "",
-            f"Paired differences to `random` at {size} samples, the default of {family}. "
-            + (f"Winner: `{best}`." if best else "None wins: `random` stays."),
-            "",
-            "| layout | correlation | error | spread of the stop |",
-            "|---|---:|---:|---:|",
-        ]
+    chosen = sorted(settings["eval_batch"] for settings in FAMILY_DEFAULTS.values())
+    for sizes in [SIZES, *((size,) for size in chosen)]:
+        name = "all" if sizes == SIZES else f"{sizes[0]}"
         for layout in LAYOUTS[1:]:
-            gaps = differences(raw, layout, size)
+            gaps = differences(raw, layout, sizes)
             cells = [shown(gaps[name], COLUMNS[name]) for name in MEASURES]
-            lines.append(f"| {layout} | " + " | ".join(cells) + " |")
+            lines.append(f"| {name} | {layout} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 COLUMNS = {"correlation": 3, "error": 2, "offset": 2, "spread": 1, "median_stop": 0, "fired": 2}
 
 
-def differences(raw: pd.DataFrame, layout: str, size: int) -> pd.DataFrame:
-    """The measures of a layout less those of `random`, one row per concept."""
-    by_layout = raw[raw["size"] == size].set_index(["layout", "concept"])[list(MEASURES)]
-    rows = by_layout.xs(layout, level="layout") - by_layout.xs("random", level="layout")
+def differences(raw: pd.DataFrame, layout: str, sizes: Sequence[int] = SIZES) -> pd.DataFrame:
+    """The measures of a layout less those of `random`, mean over sizes, one row per concept."""
+    chosen = raw[raw["size"].isin(sizes)].groupby(["layout", "concept"])[list(MEASURES)].mean()
+    rows = chosen.xs(layout, level="layout") - chosen.xs("random", level="layout")
     return pd.DataFrame(rows)
 
 
-def winner(raw: pd.DataFrame, size: int) -> str | None:
+def winner(raw: pd.DataFrame) -> str | None:
     """The layout whose DVAR stops vary least, if it is surely better than `random`."""
     means = {}
     for layout in LAYOUTS[1:]:
-        gaps = differences(raw, layout, size)["spread"]
+        gaps = differences(raw, layout)["spread"]
         if bootstrap_interval(gaps)[1] < 0:
             means[layout] = gaps.mean()
     return min(means, key=lambda layout: means[layout]) if means else None
