@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from experiments.comparison.runs import PUBLISHED
 from experiments.defaults.study import STUDIED, full_fine_tuning, one_thread, textual_inversion
 from experiments.defaults.tables import write_results
 from experiments.tiny_sd.concepts import every, tuned, write
@@ -25,6 +26,7 @@ SETTINGS = {
     "checkpoint_every": 30,
     "replicates": 4,
     "settings": ("deterministic", *FACTORS),
+    "fixed_batch": PUBLISHED,
     "device": "cpu",
 }
 PROBE_EVERY = 60

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from experiments.comparison.runs import DVAR
 from experiments.defaults.study import DRAWN, STUDIED, judged
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.analysis import noise_to_signal
 from noiseprobe.config import RunConfig
-from noiseprobe.defaults import BUNDLED_MODEL, METHODS, defaults_of
+from noiseprobe.defaults import METHODS
 from noiseprobe.factors import FACTORS
 from noiseprobe.files import write_json, written_whole
 from noiseprobe.metrics import Clip
@@ -124,8 +125,7 @@ def write_results(out: Path, names: Sequence[str], directory: Path) -> None:
 
 def per_concept(found: Found) -> pd.DataFrame:
     """One row per concept: similarities, and where DVAR stops with the default settings."""
-    defaults = defaults_of(BUNDLED_MODEL, METHODS[0])
-    stops = found.stops(defaults["window"], defaults["threshold"])
+    stops = found.stops(*DVAR[METHODS[0]])
     similarity = found.similarity
     return pd.DataFrame(
         {
@@ -243,7 +243,7 @@ def report(found: Found) -> str:
     """The tables as Markdown."""
     config, said = found.config, summary(found)
     table = per_concept(found)
-    defaults = defaults_of(BUNDLED_MODEL, METHODS[0])
+    window, threshold = DVAR[METHODS[0]]
     chosen_on = list(table.index[table["chosen_on"]])
     inversion = said["inversion"]
     lines = [
@@ -251,7 +251,8 @@ def report(found: Found) -> str:
         "",
         f"Made by `python -m experiments.defaults`: textual inversion of `{config.model}` on "
         f"{len(table)} concepts, {config.steps} steps of batch {config.train_batch_size}, learning "
-        f"rate {config.learning_rate:g} x batch size, L_det on {config.eval_batch} samples, "
+        f"rate {config.learning_rate:g} x batch size, L_det on {config.eval_batch} random "
+        "samples, "
         f"{config.replicates} replicates of {config.probe_batch} samples, seed {config.seed}. "
         "Intervals are 95% over concepts.",
         "",
@@ -299,9 +300,9 @@ def report(found: Found) -> str:
         "",
         "## Where DVAR stops",
         "",
-        f"The default, window {defaults['window']} and threshold {defaults['threshold']:g}, was "
-        f"chosen on {len(chosen_on)} concepts, by `../comparison/TUNING.md` "
-        f"({', '.join(chosen_on)}), and tried on the others.",
+        f"Window {window} and threshold {threshold:g}, those of the comparison, were chosen on "
+        f"{len(chosen_on)} concepts, by `../comparison/TUNING.md` ({', '.join(chosen_on)}), and "
+        "tried on the others.",
         "",
         "| concepts | fires on | median step | range | similarity at the stop | "
         f"at step {said['steps']} | kept |",
