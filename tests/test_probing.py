@@ -81,8 +81,10 @@ def test_a_factor_moves_the_loss_only_where_it_is_redrawn(run: Run, config: RunC
         assert (spread == 2).all(), factor
 
 
-def test_the_deterministic_setting_is_l_det(given: dict[str, Any], tmp_path: Path) -> None:
-    config = resolve(given | {"eval_batch": 3, "probe_batch": 3})
+def test_the_deterministic_setting_is_l_det_of_a_random_batch(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    config = resolve(given | {"eval_batch": 3, "probe_batch": 3, "fixed_batch": "random"})
     run, ready = start(config, tmp_path / "run")
     train_stage(run, config, ready)
     trace = probed(run, config)

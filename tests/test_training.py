@@ -171,12 +171,12 @@ def test_tracking_less_often_leaves_the_weights_alone(
 def test_the_layout_of_the_fixed_batch_changes_l_det_and_not_the_weights(
     given: dict[str, Any], config: RunConfig, tmp_path: Path, layout: Layout
 ) -> None:
-    plain = trained(tmp_path / "random", config)
+    plain = trained(tmp_path / "stratified", config)
     chosen = resolve(given | {"fixed_batch": layout})
     laid_out = trained(tmp_path / "laid-out", chosen)
     assert embedding(laid_out, 6) == embedding(plain, 6)
     same = laid_out.train_trace()["l_det"].tolist() == plain.train_trace()["l_det"].tolist()
-    assert same == (layout == "random")
+    assert same == (layout == "stratified")
     with pytest.raises(Interrupted):
         trained(tmp_path / "cut", chosen, InterruptAt(3))
     cut, again = reopen(tmp_path / "cut", {})
