@@ -93,8 +93,11 @@ def with_trend(learning: pd.DataFrame) -> pd.DataFrame:
 
 def median_batches(table: pd.DataFrame) -> pd.DataFrame:
     """By setting, the batch that was probed, and the median over concepts of the needed one."""
-    grouped = table.groupby("setting", sort=False)
-    return grouped[["batch", "needed_batch"]].median()
+    rows = {
+        setting: {"batch": group["batch"].median(), "needed_batch": middle(group["needed_batch"])}
+        for setting, group in table.groupby("setting", sort=False)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def report(tables: dict[str, pd.DataFrame]) -> str:
@@ -191,8 +194,13 @@ def percent(row: Any, name: str) -> str:
 
 def quartiles(values: pd.Series) -> str:
     """Median and quartiles, rounded up to whole samples."""
-    found = np.quantile(values, [0.5, 0.25, 0.75], method="higher")
-    middle, low, high = (
+    found = [middle(values, share) for share in (0.5, 0.25, 0.75)]
+    median, low, high = (
         f"{math.ceil(value):,}" if math.isfinite(value) else "inf" for value in found
     )
-    return f"{middle} ({low} to {high})"
+    return f"{median} ({low} to {high})"
+
+
+def middle(values: pd.Series, share: float = 0.5) -> float:
+    """A quantile that is one of the values, since some may be infinite: the next one up."""
+    return float(np.quantile(values, share, method="higher"))
