@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from noiseprobe.progress import Reporter
     from noiseprobe.run import Run
 
+UsageError: Any = typer.BadParameter.__base__  # click's, which typer may have under its own name
+
 app = typer.Typer(
     help="Shows which randomness hides the progress of a diffusion fine-tune, and stops the "
     "fine-tune when it has stopped learning.",
@@ -168,8 +170,11 @@ def plot(
 ) -> None:
     """Draw the figures of runs, as PNG and SVG, into each one's figures/."""
     from noiseprobe import pipeline
+    from noiseprobe.files import check_folder
     from noiseprobe.run import Run
 
+    if across:
+        check_folder("--across", across)
     opened = [Run.open(directory) for directory in runs]
     figures = [str(path) for run in opened for path in pipeline.plot_stage(run)]
     if across:
@@ -276,9 +281,12 @@ def table(
 ) -> None:
     """Compare the stopping rules over runs: similarity, iterations, minutes, speed-up."""
     from noiseprobe import comparison
+    from noiseprobe.files import check_folder
     from noiseprobe.report import write_comparison
     from noiseprobe.run import find_runs
 
+    if out:
+        check_folder("--out", out)
     raw = comparison.raw_numbers(find_runs(runs))
     summary = comparison.table(raw)
     if out:
@@ -387,21 +395,30 @@ def main() -> None:
         for name, value in QUIET_LIBRARIES.items():
             os.environ.setdefault(name, value)
     try:
-        app()
+        sys.exit(app(prog_name="noiseprobe", standalone_mode=False) or 0)
+    except UsageError as error:
+        where = error.ctx.command_path if error.ctx else "noiseprobe"
+        told = error.format_message().rstrip(".")
+        if told:  # without arguments the help page is all that there is to say
+            print(f"noiseprobe: {told[0].lower() + told[1:]}; see {where} --help", file=sys.stderr)
+        sys.exit(2)
     except UserError as error:
         if debug:
             raise
         print(f"noiseprobe: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # who reads standard output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except PermissionError as error:
         if debug:
             raise
         print(
-            f"noiseprobe: no permission for '{error.filename}'; choose another folder with --out",
+            f"noiseprobe: no permission for '{error.filename}'; allow it, or choose another place",
             file=sys.stderr,
         )
         sys.exit(2)
-    except (Interrupted, KeyboardInterrupt) as error:
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
         print(f"noiseprobe: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:  # the last resort: a user never sees a traceback

@@ -66,7 +66,11 @@ def dvar_replay(
     csv: Annotated[Path | None, option("Write the table there.", MACHINE, metavar="FILE")] = None,
     plot: Annotated[
         Path | None,
-        option("Draw the losses with each criterion's stop.", MACHINE, metavar="FILE.png"),
+        option(
+            "Draw the losses with each criterion's stop; at most 24 traces.",
+            MACHINE,
+            metavar="FILE.png",
+        ),
     ] = None,
     json_output: Json = False,
     debug: Debug = False,
@@ -76,23 +80,39 @@ def dvar_replay(
     A run directory is replayed with its own window and threshold unless others are given.
     """
     from noiseprobe import replaying
+    from noiseprobe.files import check_file
 
+    dvar_alone: dict[str, object] = {
+        "--criterion": criterion,
+        "--param": param,
+        "--all": every,
+        "--window": window,
+        "--threshold": threshold,
+        "--plot": plot,
+    }
     if listing:
+        others = {"--tag": tag, "--grid": grid, "--csv": csv}
+        replaying.check_alone("--list", dvar_alone | others)
         rows = replaying.listed(sources)
         print_json(rows) if json_output else print(replaying.list_table(rows))
         return
+    if grid:
+        replaying.check_alone("--grid", dvar_alone)
+    for flag, path in {"--csv": csv, "--plot": plot}.items():
+        if path:
+            check_file(flag, path, sources)
     names = replaying.chosen_criteria(criterion, every)
     params = replaying.parse_params(param or [], names)
     params |= replaying.dvar_params(params, names, window, threshold)
     series = replaying.series_to_replay(sources, tag)
     replays = replaying.replay_all(series, names, params)
     grids = replaying.grids_of(series) if grid else []
-    if csv:
-        replaying.write_csv(replays, grids, csv)
     if plot:
         from noiseprobe.plots.replays import write_replays
 
         write_replays([source.series for source in series], replays, plot)
+    if csv:
+        replaying.write_csv(replays, grids, csv)
     if tag is None:
         for name in dict.fromkeys(source.series.column for source in series):
             print(f"replayed: {name} (another: --tag)", file=sys.stderr)
@@ -124,8 +144,8 @@ def regret(
     maximize: Annotated[
         bool | None,
         option(
-            "Whether the judge is to be high (default: if its tag says clip, similarity, accuracy "
-            "or score).",
+            "Whether the judge is to be high (default: if its tag says clip, similarity, accuracy, "
+            "score, psnr or ssim, and not loss or error).",
             WHAT,
             "--maximize/--minimize",
         ),
@@ -160,17 +180,23 @@ def regret(
     0 is the best of the judge, 1 its first value. Criteria are at their defaults unless tuned.
     """
     from noiseprobe import judging, replaying
-    from noiseprobe.files import written_whole
+    from noiseprobe.files import check_file, written_whole
     from noiseprobe.regret import paired, summary
     from noiseprobe.regret import regret as raw_numbers
+    from noiseprobe.stopping import CRITERIA
     from noiseprobe.tuning import tune as tuned_numbers
 
+    if seed < 0:
+        raise UserError(f"--seed {seed}: give a whole number of 0 or more")
+    if csv:
+        check_file("--csv", csv, sources)
     names = replaying.chosen_criteria(criterion, every=not criterion)
+    if against not in CRITERIA:
+        raise UserError(f"--against {against}: choose one of {', '.join(CRITERIA)}")
+    names = list(dict.fromkeys([*names, against]))
     params = replaying.parse_params(param or [], names)
     if tune and params:
         raise UserError("--param: --tune chooses the parameters; leave one of them out")
-    if criterion and against not in names:
-        names = [*names, against]
     traces = judging.judged_traces(sources, judge, tag, maximize)
     if tune:
         raw = tuned_numbers(traces, names, tune, seed=seed, min_gain=min_gain)
@@ -181,7 +207,11 @@ def regret(
     if csv:
         with written_whole(csv) as beside:
             raw.to_csv(beside, index=False)
+    losses = list(dict.fromkeys(judged.trace.column for judged in traces))
+    if tag is None:
+        print(f"losses: {', '.join(losses)} (another: --tag)", file=sys.stderr)
     document: dict[str, Any] = {
+        "losses": losses,
         "judge": traces[0].judge.column,
         "maximize": traces[0].maximize,
         "summary": judging.records(means),

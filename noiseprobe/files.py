@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from noiseprobe.errors import UserError
 
 
 @contextmanager
@@ -14,7 +16,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, it replaces `path`.
 
     The block creates a file or a directory at the temporary path. A file is flushed to disk before
-    the rename, so that a crash leaves either the old file or the new one, never a part of it.
+    the rename, so that a crash leaves either the old file or the new one, never a part of it. A
+    directory is replaced by a directory alone.
+
+    Raises:
+        UserError: a file is to be written where there is a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.partial")
@@ -24,11 +30,33 @@ def written_whole(path: Path) -> Iterator[Path]:
         for file in [beside] if beside.is_file() else [f for f in beside.rglob("*") if f.is_file()]:
             _flush(file)
         if path.is_dir():
+            if not beside.is_dir():
+                raise UserError(f"{path}: a folder is where a file is to be written; move it away")
             shutil.rmtree(path)
         os.replace(beside, path)
         _flush(path.parent)
     finally:
         _remove(beside)
+
+
+def check_file(flag: str, path: Path, sources: Sequence[Path] = ()) -> None:
+    """Raise `UserError` unless a file can be written at `path`, and is none of the `sources`."""
+    if path.is_dir() or not path.name:
+        raise UserError(f"{flag} {path}: it is a folder; name a file in it")
+    if any(source.exists() and path.exists() and path.samefile(source) for source in sources):
+        raise UserError(f"{flag} {path}: it is a source, and would be lost; name another file")
+    check_folder(flag, path.parent)
+
+
+def check_folder(flag: str, path: Path) -> None:
+    """Raise `UserError` unless `path` is a folder to write in, or can be made one."""
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise UserError(f"{flag} {path}: {there} is no folder; choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{flag} {path}: no permission to write in {there}; choose another place")
 
 
 def write_json(path: Path, document: Any) -> None:

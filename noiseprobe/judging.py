@@ -100,7 +100,7 @@ def summary_text(summary: pd.DataFrame, raw: pd.DataFrame) -> str:
     rows = [
         (
             str(row["criterion"]),
-            _shown_choice(raw.loc[raw["criterion"] == row["criterion"], "params"]),
+            _shown_choice(raw[raw["criterion"] == row["criterion"]]),
             str(row["traces"]),
             "-" if math.isnan(row["regret_median"]) else f"{row['regret_median']:.2f}",
             *(_interval(row, name) for name in ("regret", "kept_regret", "steps_spent", "never")),
@@ -126,9 +126,13 @@ def paired_text(paired: pd.DataFrame) -> str:
     return aligned([(*heads, "better", "worse"), *rows])
 
 
-def _shown_choice(params: "pd.Series[str]") -> str:
-    """The parameters that were chosen most often, and for what share if not always."""
-    counts = params.value_counts()
+def _shown_choice(rows: pd.DataFrame) -> str:
+    """The parameters that were chosen most often, and for what share if not always.
+
+    Traces without a regret do not count, unless there are no others.
+    """
+    known = rows[rows["regret"].notna()]
+    counts = (known if len(known) else rows)["params"].value_counts()
     share = counts.iloc[0] / counts.sum()
     often = "" if share == 1 else f" ({share:.0%})"
     return shown_params(json.loads(str(counts.index[0]))) + often

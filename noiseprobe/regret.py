@@ -12,6 +12,7 @@ is to be high or low does not change the formula.
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,14 +22,16 @@ from numpy.typing import NDArray
 
 from noiseprobe.bootstrap import RESAMPLES, bootstrap_interval
 from noiseprobe.errors import UserError
+from noiseprobe.replay import warn_of_skipped
 from noiseprobe.sources import Series
 from noiseprobe.stopping import build, completed, outcome
 
 MEASURES = ("regret", "kept_regret", "steps_spent")
 """The columns of raw numbers that `summary` and `paired` average over traces."""
 
-TO_BE_HIGH = ("clip", "similarity", "accuracy", "score")
-"""A judge with one of these words in its tag is to be high; any other is to be low."""
+TO_BE_HIGH = ("clip", "similarity", "accuracy", "acc", "score", "psnr", "ssim")
+TO_BE_LOW = ("loss", "error")
+"""A judge with a word of the first in its tag, and none of the second, is to be high."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,16 @@ class _Verdict:
 
 
 def to_be_high(tag: str) -> bool:
-    """Whether a judge of that name is to be high: a similarity, accuracy or score.
+    """Whether a judge of that name is to be high: a similarity, accuracy or score, and no loss.
+
+    The name of a run that stands before the tag, as in exports of Weights & Biases, does not count.
 
     Example:
-        >>> to_be_high("val_clip_img"), to_be_high("val_loss")
+        >>> to_be_high("val_clip_img"), to_be_high("clip-run - val_loss")
         (True, False)
     """
-    return any(word in tag.lower() for word in TO_BE_HIGH)
+    words = re.split(r"[^a-z]+", tag.rpartition(" - ")[2].lower())
+    return not set(TO_BE_LOW) & set(words) and bool(set(TO_BE_HIGH) & set(words))
 
 
 def regret(
@@ -121,12 +127,12 @@ def regret(
 
     Raises:
         UserError: there is no trace, two of the same name, or one without losses; or a criterion or
-            parameter is unknown or outside its range.
+            parameter is unknown or outside its range; or `min_gain` is.
     """
     named: Mapping[str, Mapping[str, float]] = (
         criteria if isinstance(criteria, Mapping) else {name: {} for name in criteria}
     )
-    check(traces)
+    check(traces, min_gain)
     rows = [
         row_of(judged, name, completed(name, params), min_gain)
         for judged in traces
@@ -135,8 +141,13 @@ def regret(
     return pd.DataFrame(rows)
 
 
-def check(traces: Sequence[Judged]) -> None:
-    """Raise `UserError` unless there are traces, with losses, each under a name of its own."""
+def check(traces: Sequence[Judged], min_gain: float = 0.0) -> None:
+    """Raise `UserError` unless there are traces, with losses, each under a name of its own.
+
+    Warns of losses that are NaN or infinite, which every criterion leaves out.
+    """
+    if not 0 <= min_gain < math.inf:
+        raise UserError(f"--min-gain {min_gain}: give a number of 0 or more, such as 0.02")
     if not traces:
         raise UserError("no traces to judge; name sources that hold losses and a judge")
     names = set()
@@ -146,6 +157,7 @@ def check(traces: Sequence[Judged]) -> None:
         if not len(judged.trace.values):
             raise UserError(f"{judged.name}: no {judged.trace.column} was recorded; leave it out")
         names.add(judged.name)
+        warn_of_skipped(judged.trace)
 
 
 def row_of(

@@ -94,7 +94,7 @@ def replay(series: Series, window: int, threshold: float) -> Replay:
         >>> found.stop_index, found.stop_step, found.saved_fraction
         (4, 40, 0.2)
     """
-    _warn_of_skipped(series)
+    warn_of_skipped(series)
     (stop,) = dvar_stops(series.values, window, [threshold])
     ratios = dvar_ratios(series.values, window)
     finite = np.flatnonzero(np.isfinite(series.values))
@@ -132,7 +132,7 @@ def replay_criterion(
     """
     chosen = completed(criterion, params)
     found = outcome(build(criterion, chosen), series.values)
-    _warn_of_skipped(series)
+    warn_of_skipped(series)
     stop = found.stop_index
     return CriterionReplay(
         trace=series.name,
@@ -161,7 +161,7 @@ def replay_grid(
     Warns:
         NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
     """
-    _warn_of_skipped(series)
+    warn_of_skipped(series)
     grid = _grid(series, windows, thresholds)
     return _grid_table([grid], pd.Index(windows, name="window"), thresholds)
 
@@ -182,7 +182,7 @@ def replay_grids(
         NonFiniteLossWarning: a series holds NaN or infinite values; they are left out.
     """
     for series in traces:
-        _warn_of_skipped(series)
+        warn_of_skipped(series)
     names = np.repeat([series.name for series in traces], len(windows))
     places = [names, np.tile(np.asarray(windows), len(traces))]
     return _grid_table(
@@ -236,7 +236,7 @@ def _saved_fraction(series: Series, stop: int) -> float:
     return (last - int(series.steps[stop])) / (last - first) if last > first else 0.0
 
 
-def _warn_of_skipped(series: Series) -> None:
+def warn_of_skipped(series: Series) -> None:
     skipped = int(np.count_nonzero(~np.isfinite(series.values)))
     if skipped:
         warnings.warn(

@@ -83,7 +83,10 @@ def parse_params(pairs: Sequence[str], criteria: Sequence[str]) -> dict[str, dic
         key, _, text = pair.partition("=")
         criterion, dot, name = key.rpartition(".")
         if not dot and len(criteria) != 1:
-            raise UserError(f"--param {pair}: of which criterion? write {criteria[0]}.{pair}")
+            owners = [each for each in criteria if name.replace("-", "_") in completed(each)]
+            raise UserError(
+                f"--param {pair}: of which criterion? write {(owners or criteria)[0]}.{pair}"
+            )
         if dot and criterion not in criteria:
             raise UserError(f"--param {pair}: {criterion!r} is not one of {', '.join(criteria)}")
         criterion = criterion or criteria[0]
@@ -93,7 +96,10 @@ def parse_params(pairs: Sequence[str], criteria: Sequence[str]) -> dict[str, dic
             raise UserError(
                 f"--param {pair}: give a name and a number, such as --param patience=20"
             ) from None
-        params.setdefault(criterion, {})[name.replace("-", "_")] = value
+        chosen, name = params.setdefault(criterion, {}), name.replace("-", "_")
+        if name in chosen:
+            raise UserError(f"--param {pair}: {name} is given twice; leave one of them out")
+        chosen[name] = value
     for criterion, chosen in params.items():
         completed(criterion, chosen)
     return params
@@ -111,7 +117,12 @@ def dvar_params(
     given = {name: value for name, value in flags.items() if value is not None}
     if given and "dvar" not in criteria:
         name, value = next(iter(given.items()))
-        raise UserError(f"--{name} {value}: it is DVAR's; write --param {name}={value}")
+        raise UserError(
+            f"--{name} {value}: it is DVAR's, which is not replayed; add --criterion dvar, or "
+            f"leave out --{name}"
+        )
+    for name in given.keys() & params.get("dvar", {}).keys():
+        raise UserError(f"--{name}: --param gives {name} as well; leave one of them out")
     return {"dvar": dict(params.get("dvar", {})) | given} if given else {}
 
 
@@ -139,6 +150,13 @@ def _replayed(source: Source, criterion: str, given: Mapping[str, float]) -> dic
     kept = found.stop_step if found.stop_step is not None else int(source.series.steps[-1])
     more = {"tag": source.series.column, "criterion": criterion, "params": params}
     return asdict(found) | more | {"kept_step": kept}
+
+
+def check_alone(what: str, given: Mapping[str, object]) -> None:
+    """Raise `UserError` if another flag was given beside `what`, which would be without effect."""
+    for flag, value in given.items():
+        if value not in (None, False, []):
+            raise UserError(f"{what}: {flag} has no effect beside it; leave one of them out")
 
 
 def grids_of(sources: Sequence[Source]) -> list[dict[str, Any]]:

@@ -65,11 +65,17 @@ def tune(
     Raises:
         UserError: as `regret`; or `how` is neither, or leaves nothing to choose on or to report.
     """
-    check(traces)
+    check(traces, min_gain)
     choosing = _others(len(traces), how, seed)
     chosen_by_name = {}
     for name in criteria:
         tried = _Tried.of(traces, name, (grids or {}).get(name), min_gain)
+        for place, others in choosing.items():
+            if tried.judged[place] and not tried.judged[others].any():
+                raise UserError(
+                    f"--tune {how}: {traces[place].name} alone has a regret, and nothing is left "
+                    "to choose on; give more sources whose judge improves"
+                )
         chosen_by_name[name] = {
             place: tried.rows[tried.best(others)][place] for place, others in choosing.items()
         }
@@ -89,7 +95,7 @@ def best_parameters(
     Arguments, choice and errors are those of `tune`; what `noiseprobe.regret.regret` takes as its
     criteria is returned.
     """
-    check(traces)
+    check(traces, min_gain)
     everything = np.arange(len(traces))
     found = {}
     for name in criteria:
@@ -119,13 +125,22 @@ class _Tried:
         )
         return cls(params, rows, regrets, steps)
 
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Which traces have a regret, (traces,)."""
+        return np.asarray(np.isfinite(self.regrets).all(axis=0))
+
     def best(self, chosen: NDArray[np.int64]) -> int:
-        """Which parameters have the least mean regret on these traces, then the fewest steps."""
-        regrets, steps = self.regrets[:, chosen], self.steps[:, chosen]
-        known = np.isfinite(regrets).all(axis=0)
-        if not known.any():
+        """Which parameters have the least mean regret on these traces, then the fewest steps.
+
+        The first, where none of the traces has a regret.
+        """
+        known = chosen[self.judged[chosen]]
+        if not len(known):
             return 0
-        means = zip(regrets[:, known].mean(axis=1), steps[:, known].mean(axis=1), strict=True)
+        means = zip(
+            self.regrets[:, known].mean(axis=1), self.steps[:, known].mean(axis=1), strict=True
+        )
         return min(enumerate(means), key=lambda each: each[1])[0]
 
 

@@ -292,3 +292,28 @@ def test_wrong_input_of_methods_rules_and_sweeps_ends_in_one_line(
     assert told in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["dvar-replay"], "missing argument 'SOURCE...'; see noiseprobe dvar-replay --help"),
+        (["dvar-replay", "x", "--nope"], "no such option: --nope"),
+        (["run", "--steps", "many"], "invalid value for '--steps'"),
+        (["nope"], "no such command 'nope'"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(
+    call: Any, arguments: list[str], told: str
+) -> None:
+    code, out, err = call(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"noiseprobe: {told}")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = [sys.executable, "-m", "noiseprobe", "criteria"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.communicate()[1] == b""

@@ -141,7 +141,8 @@ def test_a_plot_is_drawn_where_it_was_asked_for(
 
 def test_regret_reports_each_criterion_against_dvar(call: Any, logs: list[Path]) -> None:
     code, out, err = call("regret", *logs, "--judge", "clip_img", "--json")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "losses: l_det (another: --tag)\n")
+    assert json.loads(out)["losses"] == ["l_det"]
     document = json.loads(out)
     assert (document["judge"], document["maximize"]) == ("clip_img", True)
     assert [row["criterion"] for row in document["summary"]] == list(CRITERIA)
@@ -215,3 +216,38 @@ def test_a_source_with_nothing_but_the_judge_says_so(call: Any, tmp_path: Path) 
     code, _, err = call("regret", log, "--judge", "val_loss")
     assert code == 2
     assert err.endswith("log.csv: nothing but the judge val_loss; record a loss beside it\n")
+
+
+def test_a_folder_named_as_output_keeps_what_is_in_it(call: Any, logs: list[Path]) -> None:
+    folder = logs[0].parent
+    before = sorted(folder.iterdir())
+    for flag in ("--csv", "--plot"):
+        code, _, err = call("dvar-replay", logs[0], flag, folder)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"{flag} {folder}: it is a folder" in err
+    assert call("regret", *logs, "--judge", "val_loss", "--csv", folder)[0] == 2
+    assert call("dvar-replay", logs[0], "--csv", logs[0])[0] == 2
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_flag_without_effect_is_refused(call: Any, logs: list[Path]) -> None:
+    for arguments in (
+        ["--grid", "--all"],
+        ["--grid", "--window", 50],
+        ["--list", "--tag", "loss"],
+        ["--list", "--csv", "out.csv"],
+        ["--window", 50, "--param", "window=20"],
+        ["--criterion", "patience", "--window", 5],
+    ):
+        code, out, err = call("dvar-replay", logs[0], *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), arguments
+
+
+def test_the_mend_of_a_parameter_names_a_criterion_that_has_it(call: Any, logs: list[Path]) -> None:
+    chosen = ["--criterion", "dvar", "--criterion", "patience"]
+    err = call("dvar-replay", logs[0], *chosen, "--param", "patience=3")[2]
+    assert "write patience.patience=3" in err
+    judged = ["regret", *logs, "--judge", "val_loss", "--criterion", "patience"]
+    code, out, _ = call(*judged, "--param", "dvar.window=30", "--param", "patience.patience=5")
+    assert code == 0
+    assert "window=30" in out

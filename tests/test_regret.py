@@ -10,6 +10,7 @@ import pytest
 from noiseprobe.errors import UserError
 from noiseprobe.regret import Judged, paired, regret, summary, to_be_high
 from noiseprobe.sources import Series
+from noiseprobe.stopping import NonFiniteLossWarning
 
 
 def series(name: str, values: list[float], every: int = 1, tag: str = "loss") -> Series:
@@ -146,6 +147,10 @@ def test_what_cannot_be_judged_is_refused() -> None:
         ("accuracy", True),
         ("val_loss", False),
         ("l_det", False),
+        ("clip-ft - val_loss", False),
+        ("val/score_loss", False),
+        ("val_acc", True),
+        ("run 3 - val_clip_img", True),
     ],
 )
 def test_the_name_of_a_judge_says_which_way_is_good(tag: str, high: bool) -> None:
@@ -217,3 +222,10 @@ def test_pairs_take_only_traces_on_which_both_have_a_regret() -> None:
 def test_a_criterion_to_hold_against_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="--against dvar: choose one of patience"):
         paired(raw_table({"patience": [0.1]}))
+
+
+def test_losses_that_are_not_numbers_are_told_of() -> None:
+    trace = judged([4.0, 3.0, 2.5, 2.0, 2.2])
+    trace.trace.values[3] = np.inf
+    with pytest.warns(NonFiniteLossWarning, match=f"left out 1 of {len(LOSSES)} values of loss"):
+        regret([trace], PATIENCE)

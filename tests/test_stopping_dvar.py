@@ -201,7 +201,7 @@ def test_the_state_does_not_grow_with_the_number_of_losses() -> None:
 
 @pytest.mark.parametrize("window", [1, 0, -3, 2.5, True, math.nan])
 def test_a_window_that_has_no_variance_is_refused(window: int) -> None:
-    with pytest.raises(UserError, match=f"--window {window}: .*2 or more"):
+    with pytest.raises(UserError, match=f"--window {window}: .*from 2 to"):
         DVAR(window, 0.1)
     with pytest.raises(UserError, match="--window"):
         dvar_ratios([1.0, 2.0], window)

@@ -151,3 +151,16 @@ def test_the_best_parameters_on_some_traces_are_those_chosen_for_another() -> No
     assert chosen == dict(
         zip(of_first["criterion"], map(json.loads, of_first["params"]), strict=True)
     )
+
+
+def test_what_cannot_be_chosen_is_refused_and_not_made_up() -> None:
+    steps = np.arange(31, dtype=np.int64)
+    flat = Judged(
+        Series("flat", steps, np.exp(-steps / 5), "loss"),
+        Series("flat", steps, np.ones(31), "judge"),
+        False,
+    )
+    with pytest.raises(UserError, match="best-9 alone has a regret"):
+        tune([with_best_at(9, "best-9"), flat], ["fixed"], grids=GRID)
+    with pytest.raises(UserError, match="--min-gain nan"):
+        tune([with_best_at(9, "best-9"), flat], ["fixed"], grids=GRID, min_gain=float("nan"))

@@ -33,6 +33,9 @@ class Criterion(Protocol):
         ...
 
 
+MOST = 10_000_000
+"""The largest whole parameter, such as a window: beyond it memory would run out first."""
+
 Grid = Mapping[str, tuple[float, ...]]
 """For each parameter of a criterion the values worth trying."""
 
@@ -72,8 +75,10 @@ def checked_whole(name: str, value: int, least: int, what: str) -> int:
     Raises:
         UserError: it is not a whole number of at least `least`; `what` says of what.
     """
-    if not is_whole(value) or value < least:
-        raise UserError(f"{name} {value}: give a whole number of {what}, {least} or more")
+    if not is_whole(value) or not least <= value <= MOST:
+        raise UserError(
+            f"{name} {str(value)[:20]}: give a whole number of {what}, from {least} to {MOST:,}"
+        )
     return int(value)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.errors import UserError
-from noiseprobe.stopping.base import Grid, NonFiniteLossWarning, is_whole
+from noiseprobe.stopping.base import Grid, NonFiniteLossWarning, checked_whole
 
 _ROUNDING = 1e-9
 """How far, relatively, `dvar_ratios` may be off: it errs by about 1e-14 on traces of 1e6 points."""
@@ -181,9 +181,7 @@ def checked_window(window: int) -> int:
     Raises:
         UserError: it is not a whole number of at least 2.
     """
-    if not is_whole(window) or window < 2:
-        raise UserError(f"--window {window}: give a whole number of losses, 2 or more")
-    return int(window)
+    return checked_whole("--window", window, 2, "losses")
 
 
 def checked_threshold(threshold: float) -> float:
