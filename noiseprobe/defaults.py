@@ -88,7 +88,9 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "center_crop": False,
         },
     },
-    # Window and threshold: experiments/comparison/TUNING.md.
+    # Window and threshold: experiments/comparison/TUNING.md. They were confirmed on other concepts
+    # with a random fixed batch; with a stratified one they do as well (TUNING-stratified.md), and
+    # what the rule would pick there is not confirmed yet.
     BUNDLED_MODEL: {
         "textual-inversion": {
             "steps": 300,
