@@ -1,6 +1,7 @@
 """Recorded losses from a run, or from the log that any other tool wrote."""
 
 from noiseprobe.sources.finding import find_sources
+from noiseprobe.sources.gathering import read_logs
 from noiseprobe.sources.log import (
     Log,
     NumberedLogWarning,
@@ -23,5 +24,6 @@ __all__ = [
     "choose_tags",
     "find_sources",
     "read_log",
+    "read_logs",
     "read_series",
 ]

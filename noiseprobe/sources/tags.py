@@ -173,7 +173,7 @@ def _step_rank(name: str) -> tuple[int, ...]:
     kinds = [place for place, counter in enumerate(_COUNTERS) if counter & words]
     if plain in STEP_COLUMNS and plain != "epoch":
         return 0, STEP_COLUMNS.index(plain)
-    if not kinds or words - set.union(_OF_COUNTERS, _VALIDATION, *_COUNTERS):
+    if not kinds or words.difference(_OF_COUNTERS, _VALIDATION, *_COUNTERS):
         return ()
     return 2 if kinds[0] == len(_COUNTERS) - 1 else 1, plain != "epoch", kinds[0]
 
