@@ -146,6 +146,21 @@ def test_events_without_steps_are_numbered(tmp_path: Path) -> None:
     assert len(caught) == 1
 
 
+def test_a_few_points_at_one_step_do_not_number_the_others(tmp_path: Path) -> None:
+    rows = [{"step": step, name: 0.5} for step in range(9) for name in ("loss", "lr", "norm")]
+    rows += [{"step": 8, "eval_loss": 0.5}] * 3
+    log = read_log(written(tmp_path, "\n".join(map(json.dumps, rows))))
+    assert log.series("loss").steps.tolist() == list(range(9))
+    assert log.series("eval_loss").steps.tolist() == [8] * 3
+    with SummaryWriter(str(tmp_path / "events")) as writer:
+        for row in rows:
+            (name,) = row.keys() - {"step"}
+            writer.add_scalar(name, row[name], row["step"])
+    log = read_log(tmp_path / "events")
+    assert log.series("loss").steps.tolist() == list(range(9))
+    assert log.series("eval_loss").steps.tolist() == [8] * 3
+
+
 @pytest.mark.parametrize("form", ["csv", "exponent", "spaced", "lines", "json", "parquet", "index"])
 def test_large_steps_stay_exact(tmp_path: Path, form: str) -> None:
     steps = [2**60 + place for place in range(20)]

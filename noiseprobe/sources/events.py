@@ -58,9 +58,9 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
     The files are taken in the order of the time of their first events, and where that is the same,
     of their names. Where the step of a tag falls back, or an event says that a session starts at
     some step, training was restarted from a checkpoint: what was recorded before at that step or
-    later ones is left out. Where a tag has fewer distinct steps than half of its points, as when
-    none was given, its points are numbered from 0, and those of other tags by how many of them
-    were recorded before.
+    later ones is left out. Where the longest trace has fewer distinct steps than half of its
+    points, as when none was given, they are numbered from 0, and those of other tags by how many of
+    them were recorded before.
 
     Raises:
         UserError: a file cannot be read, or none of them holds an event.
@@ -175,12 +175,11 @@ def _joined(runs: Sequence[tuple[int, Scalars]]) -> Scalars:
 def _numbered(traces: Mapping[str, _Piece]) -> tuple[dict[str, _Trace], str]:
     """Steps and values of each tag, and the one by whose points all are numbered; "" if none is.
 
-    All are, because else one could not be held against another.
+    The longest trace decides for all, or one could not be held against another.
     """
-    repeated = [tag for tag, (_, steps, _) in traces.items() if repeating(steps)]
-    if not repeated:
+    most = max(traces, key=lambda tag: len(traces[tag][0]), default="")
+    if not traces or not repeating(traces[most][1]):
         return {tag: (steps, values) for tag, (_, steps, values) in traces.items()}, ""
-    most = max(repeated, key=lambda tag: len(traces[tag][0]))
     clock = traces[most][0]
     return {
         tag: (np.maximum(np.searchsorted(clock, indices, side="right") - 1, 0), values)

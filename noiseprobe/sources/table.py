@@ -127,9 +127,9 @@ def table_log(table: Table) -> Log:
     The steps come from the first column of `step_columns` that has one for every point. They are
     the numbers of the rows, from 0, if there is no such column, or if none of them tells points
     apart: it holds fractions of epochs, begins anew in each epoch, or has fewer distinct steps than
-    half of a trace's points. Where a step falls back otherwise, training was restarted, and what
-    was recorded before at that step or later ones is left out; but steps that fall more often than
-    at every fourth row are those of a table that is not in order.
+    half of the points of the longest trace. Where a step falls back otherwise, training was
+    restarted, and what was recorded before at that step or later ones is left out; but steps that
+    fall more often than at every fourth row are those of a table that is not in order.
 
     Raises:
         UserError: the table has no rows.
@@ -262,7 +262,8 @@ def _counted(
     """What the column `name` has in `rows`, and why that does not do for steps, if so."""
     found = _numbers(table, name, f"give {_WHOLE_NUMBERS}")
     whole, usable = _whole(table, name, found)
-    there = _has(table, found.rows)
+    there = np.zeros(table.height, bool)
+    there[found.rows] = True
     if not there[rows].all():
         row = int(rows[np.argmin(there[rows])])
         raise UserError(
@@ -290,12 +291,12 @@ def _counted(
             f"{table.path}, {table.place(int(rows[at]))}: {one_line(name)} is {steps[at]} after "
             f"{steps[at - 1]}; sort the rows, or keep one run per file"
         )
-    if repeating(steps) or (
-        # The traces of a table share their steps, or one could not be held against another.
-        repeating(whole[usable])
-        and any(repeating(whole[usable & _told(table, tag)[found.rows]]) for tag in tags)
-    ):
-        return rows, f"{one_line(name)} repeats too often to tell points apart"
+    if repeating(steps) or repeating(whole[usable]):
+        # The longest trace decides for all, or one could not be held against another.
+        told = (usable & _told(table, tag)[found.rows] for tag in tags)
+        longest = max(told, key=np.count_nonzero, default=cells)
+        if repeating(whole[longest]):
+            return rows, f"{one_line(name)} repeats too often to tell points apart"
     return steps, ""
 
 
@@ -308,13 +309,6 @@ def _begins_in_each_epoch(table: Table, rows: NDArray[np.int64], steps: NDArray[
             epochs = found.values[np.searchsorted(found.rows, rows)]
             return bool((epochs[fall + 1] > epochs[fall]).any())
     return False
-
-
-def _has(table: Table, rows: Any) -> NDArray[np.bool_]:
-    """Which rows of the table are among `rows`."""
-    there = np.zeros(table.height, bool)
-    there[rows] = True
-    return there
 
 
 def _whole(table: Table, name: str, found: Numbers) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
