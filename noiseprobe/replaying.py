@@ -12,7 +12,7 @@ from noiseprobe.errors import UserError
 from noiseprobe.files import written_whole
 from noiseprobe.replay import default_grid, replay, replay_criterion, replay_grid
 from noiseprobe.report import aligned
-from noiseprobe.sources import Log, Series, choose_tags, find_sources, read_log
+from noiseprobe.sources import Log, Series, choose_tags, read_logs
 from noiseprobe.stopping import CRITERIA, completed, criterion_named
 
 Params = Mapping[str, Mapping[str, float]]
@@ -32,14 +32,11 @@ def read_sources(given: Sequence[Path], pattern: str | None) -> Iterator[tuple[L
 
     Raises:
         UserError: there is no such source or tag; the message names both.
+
+    Warns:
+        PassedOverWarning: something that was found inside a folder is left out; see `read_logs`.
     """
-    for path in find_sources(given):
-        log = read_log(path)
-        try:
-            tags = choose_tags(log.tags, pattern)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-        yield log, tags
+    yield from read_logs(given, lambda tags: choose_tags(tags, pattern))
 
 
 def series_to_replay(given: Sequence[Path], pattern: str | None) -> list[Source]:
@@ -180,14 +177,13 @@ def grids_of(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 
 def listed(given: Sequence[Path]) -> list[dict[str, Any]]:
-    """What is recorded where: one object per source and tag."""
+    """What is recorded where, as far as it can be read: one object per source and tag."""
     rows = []
-    for path in find_sources(given):
-        log = read_log(path)
-        for tag in log.tags:
+    for log, tags in read_logs(given, list, partly=True):
+        for tag in tags:
             series = log.series(tag)
             ends = {"first_step": int(series.steps[0]), "last_step": int(series.steps[-1])}
-            rows.append({"trace": str(path), "tag": tag, "points": len(series.values)} | ends)
+            rows.append({"trace": str(log.path), "tag": tag, "points": len(series.values)} | ends)
     return rows
 
 

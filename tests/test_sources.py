@@ -13,6 +13,9 @@ from noiseprobe.errors import UserError
 from noiseprobe.sources import Series, read_series
 from noiseprobe.traces import TRAIN_COLUMNS, write_part
 
+# What this says is tested in test_sources_steps.py.
+pytestmark = pytest.mark.filterwarnings("ignore::noiseprobe.sources.NumberedLogWarning")
+
 LOSSES = [0.9, 0.5, 0.30000000000000004, 0.25]
 
 

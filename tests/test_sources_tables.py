@@ -217,7 +217,7 @@ def outcome(table: Table, name: str) -> Any:
     """What a table gives for a trace, as something that can be compared."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RestartedLogWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
             series = table_log(table).series(name)
     except UserError as error:
         return str(error)

@@ -1,18 +1,29 @@
 """Recorded losses from a run, or from the log that any other tool wrote."""
 
 from noiseprobe.sources.finding import find_sources
-from noiseprobe.sources.log import Log, RestartedLogWarning, Series, TruncatedLogWarning
+from noiseprobe.sources.gathering import read_logs
+from noiseprobe.sources.log import (
+    Log,
+    NumberedLogWarning,
+    PassedOverWarning,
+    RestartedLogWarning,
+    Series,
+    TruncatedLogWarning,
+)
 from noiseprobe.sources.reading import read_log, read_series
 from noiseprobe.sources.tags import STEP_COLUMNS, choose_tags
 
 __all__ = [
     "STEP_COLUMNS",
     "Log",
+    "NumberedLogWarning",
+    "PassedOverWarning",
     "RestartedLogWarning",
     "Series",
     "TruncatedLogWarning",
     "choose_tags",
     "find_sources",
     "read_log",
+    "read_logs",
     "read_series",
 ]

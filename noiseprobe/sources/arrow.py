@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from noiseprobe.sources.table import Numbers, Other
 
@@ -15,12 +16,23 @@ def columns_of(table: pa.Table) -> dict[str, Numbers | Other]:
         empty = column.is_null().to_numpy()
         if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
             values = column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy()
-            columns[name] = Numbers(rows, values, empty)
+            columns[name] = Numbers(rows, values, empty, _whole(column))
         elif empty.all():
             columns[name] = Numbers(rows, np.full(len(rows), np.nan), empty)
         else:
             columns[name] = Other(_first(column.filter(pc.is_valid(column))))
     return columns
+
+
+def _whole(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
+    """The integers of a column, 0 where it is null; None where 64 bits do not hold them."""
+    if not pa.types.is_integer(column.type):
+        return None
+    try:
+        whole: NDArray[np.int64] = column.cast(pa.int64()).fill_null(0).to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    return whole
 
 
 def _first(told: pa.ChunkedArray) -> object:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from noiseprobe.errors import UserError
 from noiseprobe.sources.content import content_of
-from noiseprobe.sources.log import Log, Series, TruncatedLogWarning, surviving
+from noiseprobe.sources.log import (
+    Log,
+    NumberedLogWarning,
+    Series,
+    TruncatedLogWarning,
+    one_line,
+    repeating,
+    surviving,
+)
 from noiseprobe.sources.patterns import Pattern
 from noiseprobe.sources.protobuf import Malformed, parse_event
 from noiseprobe.sources.records import Records, find_records
@@ -22,6 +30,7 @@ KIND = "TensorBoard events"
 _FEW = 16
 _MOST_PATTERNS = 64
 _Piece = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+_Trace = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
 @dataclass
@@ -49,7 +58,9 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
     The files are taken in the order of the time of their first events, and where that is the same,
     of their names. Where the step of a tag falls back, or an event says that a session starts at
     some step, training was restarted from a checkpoint: what was recorded before at that step or
-    later ones is left out.
+    later ones is left out. Where the longest trace has fewer distinct steps than half of its
+    points, as when none was given, they are numbered from 0, and those of other tags by how many of
+    them were recorded before.
 
     Raises:
         UserError: a file cannot be read, or none of them holds an event.
@@ -76,11 +87,21 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
         runs.append((_first_time(records), str(file), len(records.starts), scalars))
     if not runs:
         raise UserError(f"{path}: no event was recorded; let the training log at least one")
-    traces = _traces(_joined([(count, scalars) for *_, count, scalars in sorted(runs, key=_when)]))
+    traces, numbered = _numbered(
+        _traces(_joined([(count, scalars) for *_, count, scalars in sorted(runs, key=_when)]))
+    )
+    unsaid = [numbered] * bool(numbered)
 
     def series(tag: str) -> Series:
         if tag not in traces:
             raise no_such_tag(path, tag, list(traces))
+        if unsaid:
+            warnings.warn(
+                f"{path}: the steps of {one_line(unsaid.pop())} repeat too often to tell points "
+                "apart; its points are numbered from 0 instead, and others by them",
+                NumberedLogWarning,
+                stacklevel=3,
+            )
         return Series(str(path), *traces[tag], tag)
 
     return Log(path, KIND, tuple(traces), series)
@@ -151,8 +172,23 @@ def _joined(runs: Sequence[tuple[int, Scalars]]) -> Scalars:
     return joined
 
 
-def _traces(scalars: Scalars) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Steps and values of each tag, in order of recording; tags in the order of their firsts."""
+def _numbered(traces: Mapping[str, _Piece]) -> tuple[dict[str, _Trace], str]:
+    """Steps and values of each tag, and the one by whose points all are numbered; "" if none is.
+
+    The longest trace decides for all, or one could not be held against another.
+    """
+    most = max(traces, key=lambda tag: len(traces[tag][0]), default="")
+    if not traces or not repeating(traces[most][1]):
+        return {tag: (steps, values) for tag, (_, steps, values) in traces.items()}, ""
+    clock = traces[most][0]
+    return {
+        tag: (np.maximum(np.searchsorted(clock, indices, side="right") - 1, 0), values)
+        for tag, (indices, _, values) in traces.items()
+    }, most
+
+
+def _traces(scalars: Scalars) -> dict[str, _Piece]:
+    """The points of each tag, in order of recording; tags in the order of their firsts."""
     restarts = np.array(sorted(scalars.restarts), np.int64).reshape(-1, 2)
     traces, firsts = {}, {}
     for tag, pieces in scalars.pieces.items():
@@ -163,5 +199,5 @@ def _traces(scalars: Scalars) -> dict[str, tuple[NDArray[np.int64], NDArray[np.f
         kept = surviving(steps, cuts, restarts[:, 1])
         firsts[tag] = int(indices[0])
         if kept.any():
-            traces[tag] = steps[kept], values[kept]
+            traces[tag] = indices[kept], steps[kept], values[kept]
     return {tag: traces[tag] for tag in sorted(traces, key=firsts.__getitem__)}

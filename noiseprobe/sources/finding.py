@@ -43,16 +43,27 @@ def find_sources(given: Sequence[str | Path]) -> list[Path]:
     Raises:
         UserError: there is no such file, one that was named is no log, or nothing was found.
     """
+    return list(find_named(given))
+
+
+def find_named(given: Sequence[str | Path]) -> dict[Path, bool]:
+    """The sources of `find_sources`, and whether each was named, itself or by a pattern.
+
+    Those that were not named were found inside a folder.
+    """
     found: dict[str, Path] = {}
+    named: set[str] = set()
     for each in given:
-        for source in _sources(str(each)):
-            found.setdefault(os.path.realpath(source), source)
+        for source, is_named in _sources(str(each)):
+            place = os.path.realpath(source)
+            found.setdefault(place, source)
+            named |= {place} if is_named else set()
     if not found:
         raise UserError("no source was given; name a log, a folder or a pattern")
-    return list(found.values())
+    return {source: place in named for place, source in found.items()}
 
 
-def _sources(given: str) -> list[Path]:
+def _sources(given: str) -> list[tuple[Path, bool]]:
     path = Path(given)
     if os.path.isdir(given):
         sources = _inside(path)
@@ -60,20 +71,20 @@ def _sources(given: str) -> list[Path]:
             raise UserError(
                 f"{given}: no log in this folder; name a log of another kind by its path"
             )
-        return sources
+        return [(source, source == path) for source in sources]
     if os.path.lexists(given) or not glob.has_magic(given):
         _check(path)
-        return [path]
+        return [(path, True)]
     matches = [Path(match) for match in sorted(glob.glob(given, recursive=True))]
     folders = {match for match in matches if match.is_dir()}
     # What lies in a folder that matches as well is found there, as part of a run if it is one.
     highest = [match for match in matches if folders.isdisjoint(match.parents)]
-    sources = [source for match in highest for source in _matched(match)]
-    if not sources:
+    matched = [(source, source == match) for match in highest for source in _matched(match)]
+    if not matched:
         raise UserError(
             f"{given}: the pattern matches {'nothing' if not matches else 'no log'}; check it"
         )
-    return sources
+    return matched
 
 
 def _matched(match: Path) -> list[Path]:

@@ -173,7 +173,8 @@ def _present(column: Numbers | Other) -> Numbers | Other:
     if isinstance(column, Other):
         return column
     there = ~column.empty
-    return Numbers(column.rows[there], column.values[there], column.empty[there])
+    whole = None if column.whole is None else column.whole[there]
+    return Numbers(column.rows[there], column.values[there], column.empty[there], whole)
 
 
 def _is_wandb(names: Collection[str]) -> bool:

@@ -16,6 +16,14 @@ class RestartedLogWarning(RuntimeWarning):
     """The steps of a table fall back, as after a restart; what is recorded twice was read once."""
 
 
+class NumberedLogWarning(RuntimeWarning):
+    """Nothing in a log tells the steps of its points; they were numbered from 0."""
+
+
+class PassedOverWarning(RuntimeWarning):
+    """What was found in a folder, but not named, is of no use; the rest was read."""
+
+
 @dataclass(frozen=True)
 class Series:
     """One recorded series of losses.
@@ -58,6 +66,8 @@ class Log:
 
         Warns:
             RestartedLogWarning: the steps of a table fall back.
+            NumberedLogWarning: nothing tells the steps apart; the points are numbered. This is
+                said once per log.
         """
         return self._read(tag)
 
@@ -94,6 +104,18 @@ def surviving(
     following = np.searchsorted(befores, np.arange(len(steps)), side="right")
     cut = following < len(lowest)
     return ~cut | (steps < lowest[np.minimum(following, len(lowest) - 1)])
+
+
+def repeating(steps: NDArray[np.int64]) -> bool:
+    """Whether steps, shape (n,), tell points apart so badly that fewer than n / 2 are distinct.
+
+    Example:
+        >>> repeating(np.array([0, 0, 1, 1])), repeating(np.array([0, 0, 0, 1, 1]))
+        (False, True)
+    """
+    ordered = np.sort(steps)
+    distinct = np.count_nonzero(ordered[1:] != ordered[:-1]) + len(steps[:1])
+    return bool(2 * distinct < len(steps))
 
 
 def one_line(text: object) -> str:

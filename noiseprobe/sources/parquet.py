@@ -88,10 +88,12 @@ def _range_index(table: pa.Table) -> dict[str, Numbers]:
         told = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
         (index,) = [each for each in told["index_columns"] if isinstance(each, dict)]
         name, first, step = index["name"], int(index["start"]), int(index["step"])
-        values = first + step * np.arange(table.num_rows, dtype=np.float64)
+        if max(abs(first), abs(first + step * table.num_rows)) >= 2**63:
+            return {}
+        whole = first + step * np.arange(table.num_rows, dtype=np.int64)
     except (ValueError, KeyError, TypeError, OverflowError, AttributeError, RecursionError):
         return {}
     if not isinstance(name, str) or name in table.column_names:
         return {}
     rows = np.arange(table.num_rows, dtype=np.int64)
-    return {name: Numbers(rows, values, np.zeros(len(rows), bool))}
+    return {name: Numbers(rows, whole.astype(np.float64), np.zeros(len(rows), bool), whole)}

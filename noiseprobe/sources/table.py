@@ -1,5 +1,7 @@
 """A log in columns, from any kind of file: its traces, its steps, and which rows a trace has."""
 
+import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noiseprobe.errors import UserError
-from noiseprobe.sources.log import Log, RestartedLogWarning, Series, one_line, surviving
-from noiseprobe.sources.tags import is_clock, no_such_tag, step_columns
+from noiseprobe.sources.log import (
+    Log,
+    NumberedLogWarning,
+    RestartedLogWarning,
+    Series,
+    one_line,
+    repeating,
+    surviving,
+)
+from noiseprobe.sources.tags import (
+    counts_epochs,
+    is_clock,
+    is_usual_step,
+    no_such_tag,
+    step_columns,
+)
 
 _EMPTY = {"", "na", "none", "null"}
 _ROWS_PER_RESTART = 4
+_INEXACT = 2**53
+"""From here on, not every integer is a float64."""
+
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_MEND = "mend the row or name another trace with --tag"
+_OR = ", or leave the column out"
+_WHOLE_NUMBERS = f"whole numbers{_OR}"
 
 
 @dataclass(frozen=True)
@@ -39,11 +62,14 @@ class Numbers:
         rows: shape (k,): the rows that have a cell, rising.
         values: shape (k,), float64; NaN where the cell is empty.
         empty: shape (k,): where it is.
+        whole: shape (k,): the same without loss where all cells are integers, 0 where empty; None
+            where they are not.
     """
 
     rows: NDArray[np.int64]
     values: NDArray[np.float64]
     empty: NDArray[np.bool_]
+    whole: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,10 +124,12 @@ def table_log(table: Table) -> Log:
     the column are left out, and so are those where it is empty while another trace has a number:
     nothing was recorded there. Any other empty cell is a point, NaN.
 
-    The steps come from the first column of `STEP_COLUMNS` that has one for every point. They are
-    0 … n−1 if there is no such column, or if it holds fractions of epochs. Where a step falls back,
-    training was restarted, and what was recorded before at that step or later ones is left out; but
-    steps that fall more often than at every fourth row are those of a table that is not in order.
+    The steps come from the first column of `step_columns` that has one for every point. They are
+    the numbers of the rows, from 0, if there is no such column, or if none of them tells points
+    apart: it holds fractions of epochs, begins anew in each epoch, or has fewer distinct steps than
+    half of the points of the longest trace. Where a step falls back otherwise, training was
+    restarted, and what was recorded before at that step or later ones is left out; but steps that
+    fall more often than at every fourth row are those of a table that is not in order.
 
     Raises:
         UserError: the table has no rows.
@@ -114,14 +142,20 @@ def table_log(table: Table) -> Log:
     numeric = [name for name in measured if _begins_with_number(table.columns[name])]
     tags = tuple(numeric or (measured if len(measured) == 1 else []))
     careful = cache(table.careful) if table.careful else None
+    said: set[str] = set()
 
     def series(tag: str) -> Series:
-        if careful is None:
-            return _series(table, tag, tags)
         try:
-            return _series(table, tag, tags)
+            found, warned = _series(table, tag, tags)
         except (UserError, _Unread):
-            return _series(careful(), tag, tags)
+            if careful is None:
+                raise
+            found, warned = _series(careful(), tag, tags)
+        for each in warned:
+            if str(each) not in said:
+                warnings.warn(each, stacklevel=3)
+            said.add(str(each))
+        return found
 
     return Log(table.path, table.kind, tags, series)
 
@@ -142,7 +176,8 @@ def is_empty(cell: Any) -> bool:
     return cell is None
 
 
-def _series(table: Table, tag: str, tags: Sequence[str]) -> Series:
+def _series(table: Table, tag: str, tags: Sequence[str]) -> tuple[Series, list[RuntimeWarning]]:
+    """One trace, and what is to be said about its steps."""
     if tag not in table.columns:
         raise no_such_tag(table.path, tag, tags)
     found = _numbers(table, tag)
@@ -153,18 +188,23 @@ def _series(table: Table, tag: str, tags: Sequence[str]) -> Series:
             raise _Unread(tag)
     if not len(found.rows):
         raise UserError(f"{table.path}: no {one_line(tag)} was recorded; name another with --tag")
-    steps = _steps(table, found.rows)
+    steps, fault = _steps(table, found.rows, tags)
+    warned: list[RuntimeWarning] = []
+    if fault:
+        warned.append(
+            NumberedLogWarning(f"{table.path}: {fault}; its rows are numbered from 0 instead")
+        )
     kept = surviving(steps)
     if not kept.all():
         fall = int(np.argmax(np.diff(steps) < 0)) + 1
-        warnings.warn(
-            f"{table.path}, {table.place(int(found.rows[fall]))}: the step falls back to "
-            f"{steps[fall]}; {np.count_nonzero(~kept)} points of {one_line(tag)} that were "
-            "recorded before at that step or later ones are left out",
-            RestartedLogWarning,
-            stacklevel=4,
+        warned.append(
+            RestartedLogWarning(
+                f"{table.path}, {table.place(int(found.rows[fall]))}: the step falls back to "
+                f"{steps[fall]}; {np.count_nonzero(~kept)} points of {one_line(tag)} that were "
+                "recorded before at that step or later ones are left out"
+            )
         )
-    return Series(str(table.path), steps[kept], found.values[kept], tag)
+    return Series(str(table.path), steps[kept], found.values[kept], tag), warned
 
 
 def _elsewhere(table: Table, tag: str, tags: Sequence[str]) -> NDArray[np.bool_]:
@@ -190,45 +230,117 @@ def _told(table: Table, name: str) -> NDArray[np.bool_]:
     return told
 
 
-def _steps(table: Table, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The steps of the points in `rows`, in the order of the table."""
-    numbered = np.arange(len(rows), dtype=np.int64)
-    names = step_columns(list(table.columns))
+def _steps(
+    table: Table, rows: NDArray[np.int64], tags: Sequence[str]
+) -> tuple[NDArray[np.int64], str]:
+    """The steps of the points in `rows`, in the order of the table.
+
+    Where no column tells them, they are the numbers of the rows, and the text says why.
+    """
+    names = [
+        name
+        for name in step_columns(list(table.columns))
+        if is_usual_step(name) or _begins_with_number(table.columns[name])
+    ]
     if not names:
-        return numbered
-    name = next((name for name in names if _told(table, name)[rows].all()), names[0])
-    found = _numbers(table, name)
+        return rows, "no column counts steps"
+    faults = []
+    for name in names:
+        if _told(table, name)[rows].all():
+            steps, fault = _counted(table, name, rows, tags)
+            if not fault:
+                return steps, ""
+            faults.append(fault)
+    if faults:
+        return rows, faults[0]
+    return _counted(table, names[0], rows, tags)
+
+
+def _counted(
+    table: Table, name: str, rows: NDArray[np.int64], tags: Sequence[str]
+) -> tuple[NDArray[np.int64], str]:
+    """What the column `name` has in `rows`, and why that does not do for steps, if so."""
+    found = _numbers(table, name, f"give {_WHOLE_NUMBERS}")
+    whole, usable = _whole(table, name, found)
     there = np.zeros(table.height, bool)
     there[found.rows] = True
-    steps = np.full(table.height, np.nan)
-    steps[found.rows] = found.values
-    steps = steps[rows]
     if not there[rows].all():
         row = int(rows[np.argmin(there[rows])])
         raise UserError(
-            f"{table.path}, {table.place(row)}: {one_line(name)} is missing; give whole numbers"
+            f"{table.path}, {table.place(row)}: {one_line(name)} is missing; give {_WHOLE_NUMBERS}"
         )
-    fractional = steps != np.round(steps)
-    if name.lower() == "epoch" and np.any(fractional & np.isfinite(steps)):
-        return numbered
-    unusable = fractional | ~np.isfinite(steps) | (np.abs(steps) >= 2**63)
+    fractional = np.isfinite(found.values) & (found.values != np.round(found.values))
+    if counts_epochs(name) and fractional.any():
+        return rows, f"{one_line(name)} holds fractions"
+    cells = np.searchsorted(found.rows, rows)
+    steps = whole[cells]
+    if not usable[cells].all():
+        at = int(np.argmin(usable[cells]))
+        value = found.values[cells[at]]
+        beyond = math.isfinite(value) and value == round(value)
+        raise UserError(
+            f"{table.path}, {table.place(int(rows[at]))}: {one_line(name)} is {value:g}; give "
+            + (f"whole numbers below 2^63{_OR}" if beyond else _WHOLE_NUMBERS)
+        )
+    if _begins_in_each_epoch(table, found.rows[usable], whole[usable]):
+        return rows, f"{one_line(name)} begins anew in each epoch"
     falling = np.append(False, steps[1:] < steps[:-1])
-    shuffled = falling & (np.count_nonzero(falling) * _ROWS_PER_RESTART > len(steps))
-    for wrong, mend in [
-        (unusable, "give whole numbers"),
-        (shuffled, "sort the rows, or keep one run per file"),
-    ]:
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            before = f" after {steps[at - 1]:g}" if wrong is shuffled else ""
-            raise UserError(
-                f"{table.path}, {table.place(int(rows[at]))}: {one_line(name)} is {steps[at]:g}"
-                f"{before}; {mend}"
-            )
-    return steps.astype(np.int64)
+    if np.count_nonzero(falling) * _ROWS_PER_RESTART > len(steps):
+        at = int(np.argmax(falling))
+        raise UserError(
+            f"{table.path}, {table.place(int(rows[at]))}: {one_line(name)} is {steps[at]} after "
+            f"{steps[at - 1]}; sort the rows, or keep one run per file"
+        )
+    if repeating(steps) or repeating(whole[usable]):
+        # The longest trace decides for all, or one could not be held against another.
+        told = (usable & _told(table, tag)[found.rows] for tag in tags)
+        longest = max(told, key=np.count_nonzero, default=cells)
+        if repeating(whole[longest]):
+            return rows, f"{one_line(name)} repeats too often to tell points apart"
+    return steps, ""
 
 
-def _numbers(table: Table, name: str) -> Numbers:
+def _begins_in_each_epoch(table: Table, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> bool:
+    """Whether steps, those of `rows`, fall back where an epoch begins."""
+    fall = np.flatnonzero(steps[1:] < steps[:-1])
+    for name in step_columns(list(table.columns)) if len(fall) else []:
+        if counts_epochs(name) and _told(table, name)[rows].all():
+            found = _numbers(table, name)
+            epochs = found.values[np.searchsorted(found.rows, rows)]
+            return bool((epochs[fall + 1] > epochs[fall]).any())
+    return False
+
+
+def _whole(table: Table, name: str, found: Numbers) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The cells of the column `name`, which hold `found`, as integers, and which of them are."""
+    column = table.columns[name]
+    if isinstance(column, Cells):
+        exact = [_integer(cell) for cell in column.cells]
+        usable = np.array([each is not None for each in exact], bool)
+        return np.array([each or 0 for each in exact], np.int64), usable
+    if found.whole is not None:
+        return found.whole, ~found.empty
+    if table.careful and np.any(np.abs(found.values) >= _INEXACT):
+        raise _Unread(name)
+    usable = (found.values == np.round(found.values)) & (np.abs(found.values) < 2**63)
+    return np.where(usable, found.values, 0).astype(np.int64), usable
+
+
+def _integer(cell: Any) -> int | None:
+    """The cell as an integer of 64 bits; None if it is none."""
+    try:
+        whole = int(cell)
+        if not isinstance(cell, int | str) and whole != cell:
+            return None
+    except (TypeError, ValueError, OverflowError):
+        value = _number(cell)
+        if not value.is_integer():
+            return None
+        whole = int(value)
+    return whole if -(2**63) <= whole < 2**63 else None
+
+
+def _numbers(table: Table, name: str, mend: str = _MEND) -> Numbers:
     column = table.columns[name]
     if isinstance(column, Numbers):
         return column
@@ -239,9 +351,11 @@ def _numbers(table: Table, name: str) -> Numbers:
         try:
             values[place] = _number(cell)
         except (TypeError, ValueError, OverflowError):
+            if isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip()):
+                mend = f"write {one_line(cell.replace(',', ''))}"
             raise UserError(
                 f"{table.path}, {table.place(column.rows[place])}: {one_line(name)} is "
-                f"{_shown(cell)}, not a number; mend the row or name another trace with --tag"
+                f"{_shown(cell)}, not a number; {mend}"
             ) from None
     empty = np.array([is_empty(cell) for cell in column.cells], bool)
     return Numbers(np.asarray(column.rows, np.int64), values, empty)

@@ -21,7 +21,21 @@ STEP_COLUMNS = (
     "_step",
     "epoch",
 )
-"""Names of a column that counts steps, in any case of letters; the first that is there counts."""
+"""Names of a column that counts steps, in any case of letters; the first that is there counts.
+
+Names that say as much in other words, such as `Training Step` or `batch_idx`, come after them.
+"""
+
+_COUNTERS = (
+    {"step", "steps"},
+    {"iteration", "iterations", "iter", "iters"},
+    {"update", "updates"},
+    {"batch", "batches", "minibatch", "minibatches"},
+    {"epoch", "epochs"},
+)
+_OF_COUNTERS = {"global", "local", "total", "current", "train", "training", "trainer", "model"}
+_OF_COUNTERS |= {"optimizer", "optimiser", "opt", "num", "number", "no", "nr", "n", "of"}
+_OF_COUNTERS |= {"idx", "index", "id", "count", "counter"}
 
 _CLOCKS = {"wall_time", "time", "timestamp", "_timestamp", "_runtime", "_wandb"}
 _CLOCKS |= {"relative_time_(process)", "relative_time_(wall)"}
@@ -112,13 +126,26 @@ def listed(tags: Sequence[str]) -> str:
 
 
 def step_columns(names: Sequence[str]) -> list[str]:
-    """Those of `names` that count steps, the best first.
+    """Those of `names` that count steps, the best first: exact names, other words, epochs.
 
     A table of several runs may hold one for each, as `run - global_step`.
+
+    Example:
+        >>> step_columns(["epoch", "batch_idx", "Training Step", "step_time", "iter"])
+        ['iter', 'Training Step', 'batch_idx', 'epoch']
     """
-    places = {name: place for place, name in enumerate(STEP_COLUMNS)}
-    found = [(places[_plain(name)], name) for name in names if _plain(name) in places]
-    return [name for _, name in sorted(found, key=lambda each: each[0])]
+    ranks = {name: _step_rank(name) for name in names}
+    return sorted((name for name in names if ranks[name]), key=ranks.__getitem__)
+
+
+def is_usual_step(name: str) -> bool:
+    """Whether a column of this name counts steps for certain, whatever it holds."""
+    return _plain(name) in STEP_COLUMNS
+
+
+def counts_epochs(name: str) -> bool:
+    """Whether a column that counts steps counts whole epochs."""
+    return _step_rank(name)[:1] == (2,)
 
 
 def is_clock(name: str) -> bool:
@@ -138,6 +165,17 @@ def _metric(tag: str) -> str:
 
 def _plain(name: str) -> str:
     return _metric(name).strip().lower().replace(" ", "_")
+
+
+def _step_rank(name: str) -> tuple[int, ...]:
+    """The lower, the rather it counts steps; empty for what does not."""
+    plain, words = _plain(name), _words(name)
+    kinds = [place for place, counter in enumerate(_COUNTERS) if counter & words]
+    if plain in STEP_COLUMNS and plain != "epoch":
+        return 0, STEP_COLUMNS.index(plain)
+    if not kinds or words.difference(_OF_COUNTERS, _VALIDATION, *_COUNTERS):
+        return ()
+    return 2 if kinds[0] == len(_COUNTERS) - 1 else 1, plain != "epoch", kinds[0]
 
 
 def _words(tag: str) -> set[str]:
