@@ -37,10 +37,10 @@ def raw_numbers(runs: Sequence[Run], few: Mapping[str, float] | None = None) -> 
     """One row per run and variant.
 
     Columns: method, concept, seed, variant, step (where the variant ends the run), fired, minutes
-    (of training up to there, with what the rule took), measured_step (the checkpoint nearest to
-    `step`), and each metric at that checkpoint, NaN where it was not measured. `few` is the number
-    of steps of the variant "few" by method; by default the average of the CLIP rule over the runs
-    of that method, where all of them have checks.
+    (of training up to there, with what the rule took), measured_step (the nearest checkpoint, or
+    measured step where checkpoints were deleted), and each metric there, NaN where it was not
+    measured. `few` is the number of steps of the variant "few" by method; by default the average of
+    the CLIP rule over the runs of that method, where all of them have checks.
     """
     traces = {str(run.directory): (run, run.train_trace(), run.config) for run in runs}
     by_method: dict[str, list[str]] = {}

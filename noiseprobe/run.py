@@ -126,8 +126,16 @@ class Run:
         return sorted(int(name.removeprefix("step-")) for name in names)
 
     def nearest_checkpoint(self, step: int) -> int:
-        """The step of the checkpoint that is nearest to `step`, the earlier of two."""
-        return min(self.checkpoint_steps(), key=lambda each: (abs(each - step), each))
+        """The step of the checkpoint that is nearest to `step`, the earlier of two.
+
+        A step that was measured counts although its checkpoint was deleted; without either, it is
+        `step` itself.
+        """
+        from noiseprobe.traces import first_step, parts
+
+        measured = map(first_step, parts(self.metrics_directory))
+        known = {*self.checkpoint_steps(), *measured} or {step}
+        return min(known, key=lambda each: (abs(each - step), each))
 
     def train_trace(self) -> "pd.DataFrame":
         """One row per training step; columns `noiseprobe.traces.TRAIN_COLUMNS`."""

@@ -1,5 +1,6 @@
 """Variants of a recorded run, and the table over many."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,26 @@ def test_what_was_not_measured_is_missing_not_zero(runs: list[Run]) -> None:
     assert summary["val_clip_img"].isna().all()
     assert "| - |" in markdown(summary)
     assert records(summary)[0]["val_clip_img"] is None
+
+
+@pytest.mark.parametrize("left", [[], [STEPS]])
+def test_metrics_outlive_the_checkpoints(runs: list[Run], left: list[int]) -> None:
+    before = raw_numbers(runs)
+    for run in runs:
+        for step in set(run.checkpoint_steps()) - set(left):
+            run.checkpoint(step).rmdir()
+    pd.testing.assert_frame_equal(raw_numbers(runs), before)
+
+
+def test_the_nearest_measured_step_stands_for_a_deleted_checkpoint(runs: list[Run]) -> None:
+    run = runs[0]
+    for step in run.checkpoint_steps():
+        run.checkpoint(step).rmdir()
+    for step in set(range(STEPS + 1)) - {4, 8}:
+        (run.metrics_directory / f"part-{step:08d}.parquet").unlink()
+    assert [run.nearest_checkpoint(step) for step in (0, 6, 7, STEPS)] == [4, 4, 8, 8]
+    shutil.rmtree(run.metrics_directory)
+    assert run.nearest_checkpoint(7) == 7
 
 
 def test_runs_are_found_at_any_depth(runs: list[Run], tmp_path: Path) -> None:
