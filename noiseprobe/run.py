@@ -100,7 +100,8 @@ class Run:
         """One row per measured step and metric; columns `noiseprobe.traces.METRICS_COLUMNS`."""
         from noiseprobe.traces import METRICS_COLUMNS, read_trace
 
-        return read_trace(self.metrics_directory, METRICS_COLUMNS)
+        again = f"delete it and measure that step: noiseprobe measure {self.directory} --steps STEP"
+        return read_trace(self.metrics_directory, METRICS_COLUMNS, again)
 
     def samples(self, step: int, prompts: str) -> Path:
         """The pictures drawn at a step, side by side, from `training` or `validation` prompts."""
@@ -141,13 +142,19 @@ class Run:
         """One row per training step; columns `noiseprobe.traces.TRAIN_COLUMNS`."""
         from noiseprobe.traces import TRAIN_COLUMNS, read_trace
 
-        return read_trace(self.train_directory, TRAIN_COLUMNS)
+        # A trace with a hole could not be told from a whole one: it is made again from the start.
+        again = (
+            f"delete {self.train_directory} and {self.state_file}, then train again: "
+            f"noiseprobe train --out {self.directory} --resume"
+        )
+        return read_trace(self.train_directory, TRAIN_COLUMNS, again)
 
     def probe_trace(self) -> "pd.DataFrame":
         """One row per evaluated sample; columns `noiseprobe.traces.PROBE_COLUMNS`."""
         from noiseprobe.traces import PROBE_COLUMNS, read_trace
 
-        return read_trace(self.probe_directory, PROBE_COLUMNS)
+        again = f"delete it and probe again: noiseprobe probe {self.directory}"
+        return read_trace(self.probe_directory, PROBE_COLUMNS, again)
 
     def sobol_trace(self) -> "pd.DataFrame":
         """One row per sample of the Sobol design; columns `noiseprobe.traces.PROBE_COLUMNS`.
@@ -156,7 +163,8 @@ class Run:
         """
         from noiseprobe.traces import PROBE_COLUMNS, read_trace
 
-        return read_trace(self.sobol_directory, PROBE_COLUMNS)
+        again = f"delete it and probe again: noiseprobe probe {self.directory} --design sobol"
+        return read_trace(self.sobol_directory, PROBE_COLUMNS, again)
 
     def summary(self) -> dict[str, Any]:
         """What `noiseprobe run --json` printed; raises `UserError` if the run is not done."""

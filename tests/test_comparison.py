@@ -144,6 +144,41 @@ def test_the_nearest_measured_step_stands_for_a_deleted_checkpoint(runs: list[Ru
     assert run.nearest_checkpoint(7) == 7
 
 
+@pytest.mark.parametrize("left", [0, 4, 300])
+@pytest.mark.parametrize(
+    ("trace", "mend"),
+    [
+        (
+            "train",
+            "delete {0}/traces/train and {0}/state.pt, then train again: "
+            "noiseprobe train --out {0} --resume",
+        ),
+        ("probe", "delete it and probe again: noiseprobe probe {0}"),
+        ("sobol", "delete it and probe again: noiseprobe probe {0} --design sobol"),
+        ("metrics", "delete it and measure that step: noiseprobe measure {0} --steps STEP"),
+    ],
+)
+def test_a_damaged_part_is_named_with_its_mend(
+    runs: list[Run], trace: str, mend: str, left: int
+) -> None:
+    run = runs[0]
+    part = run.directory / "traces" / trace / "part-00000000.parquet"
+    part.parent.mkdir(exist_ok=True)
+    whole = (run.train_directory / "part-00000000.parquet").read_bytes()
+    part.write_bytes(whole[:left])
+    with pytest.raises(UserError) as caught:
+        getattr(run, f"{trace}_trace")()
+    assert str(caught.value) == f"'{part}' is damaged; {mend.format(run.directory)}"
+
+
+def test_a_part_of_another_table_is_damaged(runs: list[Run]) -> None:
+    run = runs[0]
+    part = run.metrics_directory / "part-00000000.parquet"
+    pd.DataFrame({"step": ["one"]}).to_parquet(part)
+    with pytest.raises(UserError, match="part-00000000.parquet' is damaged"):
+        raw_numbers(runs)
+
+
 def test_runs_are_found_at_any_depth(runs: list[Run], tmp_path: Path) -> None:
     found = find_runs([tmp_path, runs[0].directory])
     assert {run.directory for run in found} == {run.directory for run in runs}
