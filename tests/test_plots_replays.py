@@ -74,6 +74,14 @@ def test_odd_traces_are_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
+def test_a_trace_without_a_finite_loss_keeps_its_rows() -> None:
+    diverged = trace("diverged")
+    diverged.values[:] = np.nan
+    figure = replays_figure([diverged], REPLAYS)
+    assert marks(panel(figure, "0"), "o") == []
+    assert marks(panel(figure, "stops 0"), "o") == [(200.0, 0.0), (300.0, 1.0)]
+
+
 def test_the_same_replays_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg"):
         write_replays([trace("run")], REPLAYS, tmp_path / name)
