@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noiseprobe.comparison import latex, markdown, plain, raw_numbers, records, table
+from noiseprobe.comparison import (
+    UnfinishedRunWarning,
+    latex,
+    markdown,
+    plain,
+    raw_numbers,
+    records,
+    table,
+)
 from noiseprobe.config import RunConfig, resolve
 from noiseprobe.errors import UserError
 from noiseprobe.run import Run, find_runs
@@ -175,8 +183,32 @@ def test_a_part_of_another_table_is_damaged(runs: list[Run]) -> None:
     run = runs[0]
     part = run.metrics_directory / "part-00000000.parquet"
     pd.DataFrame({"step": ["one"]}).to_parquet(part)
-    with pytest.raises(UserError, match="part-00000000.parquet' is damaged"):
+    with pytest.raises(UserError, match=r"part-00000000\.parquet' is damaged"):
         raw_numbers(runs)
+
+
+def test_a_run_that_never_trained_is_left_out_by_name(
+    runs: list[Run], tmp_path: Path, call: Any
+) -> None:
+    whole = raw_numbers(runs)
+    made = [
+        Run.create(tmp_path / name, settings(method="dreambooth-lora"), "cpu")
+        for name in ("begun", "too")
+    ]
+    with pytest.warns(UnfinishedRunWarning, match=r"left out: '.*begun' has no L_det"):
+        pd.testing.assert_frame_equal(raw_numbers([made[0], *runs]), whole)
+    with pytest.raises(UserError, match=r"begun' has no L_det .* \(and 1 more like it\)"):
+        raw_numbers(made)
+    code, out, err = call("table", tmp_path)
+    assert code == 0
+    assert "DVAR" in out
+    assert err.count("warning: left out") == 2
+    code, _, err = call("table", made[0].directory)
+    assert code == 2
+    again = f"noiseprobe train --out {made[0].directory} --resume"
+    assert (
+        err == f"noiseprobe: '{made[0].directory}' has no L_det recorded yet; go on with {again}\n"
+    )
 
 
 def test_runs_are_found_at_any_depth(runs: list[Run], tmp_path: Path) -> None:
