@@ -1,16 +1,21 @@
 """The figure of replays marks each stop on its trace and in its criterion's row."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from noiseprobe.errors import UserError
 from noiseprobe.plots.replays import MOST_PANELS, replays_figure, write_replays
+from noiseprobe.plots.style import StepFormatter
 from noiseprobe.sources import Series
+from noiseprobe.stopping import CRITERIA
 
 
 def trace(name: str, points: int = 50) -> Series:
@@ -80,6 +85,43 @@ def test_a_trace_without_a_finite_loss_keeps_its_rows() -> None:
     figure = replays_figure([diverged], REPLAYS)
     assert marks(panel(figure, "0"), "o") == []
     assert marks(panel(figure, "stops 0"), "o") == [(200.0, 0.0), (300.0, 1.0)]
+
+
+def test_every_criterion_has_a_colour_of_its_own() -> None:
+    stops = [
+        {"criterion": name, "stop_step": 10 * row, "kept_step": 10 * row}
+        for row, name in enumerate(CRITERIA)
+    ]
+    rows = panel(replays_figure([trace("run")], stops), "stops 0")
+    colours = {to_hex(line.get_color()) for line in rows.lines if line.get_marker() == "o"}
+    assert len(colours) == len(CRITERIA)
+
+
+def test_labels_of_many_steps_stay_apart() -> None:
+    steps = np.arange(600, dtype=np.int64) * 1000
+    series = [Series(name, steps, np.exp(-steps / 1e5), "loss") for name in "abc"]
+    figure = replays_figure(series, REPLAYS * 3)
+    FigureCanvasAgg(figure).draw()
+    boxes = []
+    for place in range(3):
+        labels = panel(figure, f"stops {place}").get_xticklabels()
+        shown = [label for label in labels if 0 <= label.get_position()[0] <= 600_000]
+        assert [label.get_text() for label in shown] == ["0", "200k", "400k", "600k"]
+        boxes += [label.get_window_extent() for label in shown]
+    assert all(left.x1 + 4 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize(
+    ("places", "texts"),
+    [
+        ([0, 2500, 5000], ["0", "2500", "5000"]),
+        ([0, 2500, 10_000], ["0", "2.5k", "10k"]),
+        ([1_000_000, 1_000_020], ["1000k", "1000.02k"]),
+        ([0, 20_000_000], ["0", "20M"]),
+    ],
+)
+def test_steps_are_short_and_exact(places: list[int], texts: list[str]) -> None:
+    assert StepFormatter().format_ticks(places) == texts
 
 
 def test_the_same_replays_give_the_same_bytes(tmp_path: Path) -> None:

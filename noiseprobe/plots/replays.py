@@ -32,10 +32,15 @@ MOST_PANELS = 24
 
 _COLOURS = [
     *map(colour_of, ("timesteps", "noise", "vae_noise", "images", "original", "captions")),
-    "#6b4c9a",
-    "#666666",
+    "#332288",
+    "#a00000",
+    "#606060",
 ]
-"""Of criteria, in the order of their rows; a row names its criterion as well."""
+"""Of criteria, in the order of their rows; a row names its criterion as well.
+
+The last three are further from all others, with any kind of colour vision, than those are from each
+other (CIEDE2000, Machado et al. 2009).
+"""
 
 _LONGEST = 36
 
