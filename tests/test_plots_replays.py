@@ -1,19 +1,26 @@
 """The figure of replays marks each stop on its trace and in its criterion's row."""
 
+import warnings
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.text import Text
 
 from noiseprobe.errors import UserError
+from noiseprobe.plots.fonts import families_with
 from noiseprobe.plots.replays import MOST_PANELS, replays_figure, write_replays
-from noiseprobe.plots.style import StepFormatter
+from noiseprobe.plots.style import StepFormatter, save_one
 from noiseprobe.sources import Series
 from noiseprobe.stopping import CRITERIA
 
@@ -122,6 +129,49 @@ def test_labels_of_many_steps_stay_apart() -> None:
 )
 def test_steps_are_short_and_exact(places: list[int], texts: list[str]) -> None:
     assert StepFormatter().format_ticks(places) == texts
+
+
+def _title(axes: Axes) -> Text:
+    (title,) = [text for text in axes.findobj(Text) if text.get_text() == axes.get_title("left")]
+    assert isinstance(title, Text)
+    return title
+
+
+@pytest.fixture
+def font(tmp_path: Path) -> Iterator[str]:
+    """A font of the machine whose only letter is 东, a triangle."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    pen.lineTo((0, 900))
+    pen.lineTo((900, 0))
+    pen.closePath()
+    glyph = pen.glyph()
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder([".notdef", "east"])
+    builder.setupCharacterMap({ord("东"): "east"})
+    builder.setupGlyf({".notdef": glyph, "east": glyph})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "east": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Test Sans", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "test.ttf")
+    before = list(fontManager.ttflist)
+    fontManager.addfont(tmp_path / "test.ttf")
+    yield "Test Sans"
+    fontManager.ttflist[:] = before
+
+
+def test_a_name_in_another_script_is_written_in_a_font_that_has_it(
+    font: str, tmp_path: Path
+) -> None:
+    figure = replays_figure([trace("东.csv"), trace("plain.csv")], REPLAYS * 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # that a glyph is missing
+        save_one(figure, tmp_path / "a.png")
+    families = [_title(panel(figure, label)).get_fontfamily() for label in "01"]
+    assert [font in family for family in families] == [True, False]
+    assert families_with(frozenset("东\U0010fffd")) == [font]
 
 
 def test_the_same_replays_give_the_same_bytes(tmp_path: Path) -> None:

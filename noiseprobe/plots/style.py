@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import Formatter, MaxNLocator
 
 from noiseprobe.files import written_whole
+from noiseprobe.plots.fonts import find_letters
 
 FONT_SIZE = 8.0
 """Points at the printed size; no text in a figure is smaller."""
@@ -137,6 +138,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def save_one(figure: Figure, path: Path) -> None:
     """Write `figure` to `path`, in the format of `FORMATS` that its suffix names."""
     kind = path.suffix.removeprefix(".")
+    find_letters(figure)
     # These two settings exist only as matplotlib's global state, so one thread at a time.
     reproducible = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "noiseprobe"})
     with _DRAWING, reproducible, written_whole(path) as beside:
