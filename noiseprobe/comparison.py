@@ -5,6 +5,7 @@ over concepts.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,10 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noiseprobe.bootstrap import RESAMPLES, Statistic, bootstrap_interval, mean_of
+from noiseprobe.config import RunConfig
 from noiseprobe.defaults import METHODS
 from noiseprobe.errors import UserError
 from noiseprobe.run import Run
-from noiseprobe.variants import VARIANTS, few_iterations, stops
+from noiseprobe.variants import VARIANTS, few_iterations, has_l_det, stops
 
 METRICS = ("train_clip_img", "val_clip_img", "val_clip_txt")
 TITLES = {
@@ -33,16 +35,26 @@ NAMES = {"baseline": "Baseline", "clip": "CLIP-s", "few": "Few iterations", "dva
 DIGITS = {"step": 0, "minutes": 2, "speedup": 1}
 
 
+class UnfinishedRunWarning(UserWarning):
+    """A run is left out of a comparison, since it has nothing to compare yet."""
+
+
 def raw_numbers(runs: Sequence[Run], few: Mapping[str, float] | None = None) -> pd.DataFrame:
     """One row per run and variant.
 
     Columns: method, concept, seed, variant, step (where the variant ends the run), fired, minutes
-    (of training up to there, with what the rule took), measured_step (the checkpoint nearest to
-    `step`), and each metric at that checkpoint, NaN where it was not measured. `few` is the number
-    of steps of the variant "few" by method; by default the average of the CLIP rule over the runs
-    of that method, where all of them have checks.
+    (of training up to there, with what the rule took), measured_step (the nearest checkpoint, or
+    measured step where checkpoints were deleted), and each metric there, NaN where it was not
+    measured. `few` is the number of steps of the variant "few" by method; by default the average of
+    the CLIP rule over the runs of that method, where all of them have checks.
+
+    Raises:
+        UserError: no run is given, or none has L_det recorded.
+
+    Warns:
+        UnfinishedRunWarning: a run has no L_det recorded yet; it is left out.
     """
-    traces = {str(run.directory): (run, run.train_trace(), run.config) for run in runs}
+    traces = _traces(runs)
     by_method: dict[str, list[str]] = {}
     for name, (_, _, config) in traces.items():
         by_method.setdefault(config.method, []).append(name)
@@ -70,9 +82,29 @@ def raw_numbers(runs: Sequence[Run], few: Mapping[str, float] | None = None) -> 
                     }
                     | {metric: here.get(metric, math.nan) for metric in METRICS}
                 )
-    if not rows:
-        raise UserError("no runs given; name run directories, or folders that hold some")
     return pd.DataFrame(rows)
+
+
+def _traces(runs: Sequence[Run]) -> dict[str, tuple[Run, pd.DataFrame, RunConfig]]:
+    """The finished runs by name, with trace and settings; see `raw_numbers`."""
+    if not runs:
+        raise UserError("no runs given; name run directories, or folders that hold some")
+    found, missing = {}, []
+    for run in runs:
+        train = run.train_trace()
+        if has_l_det(train):
+            found[str(run.directory)] = run, train, run.config
+        else:
+            missing.append(
+                f"'{run.directory}' has no L_det recorded yet; "
+                f"go on with noiseprobe train --out {run.directory} --resume"
+            )
+    if not found:
+        more = f" (and {len(missing) - 1} more like it)" if len(missing) > 1 else ""
+        raise UserError(missing[0] + more)
+    for message in missing:
+        warnings.warn(f"left out: {message}", UnfinishedRunWarning, stacklevel=3)
+    return found
 
 
 def table(raw: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:

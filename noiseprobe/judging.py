@@ -12,7 +12,7 @@ from noiseprobe.errors import UserError
 from noiseprobe.regret import Judged, to_be_high
 from noiseprobe.replaying import shown_params
 from noiseprobe.report import aligned
-from noiseprobe.sources import Log, choose_tags, find_sources, read_log
+from noiseprobe.sources import choose_tags, read_logs
 
 
 def judged_traces(
@@ -30,25 +30,30 @@ def judged_traces(
         UserError: a source cannot be read, or lacks either, or the choice is not clear.
     """
     judged = []
-    for path in find_sources(given):
-        log = read_log(path)
-        verdict = _only(log, log.tags, judge, "--judge")
-        others = log.tags if pattern else [tag for tag in log.tags if tag != verdict]
-        if not others:
-            raise UserError(f"{path}: nothing but the judge {verdict}; record a loss beside it")
-        trace = _only(log, others, pattern, "--tag")
-        high = to_be_high(verdict) if maximize is None else maximize
-        judged.append(Judged(log.series(trace), log.series(verdict), high))
+    for log, tags in read_logs(given, lambda tags: _pair(tags, judge, pattern)):
+        if len(tags) == 2:  # else a single point, which was passed over
+            trace, verdict = tags
+            high = to_be_high(verdict) if maximize is None else maximize
+            judged.append(Judged(log.series(trace), log.series(verdict), high))
     return judged
 
 
-def _only(log: Log, tags: Sequence[str], pattern: str | None, flag: str) -> str:
+def _pair(tags: Sequence[str], judge: str, pattern: str | None) -> list[str]:
+    """The tag of the losses and that of the judge."""
+    verdict = _only(tags, judge, "--judge")
+    others = tags if pattern else [tag for tag in tags if tag != verdict]
+    if not others:
+        raise UserError(f"nothing but the judge {verdict}; record a loss beside it")
+    return [_only(others, pattern, "--tag"), verdict]
+
+
+def _only(tags: Sequence[str], pattern: str | None, flag: str) -> str:
     try:
         chosen = choose_tags(tags, pattern)
     except UserError as error:
-        raise UserError(f"{log.path}: {str(error).replace('--tag', flag)}") from None
+        raise UserError(str(error).replace("--tag", flag)) from None
     if len(chosen) > 1:
-        raise UserError(f"{log.path}: {flag} {pattern} is {', '.join(chosen)}; choose one of them")
+        raise UserError(f"{flag} {pattern} is {', '.join(chosen)}; choose one of them")
     return chosen[0]
 
 

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ from noiseprobe.stopping import (
     dvar_stops,
     outcome,
 )
+
+_WARNED_OF: WeakValueDictionary[int, Series] = WeakValueDictionary()
+"""The series whose gaps were told of, by id; arrays cannot be hashed."""
 
 
 @dataclass(frozen=True)
@@ -237,11 +241,13 @@ def _saved_fraction(series: Series, stop: int) -> float:
 
 
 def warn_of_skipped(series: Series) -> None:
+    """Warn of what is no number, once per series however many criteria are replayed over it."""
     skipped = int(np.count_nonzero(~np.isfinite(series.values)))
-    if skipped:
+    if skipped and _WARNED_OF.get(id(series)) is not series:
         warnings.warn(
             f"{series.name}: left out {skipped} of {len(series.values)} values of "
             f"{series.column}, which are NaN, infinite or empty",
             NonFiniteLossWarning,
             stacklevel=3,
         )
+        _WARNED_OF[id(series)] = series

@@ -100,7 +100,8 @@ class Run:
         """One row per measured step and metric; columns `noiseprobe.traces.METRICS_COLUMNS`."""
         from noiseprobe.traces import METRICS_COLUMNS, read_trace
 
-        return read_trace(self.metrics_directory, METRICS_COLUMNS)
+        again = f"delete it and measure that step: noiseprobe measure {self.directory} --steps STEP"
+        return read_trace(self.metrics_directory, METRICS_COLUMNS, again)
 
     def samples(self, step: int, prompts: str) -> Path:
         """The pictures drawn at a step, side by side, from `training` or `validation` prompts."""
@@ -126,20 +127,34 @@ class Run:
         return sorted(int(name.removeprefix("step-")) for name in names)
 
     def nearest_checkpoint(self, step: int) -> int:
-        """The step of the checkpoint that is nearest to `step`, the earlier of two."""
-        return min(self.checkpoint_steps(), key=lambda each: (abs(each - step), each))
+        """The step of the checkpoint that is nearest to `step`, the earlier of two.
+
+        A step that was measured counts although its checkpoint was deleted; without either, it is
+        `step` itself.
+        """
+        from noiseprobe.traces import first_step, parts
+
+        measured = map(first_step, parts(self.metrics_directory))
+        known = {*self.checkpoint_steps(), *measured} or {step}
+        return min(known, key=lambda each: (abs(each - step), each))
 
     def train_trace(self) -> "pd.DataFrame":
         """One row per training step; columns `noiseprobe.traces.TRAIN_COLUMNS`."""
         from noiseprobe.traces import TRAIN_COLUMNS, read_trace
 
-        return read_trace(self.train_directory, TRAIN_COLUMNS)
+        # A trace with a hole could not be told from a whole one: it is made again from the start.
+        again = (
+            f"delete {self.train_directory} and {self.state_file}, then train again: "
+            f"noiseprobe train --out {self.directory} --resume"
+        )
+        return read_trace(self.train_directory, TRAIN_COLUMNS, again)
 
     def probe_trace(self) -> "pd.DataFrame":
         """One row per evaluated sample; columns `noiseprobe.traces.PROBE_COLUMNS`."""
         from noiseprobe.traces import PROBE_COLUMNS, read_trace
 
-        return read_trace(self.probe_directory, PROBE_COLUMNS)
+        again = f"delete it and probe again: noiseprobe probe {self.directory}"
+        return read_trace(self.probe_directory, PROBE_COLUMNS, again)
 
     def sobol_trace(self) -> "pd.DataFrame":
         """One row per sample of the Sobol design; columns `noiseprobe.traces.PROBE_COLUMNS`.
@@ -148,7 +163,8 @@ class Run:
         """
         from noiseprobe.traces import PROBE_COLUMNS, read_trace
 
-        return read_trace(self.sobol_directory, PROBE_COLUMNS)
+        again = f"delete it and probe again: noiseprobe probe {self.directory} --design sobol"
+        return read_trace(self.sobol_directory, PROBE_COLUMNS, again)
 
     def summary(self) -> dict[str, Any]:
         """What `noiseprobe run --json` printed; raises `UserError` if the run is not done."""

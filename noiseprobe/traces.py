@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from noiseprobe.errors import UserError
 from noiseprobe.files import written_whole
 
 TRAIN_COLUMNS = {
@@ -83,9 +85,24 @@ def first_step(part: Path) -> int:
     return int(part.stem.removeprefix("part-"))
 
 
-def read_trace(directory: Path, columns: dict[str, str]) -> pd.DataFrame:
-    """The whole trace in `directory`, sorted by step; empty with the right columns if none."""
-    frames = [pd.read_parquet(part).reindex(columns=list(columns)) for part in parts(directory)]
+def read_trace(directory: Path, columns: dict[str, str], mend: str | None = None) -> pd.DataFrame:
+    """The whole trace in `directory`, sorted by step; empty with the right columns if none.
+
+    Where a part is damaged, raises a `UserError` that names it and tells the `mend`; without one,
+    whatever the reader of Parquet raises.
+    """
+    frames = [_read_part(part, columns, mend) for part in parts(directory)]
     if not frames:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
-    return pd.concat(frames, ignore_index=True).astype(columns)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read_part(part: Path, columns: dict[str, str], mend: str | None) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(part).reindex(columns=list(columns)).astype(columns)
+    except PermissionError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        if mend is None:
+            raise
+        raise UserError(f"'{part}' is damaged; {mend}") from error

@@ -31,13 +31,18 @@ class Stop:
     seconds: float
 
 
+def has_l_det(train: pd.DataFrame) -> bool:
+    """Whether L_det was recorded in a training trace, so that variants can end its run."""
+    return bool(np.isfinite(train["l_det"]).any())
+
+
 def stops(train: pd.DataFrame, config: RunConfig, few: float | None = None) -> dict[str, Stop]:
     """Where each variant that the training trace can answer for ends the run.
 
     `clip` is there where CLIP checks were recorded, `few` where that number of steps is given; it
     is rounded, and bounded by the last step. Raises `UserError` for a trace without L_det.
     """
-    if train.empty or not np.isfinite(train["l_det"]).any():
+    if not has_l_det(train):
         raise UserError("the run has no L_det recorded yet; go on with it (--resume)")
     found = {"baseline": _stop(train, int(train["step"].max()), False, ())}
     checks = train[train["clip_img"].notna()]

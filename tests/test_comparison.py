@@ -1,5 +1,6 @@
 """Variants of a recorded run, and the table over many."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noiseprobe.comparison import latex, markdown, plain, raw_numbers, records, table
+from noiseprobe.comparison import (
+    UnfinishedRunWarning,
+    latex,
+    markdown,
+    plain,
+    raw_numbers,
+    records,
+    table,
+)
 from noiseprobe.config import RunConfig, resolve
 from noiseprobe.errors import UserError
 from noiseprobe.run import Run, find_runs
@@ -121,6 +130,85 @@ def test_what_was_not_measured_is_missing_not_zero(runs: list[Run]) -> None:
     assert summary["val_clip_img"].isna().all()
     assert "| - |" in markdown(summary)
     assert records(summary)[0]["val_clip_img"] is None
+
+
+@pytest.mark.parametrize("left", [[], [STEPS]])
+def test_metrics_outlive_the_checkpoints(runs: list[Run], left: list[int]) -> None:
+    before = raw_numbers(runs)
+    for run in runs:
+        for step in set(run.checkpoint_steps()) - set(left):
+            run.checkpoint(step).rmdir()
+    pd.testing.assert_frame_equal(raw_numbers(runs), before)
+
+
+def test_the_nearest_measured_step_stands_for_a_deleted_checkpoint(runs: list[Run]) -> None:
+    run = runs[0]
+    for step in run.checkpoint_steps():
+        run.checkpoint(step).rmdir()
+    for step in set(range(STEPS + 1)) - {4, 8}:
+        (run.metrics_directory / f"part-{step:08d}.parquet").unlink()
+    assert [run.nearest_checkpoint(step) for step in (0, 6, 7, STEPS)] == [4, 4, 8, 8]
+    shutil.rmtree(run.metrics_directory)
+    assert run.nearest_checkpoint(7) == 7
+
+
+@pytest.mark.parametrize("left", [0, 4, 300])
+@pytest.mark.parametrize(
+    ("trace", "mend"),
+    [
+        (
+            "train",
+            "delete {0}/traces/train and {0}/state.pt, then train again: "
+            "noiseprobe train --out {0} --resume",
+        ),
+        ("probe", "delete it and probe again: noiseprobe probe {0}"),
+        ("sobol", "delete it and probe again: noiseprobe probe {0} --design sobol"),
+        ("metrics", "delete it and measure that step: noiseprobe measure {0} --steps STEP"),
+    ],
+)
+def test_a_damaged_part_is_named_with_its_mend(
+    runs: list[Run], trace: str, mend: str, left: int
+) -> None:
+    run = runs[0]
+    part = run.directory / "traces" / trace / "part-00000000.parquet"
+    part.parent.mkdir(exist_ok=True)
+    whole = (run.train_directory / "part-00000000.parquet").read_bytes()
+    part.write_bytes(whole[:left])
+    with pytest.raises(UserError) as caught:
+        getattr(run, f"{trace}_trace")()
+    assert str(caught.value) == f"'{part}' is damaged; {mend.format(run.directory)}"
+
+
+def test_a_part_of_another_table_is_damaged(runs: list[Run]) -> None:
+    run = runs[0]
+    part = run.metrics_directory / "part-00000000.parquet"
+    pd.DataFrame({"step": ["one"]}).to_parquet(part)
+    with pytest.raises(UserError, match=r"part-00000000\.parquet' is damaged"):
+        raw_numbers(runs)
+
+
+def test_a_run_that_never_trained_is_left_out_by_name(
+    runs: list[Run], tmp_path: Path, call: Any
+) -> None:
+    whole = raw_numbers(runs)
+    made = [
+        Run.create(tmp_path / name, settings(method="dreambooth-lora"), "cpu")
+        for name in ("begun", "too")
+    ]
+    with pytest.warns(UnfinishedRunWarning, match=r"left out: '.*begun' has no L_det"):
+        pd.testing.assert_frame_equal(raw_numbers([made[0], *runs]), whole)
+    with pytest.raises(UserError, match=r"begun' has no L_det .* \(and 1 more like it\)"):
+        raw_numbers(made)
+    code, out, err = call("table", tmp_path)
+    assert code == 0
+    assert "DVAR" in out
+    assert err.count("warning: left out") == 2
+    code, _, err = call("table", made[0].directory)
+    assert code == 2
+    again = f"noiseprobe train --out {made[0].directory} --resume"
+    assert (
+        err == f"noiseprobe: '{made[0].directory}' has no L_det recorded yet; go on with {again}\n"
+    )
 
 
 def test_runs_are_found_at_any_depth(runs: list[Run], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Figures say what the traces say, at every odd size, and come out the same twice."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -276,6 +277,17 @@ def test_samples_stand_under_their_captions() -> None:
     arrays = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
     shown = [int(array[0, 0, 0]) for array in arrays]
     assert shown == [0, 60, 120, 180] * 4
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_captions_of_neighbours_do_not_touch(count: int) -> None:
+    picture = Image.new("RGB", (8, 8))
+    told = [(f"a photo of a <v> in a room {index}", picture) for index in range(count)]
+    figure = samples_figure([Drawn("DVAR\nstep 7", told, told)])
+    FigureCanvasAgg(figure).draw()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+    assert len(boxes) == 2 * count
+    assert all(left.x1 + 4 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_stops_are_dots_hollow_where_a_rule_never_fired(tmp_path: Path) -> None:

@@ -134,6 +134,18 @@ def test_any_criterion_is_replayed_by_name() -> None:
     }
 
 
+def test_a_trace_is_warned_of_once_whatever_is_replayed_over_it() -> None:
+    first, second = series([3.0, np.nan, 1.0]), series([3.0, np.nan, 1.0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for given in (first, second):
+            replay(given, window=2, threshold=0.1)
+            replay_criterion(given, "patience")
+            replay_criterion(given, "fixed")
+            replay_grid(given, [2], [0.1])
+    assert len(caught) == 2
+
+
 def test_dvar_by_name_stops_where_dvar_does() -> None:
     given = series(LEVELLING, every=100, start=50)
     by_name = replay_criterion(given, "dvar", {"window": 2, "threshold": 0.1})

@@ -32,10 +32,15 @@ MOST_PANELS = 24
 
 _COLOURS = [
     *map(colour_of, ("timesteps", "noise", "vae_noise", "images", "original", "captions")),
-    "#6b4c9a",
-    "#666666",
+    "#332288",
+    "#a00000",
+    "#606060",
 ]
-"""Of criteria, in the order of their rows; a row names its criterion as well."""
+"""Of criteria, in the order of their rows; a row names its criterion as well.
+
+The last three are further from all others, with any kind of colour vision, than those are from each
+other (CIEDE2000, Machado et al. 2009).
+"""
 
 _LONGEST = 36
 
@@ -108,10 +113,12 @@ def _draw_trace(axes: Axes, series: Series, replays: Sequence[Mapping[str, Any]]
     steps, values = series.steps[finite], series.values[finite]
     axes.plot(steps, values, color=INK, lw=0.8, marker="o" if len(steps) == 1 else "", ms=3)
     for row, replay in enumerate(replays):
-        if replay["stop_step"] is not None:
+        if replay["stop_step"] is None:
+            continue
+        colour = _colour(row)
+        axes.axvline(replay["stop_step"], color=colour, lw=0.8, alpha=0.6, zorder=1)
+        if len(values):  # a trace of NaN alone has no place for the dot
             loss = values[max(int(np.searchsorted(steps, replay["stop_step"], "right")) - 1, 0)]
-            colour = _colour(row)
-            axes.axvline(replay["stop_step"], color=colour, lw=0.8, alpha=0.6, zorder=1)
             axes.plot(replay["stop_step"], loss, "o", color=colour, ms=4, mec="white", mew=0.6)
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from noiseprobe.plots.style import FONT_SIZE, PAGE, new_figure
 
+CAPTION_SIZE = FONT_SIZE - 1
 SHOWN = 4  # pictures of each kind
-WRAP = 16  # letters of a caption in a line
+LETTER = 0.6  # width of a letter over its height; a line of a caption is as wide as its picture
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,24 @@ def samples_figure(rows: Sequence[Drawn], figure: Figure | None = None) -> Figur
     training, validation = distinct(rows[0].training), distinct(rows[0].validation)
     columns = len(training) + len(validation)
     side = (PAGE - 0.9) / columns
-    figure = figure or new_figure(PAGE, 0.5 + (side + 0.05) * len(rows))
+    letters = int(side * 72 / (LETTER * CAPTION_SIZE))
+    captions = [rows[0].training[place][0] for place in training]
+    captions += [rows[0].validation[place][0] for place in validation]
+    titles = ["\n".join(textwrap.wrap(caption, letters)) for caption in captions]
+    lines = max(3, *(title.count("\n") + 1 for title in titles))
+    figure = figure or new_figure(PAGE, 0.14 + 0.12 * lines + (side + 0.05) * len(rows))
     gap = [1.0] * len(training) + [0.12] + [1.0] * len(validation)
     panels = figure.subplots(
         len(rows), columns + 1, squeeze=False, gridspec_kw={"width_ratios": gap}
     )
     for index, (row, drawn) in enumerate(zip(panels, rows, strict=True)):
-        shown = [drawn.training[place] for place in training]
-        shown += [drawn.validation[place] for place in validation]
+        shown = [drawn.training[place][1] for place in training]
+        shown += [drawn.validation[place][1] for place in validation]
         row[len(training)].set_axis_off()
-        for axes, (caption, picture) in zip(np.delete(row, len(training)), shown, strict=True):
+        for axes, title, picture in zip(np.delete(row, len(training)), titles, shown, strict=True):
             _show(axes, picture)
             if index == 0:
-                axes.set_title("\n".join(textwrap.wrap(caption, WRAP)), fontsize=FONT_SIZE - 1)
+                axes.set_title(title, fontsize=CAPTION_SIZE)
         row[0].set_ylabel(drawn.title, fontsize=FONT_SIZE)
     return figure
 

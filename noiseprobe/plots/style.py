@@ -14,9 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from noiseprobe.files import written_whole
+from noiseprobe.plots.fonts import find_letters
 
 FONT_SIZE = 8.0
 """Points at the printed size; no text in a figure is smaller."""
@@ -40,6 +41,8 @@ _COLOURS = {
 _NAMES = {"vae_noise": "VAE noise"}
 
 _DPI = 220
+
+_UNITS = ((1_000_000, "M"), (1_000, "k"), (1, ""))
 
 FORMATS: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
@@ -91,9 +94,22 @@ def key_above(figure: Figure, handles: Sequence[Line2D], labels: Sequence[str]) 
     )
 
 
+class StepFormatter(Formatter):
+    """Steps in full below 10,000; beyond, all of an axis in thousands or millions: 200k."""
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        return self.format_ticks([value])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        largest = max(map(abs, values), default=0)
+        size, letter = next(unit for unit in _UNITS if largest >= 10 * unit[0] or unit[0] == 1)
+        return [f"{value / size:.12g}{letter if value else ''}" for value in values]
+
+
 def whole_steps(axes: Axes, ticks: int) -> None:
     """Label the x axis with at most `ticks` + 1 whole training steps."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_formatter(StepFormatter())
 
 
 def measured(steps: Iterable[int], values: pd.Series) -> pd.Series:
@@ -122,6 +138,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def save_one(figure: Figure, path: Path) -> None:
     """Write `figure` to `path`, in the format of `FORMATS` that its suffix names."""
     kind = path.suffix.removeprefix(".")
+    find_letters(figure)
     # These two settings exist only as matplotlib's global state, so one thread at a time.
     reproducible = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "noiseprobe"})
     with _DRAWING, reproducible, written_whole(path) as beside:
