@@ -12,13 +12,13 @@ from noiseprobe.config import resolve
 from noiseprobe.sweep import WATCHED, Sweep, train_sweep
 from noiseprobe.terminal import Terminal
 
-CONCEPTS = 24
+CONCEPTS = 36
 THINGS_SEED = SEED + 1  # other colours, patterns, photographs and backgrounds than any run had
 TRAINING_SEED = 1
 
 
 def things() -> list[Thing]:
-    """24 of 48 new things, by lot."""
+    """36 of 48 new things, by lot."""
     chosen = np.random.Generator(np.random.Philox(THINGS_SEED)).permutation(COUNT)[:CONCEPTS]
     return [make_concept(int(index), THINGS_SEED) for index in chosen]
 
