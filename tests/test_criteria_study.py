@@ -75,3 +75,10 @@ def test_the_committed_traces_are_those_of_all_runs() -> None:
         "custom-diffusion": 48,
         "dreambooth": 12,
     }
+
+
+def test_the_committed_fresh_traces_are_those_of_all_fresh_things() -> None:
+    by_method = judged_by_method(Path(__file__).parents[1] / "experiments/criteria/fresh.parquet")
+    names = {f"{method}/{thing.name}" for method in by_method for thing in things()}
+    assert len(by_method) == 3
+    assert {judged.name for runs in by_method.values() for judged in runs} == names
