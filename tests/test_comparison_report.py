@@ -6,15 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.comparison.confirming import confirmed, taken, write_confirmed
 from experiments.comparison.report import claims, report, write_report
-from experiments.comparison.runs import WIDELY, comparison_sweep, others, tuning_sweep
+from experiments.comparison.runs import (
+    WIDELY,
+    comparison_sweep,
+    confirming_sweep,
+    others,
+    tuning_sweep,
+)
 from experiments.comparison.tuning import write_tuning
+from experiments.defaults.tables import Curves
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.comparison import table
 from noiseprobe.config import resolve
 from noiseprobe.factors import FACTORS, NAMED_SETTINGS
 from noiseprobe.fixed_batch import Layout
 from noiseprobe.run import Run
+from noiseprobe.sweep import Sweep
 from noiseprobe.traces import METRICS_COLUMNS, PROBE_COLUMNS, TRAIN_COLUMNS, write_part
 
 STEPS = 120
@@ -120,6 +129,9 @@ def test_the_sweeps_hold_the_runs_that_the_comparison_is_of(tmp_path: Path) -> N
     assert for_choosing == set(tuned())
     assert not for_choosing & set(others())
     assert len(others()) == 36
+    for_confirming = confirming_sweep(tmp_path, 2, "stratified").runs.values()
+    assert {config.fixed_batch for config in for_confirming} == {"stratified"}
+    assert not for_choosing & {Path(config.concept).name for config in for_confirming}
 
 
 @pytest.mark.parametrize(
@@ -128,10 +140,52 @@ def test_the_sweeps_hold_the_runs_that_the_comparison_is_of(tmp_path: Path) -> N
 def test_the_tuning_says_what_it_picks(
     runs: list[Run], tmp_path: Path, layout: Layout, file: str
 ) -> None:
-    from noiseprobe.sweep import Sweep
-
     write_tuning(Sweep({run.directory: run.config for run in runs}), layout, tmp_path)
     text = (tmp_path / file).read_text()
     assert "## textual-inversion" in text
     assert "3 concepts, 120 steps" in text
     assert "Picked: window " in text
+
+
+def risen(plateaus: list[int]) -> Curves:
+    """L_det and similarity that change in a straight line up to a step, and no more."""
+    steps = np.arange(STEPS + 1)
+    reached = pd.DataFrame([np.minimum(steps / plateau, 1) for plateau in plateaus])
+    return Curves(1 - reached / 2, 0.3 + reached.loc[:, ::15] / 3)
+
+
+def test_what_a_stop_keeps_is_its_share_of_the_whole_gain() -> None:
+    curves = risen([40, 60, 80])
+    late = confirmed(curves, 20, 0.001)
+    assert late.fires == late.concepts == 3
+    assert late.kept == pytest.approx(1)
+    assert late.qualifies
+    early = confirmed(curves, 20, 0.9)
+    gains = [curves.stops(20, 0.9)[row] / plateau for row, plateau in enumerate([40, 60, 80])]
+    assert early.kept == pytest.approx(np.mean(np.minimum(gains, 1)), abs=0.02)
+    assert early.low < early.kept < early.high
+    assert early.median < late.median
+    never = confirmed(risen([1000, 1000]), 60, 0.001)
+    assert (never.fires, never.median, never.kept) == (0, STEPS, 1)
+    assert not never.qualifies
+
+
+def test_the_soonest_that_keeps_enough_is_taken() -> None:
+    curves = risen([40, 60, 80])
+    late, later, early = (confirmed(curves, *cell) for cell in ((20, 0.01), (50, 0.01), (20, 0.9)))
+    assert taken({"later": later, "late": late, "early": early}) == "late"
+    worse = confirmed(curves, 10, 0.95)
+    assert worse.kept < early.kept < 0.9
+    assert taken({"worse": worse, "early": early}) == "early"
+
+
+def test_confirming_sets_both_candidates_beside_each_other(runs: list[Run], tmp_path: Path) -> None:
+    seen, other = Sweep({run.directory: run.config for run in runs[2:]}), runs[:2]
+    write_confirmed(
+        seen, Sweep({run.directory: run.config for run in other}), "stratified", tmp_path
+    )
+    lines = (tmp_path / "CONFIRMED-stratified.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| textual-inversion |")]
+    assert "| comparison | 120 | 0.4 | 0 of 2 | 120 |" in rows[0]
+    assert "| stratified pick | 20 | " in rows[1]
+    assert [row.endswith("| yes |") for row in rows] == [False, True]

@@ -4,18 +4,25 @@
 
 `tune` trains every method on twelve concepts and says which window and threshold of DVAR the stated
 rule picks, for a random fixed batch (`TUNING.md`, which the comparison takes) or for another
-`--layout` of it (`TUNING-LAYOUT.md`; the defaults of the package are set by hand to that of the
-default layout). `run` trains, probes and measures, with the random fixed batch that was published;
-`report` writes the table, its raw numbers, the claims and the figures beside this file. What is
-already in `--out` is not repeated.
+`--layout` of it (`TUNING-LAYOUT.md`). `confirm` tries what was picked for a layout on twelve other
+concepts (`CONFIRMED-LAYOUT.md`; the package's defaults are set by hand to what it takes). `run`
+trains, probes and measures, with the random fixed batch that was published; `report` writes the
+table, its raw numbers, the claims and the figures beside this file. What is already in `--out` is
+not repeated.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from experiments.comparison.confirming import write_confirmed
 from experiments.comparison.report import write_report
-from experiments.comparison.runs import PUBLISHED, comparison_sweep, tuning_sweep
+from experiments.comparison.runs import (
+    PUBLISHED,
+    comparison_sweep,
+    confirming_sweep,
+    tuning_sweep,
+)
 from experiments.comparison.tuning import write_tuning
 from noiseprobe.errors import Interrupted
 from noiseprobe.fixed_batch import LAYOUTS
@@ -24,7 +31,7 @@ from noiseprobe.sweep import run_sweep, train_sweep
 from noiseprobe.terminal import Terminal
 
 HERE = Path(__file__).parent
-STAGES = ("tune", "run", "report")
+STAGES = ("tune", "confirm", "run", "report")
 
 
 def main() -> None:
@@ -32,7 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.comparison", description=__doc__)
     parser.add_argument("stages", nargs="+", choices=STAGES)
     parser.add_argument("--out", type=Path, default=Path("runs/comparison"))
-    parser.add_argument("--layout", choices=LAYOUTS, default=PUBLISHED, help="for `tune` alone")
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, default=PUBLISHED, help="for `tune` and `confirm`"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
     chosen = parser.parse_args()
@@ -44,6 +53,12 @@ def main() -> None:
                 with Terminal() as terminal:
                     failed |= train_sweep(sweep, terminal)
                 write_tuning(sweep, chosen.layout, chosen.results)
+            case "confirm":
+                sweep = confirming_sweep(chosen.out, chosen.workers, chosen.layout)
+                with Terminal() as terminal:
+                    failed |= train_sweep(sweep, terminal)
+                tuned = tuning_sweep(chosen.out, chosen.workers, chosen.layout)
+                write_confirmed(tuned, sweep, chosen.layout, chosen.results)
             case "run":
                 with Terminal() as terminal:
                     failed |= run_sweep(comparison_sweep(chosen.out, chosen.workers), terminal)

@@ -16,7 +16,7 @@ from noiseprobe.sweep import WATCHED, Sweep
 WIDELY = ("textual-inversion", "dreambooth-lora", "custom-diffusion")  # on all concepts
 PROBE_EVERY = 60
 REPLICATES = 4
-FEWER = 12  # concepts for full DreamBooth
+FEWER = 12  # concepts for full DreamBooth, and for confirming
 PUBLISHED: Layout = "random"  # of the fixed batch, in the method's source
 DVAR = {  # window and threshold, as `TUNING.md` picks them for that layout
     "textual-inversion": (120, 0.4),
@@ -39,6 +39,12 @@ def tuning_sweep(out: Path, workers: int, layout: Layout) -> Sweep:
     runs = out / ("tuning" if layout == PUBLISHED else f"tuning-{layout}")
     chosen = [(method, tuned()) for method in METHODS]
     return _sweep(out, runs, chosen, workers, 0, layout)
+
+
+def confirming_sweep(out: Path, workers: int, layout: Layout) -> Sweep:
+    """All methods on twelve concepts that nothing was chosen on, not probed."""
+    chosen = [(method, others()[:FEWER]) for method in METHODS]
+    return _sweep(out, out / f"confirming-{layout}", chosen, workers, 0, layout)
 
 
 def comparison_sweep(out: Path, workers: int) -> Sweep:

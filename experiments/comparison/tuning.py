@@ -23,7 +23,6 @@ def write_tuning(sweep: Sweep, layout: Layout, directory: Path) -> None:
     command, stem = "python -m experiments.comparison tune", "TUNING"
     if layout != PUBLISHED:
         command, stem = f"{command} --layout {layout}", f"{stem}-{layout}"
-    runs = [Run(out) for out in sweep.runs if (out / "traces" / "train").is_dir()]
     lines = [
         "# Window and threshold of DVAR, by method",
         "",
@@ -32,10 +31,7 @@ def write_tuning(sweep: Sweep, layout: Layout, directory: Path) -> None:
         "over concepts and over the cell with its neighbours (one cell alone is mostly noise), the "
         "one with the smallest median step.",
     ]
-    for method in METHODS:
-        chosen = [run for run in runs if run.config.method == method]
-        if not chosen:
-            continue
+    for method, chosen in by_method(sweep).items():
         curves = curves_of(chosen)
         config = chosen[0].config
         cells = grid(curves)
@@ -49,12 +45,24 @@ def write_tuning(sweep: Sweep, layout: Layout, directory: Path) -> None:
             *grid_lines(cells, len(chosen)),
             "",
         ]
-        picked = best(smoothed(cells), len(chosen))
+        picked = pick(cells, len(chosen))
         lines.append(
             f"Picked: window {picked[0]}, threshold {picked[1]:g}." if picked else "None qualifies."
         )
     with written_whole(directory / f"{stem}.md") as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def by_method(sweep: Sweep) -> dict[str, list[Run]]:
+    """The runs of a sweep that have trained, by method in the order of all tables."""
+    runs = [Run(out) for out in sweep.runs if (out / "traces" / "train").is_dir()]
+    found = {name: [run for run in runs if run.config.method == name] for name in METHODS}
+    return {name: chosen for name, chosen in found.items() if chosen}
+
+
+def pick(cells: pd.DataFrame, concepts: int) -> tuple[int, float] | None:
+    """The window and threshold that the rule picks from a grid over so many concepts."""
+    return best(smoothed(cells), concepts)
 
 
 def curves_of(runs: list[Run]) -> Curves:

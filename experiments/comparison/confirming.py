@@ -1,0 +1,113 @@
+"""How a window and threshold that were picked do on concepts that they were not picked on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiments.comparison.runs import DVAR, PUBLISHED
+from experiments.comparison.tuning import by_method, curves_of, pick
+from experiments.defaults.tables import KEPT, RESAMPLES, Curves, grid
+from noiseprobe.files import written_whole
+from noiseprobe.fixed_batch import Layout
+from noiseprobe.sweep import Sweep
+
+
+def write_confirmed(tuned: Sweep, confirming: Sweep, layout: Layout, directory: Path) -> None:
+    """Write, for each method, how the pick for a layout does on concepts it was not made on.
+
+    Beside it, the window and threshold that the published layout has (`DVAR`). The file is
+    `CONFIRMED-LAYOUT.md`.
+    """
+    lines = [
+        "# Window and threshold of DVAR, on other concepts",
+        "",
+        f"Made by `python -m experiments.comparison confirm --layout {layout}`. Two candidates for "
+        f"a {layout} fixed batch, on concepts that neither was chosen on: what the "
+        f"comparison has, chosen for a {PUBLISHED} one (`TUNING.md`), and what the rule picks for "
+        f"this one (`TUNING-{layout}.md`). The rule, fixed before these runs were made: of those "
+        f"that fire on each concept and keep {KEPT:.0%} of the gain or more, the one with the "
+        "smaller median step; where neither does, the one that keeps more. Kept: the gain in CLIP "
+        "similarity at the stop over that at the last step, means over concepts, with a 95% "
+        "bootstrap interval over concepts.",
+        "",
+        "| method | candidate | window | threshold | fires | median step | range | kept | taken |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    chosen_on = by_method(tuned)
+    for method, runs in by_method(confirming).items():
+        curves = curves_of(runs)
+        candidates = {"comparison": DVAR[method]}
+        if method in chosen_on:
+            seen = curves_of(chosen_on[method])
+            if picked := pick(grid(seen), len(chosen_on[method])):
+                candidates[f"{layout} pick"] = picked
+        rows = {name: confirmed(curves, *cell) for name, cell in candidates.items()}
+        better = taken(rows)
+        for name, row in rows.items():
+            window, threshold = candidates[name]
+            lines.append(
+                f"| {method} | {name} | {window} | {threshold:g} | {row.fires} of {len(runs)} | "
+                f"{row.median:.0f} | {row.first:.0f} to {row.last:.0f} | {row.kept:.0%} "
+                f"({row.low:.0%} to {row.high:.0%}) | {'yes' if name == better else ''} |"
+            )
+    with written_whole(directory / f"CONFIRMED-{layout}.md") as beside:
+        beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """How DVAR with one window and threshold does on some concepts.
+
+    `median`, `first` and `last` are of the steps where it stops, the last step of the run where it
+    does not fire. `kept` is the mean gain in similarity by then over that of the whole run, `low`
+    to `high` its 95% bootstrap interval over concepts.
+    """
+
+    concepts: int
+    fires: int
+    median: float
+    first: float
+    last: float
+    kept: float
+    low: float
+    high: float
+
+    @property
+    def qualifies(self) -> bool:
+        """Whether it fires on all concepts and keeps enough."""
+        return self.fires == self.concepts and self.kept >= KEPT
+
+
+def confirmed(curves: Curves, window: int, threshold: float) -> Confirmed:
+    """How DVAR with this window and threshold does on the concepts of `curves`."""
+    stops = curves.stops(window, threshold)
+    taken = stops.fillna(curves.l_det.columns[-1])
+    first, whole = curves.similarity.iloc[:, 0], curves.similarity.iloc[:, -1]
+    gains = np.stack([curves.similarity_at(stops) - first, whole - first])
+    random = np.random.default_rng(0)
+    resampled = random.integers(len(stops), size=(RESAMPLES, len(stops)))
+    at_stop, at_last = gains[:, resampled].mean(axis=2)
+    low, high = np.quantile(at_stop / at_last, [0.025, 0.975])
+    at_stop, at_last = gains.mean(axis=1)
+    return Confirmed(
+        len(stops),
+        int(stops.notna().sum()),
+        float(taken.median()),
+        float(taken.min()),
+        float(taken.max()),
+        float(at_stop / at_last),
+        float(low),
+        float(high),
+    )
+
+
+def taken(candidates: Mapping[str, Confirmed]) -> str:
+    """The candidate that qualifies and stops soonest; where none does, that which keeps most."""
+    good = {name: row for name, row in candidates.items() if row.qualifies}
+    if good:
+        return min(good, key=lambda name: good[name].median)
+    return max(candidates, key=lambda name: candidates[name].kept)
