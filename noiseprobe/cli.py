@@ -338,13 +338,9 @@ def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool
 
 def changed(context: typer.Context) -> dict[str, Any]:
     """The run settings that were given as flags."""
-    given = {key: value for key, value in context.params.items() if key in SETTINGS}
-    if given.get("settings"):
-        from noiseprobe.factors import parse_settings
-
-        names = parse_settings(given["settings"].split(","))
-        given["settings"] = tuple(setting.name for setting in names)
-    return {key: value for key, value in given.items() if value is not None}
+    return {
+        key: value for key, value in context.params.items() if key in SETTINGS and value is not None
+    }
 
 
 def begin(

@@ -80,7 +80,6 @@ def dvar_replay(
     A run directory is replayed with its own window and threshold unless others are given.
     """
     from noiseprobe import replaying
-    from noiseprobe.files import check_file
 
     dvar_alone: dict[str, object] = {
         "--criterion": criterion,
@@ -100,7 +99,7 @@ def dvar_replay(
         replaying.check_alone("--grid", dvar_alone)
     for flag, path in {"--csv": csv, "--plot": plot}.items():
         if path:
-            check_file(flag, path, sources)
+            replaying.check_output(flag, path, sources)
     names = replaying.chosen_criteria(criterion, every)
     params = replaying.parse_params(param or [], names)
     params |= replaying.dvar_params(params, names, window, threshold)
@@ -180,7 +179,7 @@ def regret(
     0 is the best of the judge, 1 its first value. Criteria are at their defaults unless tuned.
     """
     from noiseprobe import judging, replaying
-    from noiseprobe.files import check_file, written_whole
+    from noiseprobe.files import written_whole
     from noiseprobe.regret import paired, summary
     from noiseprobe.regret import regret as raw_numbers
     from noiseprobe.stopping import CRITERIA
@@ -189,7 +188,7 @@ def regret(
     if seed < 0:
         raise UserError(f"--seed {seed}: give a whole number of 0 or more")
     if csv:
-        check_file("--csv", csv, sources)
+        replaying.check_output("--csv", csv, sources)
     names = replaying.chosen_criteria(criterion, every=not criterion)
     if against not in CRITERIA:
         raise UserError(f"--against {against}: choose one of {', '.join(CRITERIA)}")

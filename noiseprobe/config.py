@@ -101,8 +101,7 @@ class RunConfig(BaseModel):
     @field_validator("settings", mode="before")
     @classmethod
     def _settings(cls, value: Any) -> tuple[str, ...]:
-        texts = value.split(",") if isinstance(value, str) else list(value)
-        settings = parse_settings([text for text in texts if text.strip()])
+        settings = parse_settings(_texts("--settings", value))
         if not settings:
             raise UserError("--settings: none given; name at least one, such as timesteps")
         return tuple(setting.name for setting in settings)
@@ -110,8 +109,7 @@ class RunConfig(BaseModel):
     @field_validator("lora_targets", mode="before")
     @classmethod
     def _lora_targets(cls, value: Any) -> tuple[str, ...]:
-        texts = value.split(",") if isinstance(value, str) else list(value)
-        targets = tuple(text.strip() for text in texts if text.strip())
+        targets = tuple(_texts("--lora-targets", value))
         if not targets:
             raise UserError("--lora-targets: none given; name at least one layer, such as to_k")
         return targets
@@ -140,18 +138,25 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
     merged = (read_toml(file) if file else {}) | {
         key: value for key, value in given.items() if value is not None
     }
-    for key in ("concept", "model", "clip"):
-        # A run is resumed from anywhere, so that a folder is remembered by its full path.
-        if key in merged and Path(merged[key]).is_dir():
-            merged[key] = str(Path(merged[key]).resolve())
-    if merged.get("class_images"):  # a folder that may be made only then
-        merged["class_images"] = str(Path(merged["class_images"]).resolve())
+    merged = located(merged)
     if "concept" not in merged:
         from noiseprobe.concept import DEFAULT_CONCEPT
 
         merged["concept"] = DEFAULT_CONCEPT
     model, method = merged.get("model", BUNDLED_MODEL), merged.get("method", METHODS[0])
     return _validated(defaults_of(str(model), str(method)) | merged)
+
+
+def located(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings with folders by their full paths: a run is resumed from anywhere."""
+    texts = {key: value for key, value in given.items() if isinstance(value, str) and value}
+    folders = {
+        key: str(Path(texts[key]).resolve())
+        for key in ("concept", "model", "clip", "class_images")
+        # The folder of class images may be made only then.
+        if key in texts and (key == "class_images" or Path(texts[key]).is_dir())
+    }
+    return given | folders
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -191,18 +196,16 @@ def resumed(recorded: RunConfig, given: dict[str, Any]) -> RunConfig:
 
     Raises `UserError` where a given flag would change steps that are already done.
     """
-    changed = {
-        key: value
-        for key, value in given.items()
-        if value is not None and value != getattr(recorded, key)
-    }
-    for key, value in changed.items():
-        if key not in MAY_CHANGE_ON_RESUME:
+    anew = {key: value for key, value in given.items() if value is not None}
+    config = _validated(recorded.model_dump() | located(anew))
+    for key in anew:
+        before, now = getattr(recorded, key), getattr(config, key)
+        if now != before and key not in MAY_CHANGE_ON_RESUME:
             raise UserError(
-                f"{flag(key)}: this run was started with {getattr(recorded, key)!r}, not "
-                f"{value!r}; leave the flag out, or start a new run"
+                f"{flag(key)}: this run was started with {before!r}, not {now!r}; leave the flag "
+                "out, or start a new run"
             )
-    return _validated(recorded.model_dump() | changed)
+    return config
 
 
 _FLAGS = {"class_noun": "class", "design_replicates": "replicates", "design_batch": "probe_batch"}
@@ -213,11 +216,21 @@ def flag(key: str) -> str:
     return "--" + _FLAGS.get(key, key).replace("_", "-")
 
 
+def _texts(name: str, value: Any) -> list[str]:
+    """The words of a list that was given as one text, with commas, or as a list."""
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{name}: {value!r} given; give names, with commas between them")
+    return [text.strip() for text in texts if text.strip()]
+
+
 def _validated(content: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(ours := first.get("ctx", {}).get("error"), UserError):
+            raise ours from None
         key = str(first["loc"][0])
         expected = first["msg"][0].lower() + first["msg"][1:]
         raise UserError(f"{flag(key)}: {first['input']!r} given, but {expected}") from error

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         _remove(beside)
 
 
-def check_file(flag: str, path: Path, sources: Sequence[Path] = ()) -> None:
-    """Raise `UserError` unless a file can be written at `path`, and is none of the `sources`."""
+def check_file(flag: str, path: Path) -> None:
+    """Raise `UserError` unless a file can be written at `path`."""
     if path.is_dir() or not path.name:
         raise UserError(f"{flag} {path}: it is a folder; name a file in it")
-    if any(source.exists() and path.exists() and path.samefile(source) for source in sources):
-        raise UserError(f"{flag} {path}: it is a source, and would be lost; name another file")
     check_folder(flag, path.parent)
 
 

@@ -24,7 +24,7 @@ DESIGN_SETTINGS = ("design_replicates", "design_batch")
 
 
 def start(
-    config: RunConfig, out: Path, reporter: Reporter | None = None
+    config: RunConfig, out: Path | str, reporter: Reporter | None = None
 ) -> tuple[Run, Personalization]:
     """A new run in `out`, prepared. Bad input leaves nothing behind."""
     Run.require_vacant(out)
@@ -35,7 +35,7 @@ def start(
     return run, ready
 
 
-def reopen(out: Path, given: dict[str, Any]) -> tuple[Run, RunConfig]:
+def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
     """An existing run and its settings, with those that were given anew recorded.
 
     Where the settings of the probe or of the Sobol design change, its trace begins again.
@@ -95,7 +95,8 @@ def probe_stage(
     require_checkpoints(run)
     seconds = probe(run, ready.objective, ready.method, config, reporter, steps)
     status = run.status
-    run.write_status("probed", status["step"], status["stopped_by"])
+    if status["stage"] == "trained":
+        run.write_status("probed", status["step"], status["stopped_by"])
     run.add_probe_seconds(seconds)
 
 
@@ -112,7 +113,10 @@ def design_stage(
 def require_checkpoints(run: Run) -> None:
     """Raise `UserError` if `run` has no checkpoints."""
     if not run.checkpoint_steps():
-        raise UserError(f"'{run.directory}' has no checkpoints; train it first (--resume)")
+        raise UserError(
+            f"'{run.directory}' has no checkpoints; train it first: "
+            f"noiseprobe train --out {run.directory} --resume"
+        )
 
 
 def measure_stage(
@@ -252,14 +256,14 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
     return summary
 
 
-def run_all(config: RunConfig, out: Path, reporter: Reporter | None = None) -> dict[str, Any]:
+def run_all(config: RunConfig, out: Path | str, reporter: Reporter | None = None) -> dict[str, Any]:
     """A new run in `out`: train, probe, replay, plot. Returns the summary."""
     run, ready = start(config, out, reporter)
     return finish(run, config, ready, reporter)
 
 
 def resume_all(
-    out: Path, given: dict[str, Any] | None = None, reporter: Reporter | None = None
+    out: Path | str, given: dict[str, Any] | None = None, reporter: Reporter | None = None
 ) -> dict[str, Any]:
     """Go on with the run in `out`, at the stage and step where it stopped. Returns the summary."""
     run, config = reopen(out, given or {})

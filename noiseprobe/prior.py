@@ -93,7 +93,7 @@ def draw_class_images(
             if stop.is_set():
                 raise Interrupted(
                     f"stopped with {len(paths)} of {total} class images in {images.folder}; "
-                    "the same command with --resume goes on"
+                    "the same command with --out RUN --resume goes on"
                 )
             count = min(AT_ONCE, total - first)
             for number, picture in enumerate(

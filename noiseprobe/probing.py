@@ -74,7 +74,7 @@ def probe(
     def one() -> pd.DataFrame:
         return evaluate(objective, method, draws, rows, config.micro_batch)
 
-    again = f"noiseprobe run --out {run.directory} --resume"
+    again = f"noiseprobe probe {run.directory}"
     return _each_checkpoint(run, run.probe_directory, method, one, reporter, steps, again)
 
 

@@ -9,11 +9,11 @@ import pandas as pd
 
 from noiseprobe.defaults import METHODS, defaults_of
 from noiseprobe.errors import UserError
-from noiseprobe.files import written_whole
+from noiseprobe.files import check_file, written_whole
 from noiseprobe.replay import default_grid, replay, replay_criterion, replay_grid
 from noiseprobe.report import aligned
-from noiseprobe.sources import Log, Series, choose_tags, read_logs
-from noiseprobe.stopping import CRITERIA, completed, criterion_named
+from noiseprobe.sources import Log, Series, choose_tags, files_of, find_sources, read_logs
+from noiseprobe.stopping import CRITERIA, build, completed, criterion_named
 
 Params = Mapping[str, Mapping[str, float]]
 """The parameters that were given, by criterion and name."""
@@ -37,6 +37,15 @@ def read_sources(given: Sequence[Path], pattern: str | None) -> Iterator[tuple[L
         PassedOverWarning: something that was found inside a folder is left out; see `read_logs`.
     """
     yield from read_logs(given, lambda tags: choose_tags(tags, pattern))
+
+
+def check_output(flag: str, path: Path, given: Sequence[Path]) -> None:
+    """Raise `UserError` unless a file can be written at `path` without the loss of a source."""
+    check_file(flag, path)
+    if not path.exists():
+        return
+    if any(path.samefile(file) for source in find_sources(given) for file in files_of(source)):
+        raise UserError(f"{flag} {path}: it is a source, and would be lost; name another file")
 
 
 def series_to_replay(given: Sequence[Path], pattern: str | None) -> list[Source]:
@@ -142,6 +151,7 @@ def _replayed(source: Source, criterion: str, given: Mapping[str, float]) -> dic
     if criterion != "dvar":
         return asdict(replay_criterion(source.series, criterion, given))
     params = completed(criterion, source.usual | dict(given))
+    build("dvar", params)  # which refuses what is out of range, and half a window
     found = replay(source.series, int(params["window"]), params["threshold"])
     # DVAR keeps no best: the stop is the step to keep.
     kept = found.stop_step if found.stop_step is not None else int(source.series.steps[-1])

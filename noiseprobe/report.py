@@ -19,7 +19,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table("factor", "noise-to-signal")
     table.columns[1].justify = "right"
     for factor, value in summary["noise_to_signal"].items():

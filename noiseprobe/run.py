@@ -35,24 +35,25 @@ class Run:
         self.figures_directory = self.directory / "figures"
 
     @classmethod
-    def create(cls, directory: Path, config: RunConfig, device: str) -> "Run":
+    def create(cls, directory: Path | str, config: RunConfig, device: str) -> "Run":
         """Start a run in `directory`, which must be new or empty; raises `UserError` if not."""
         cls.require_vacant(directory)
         run = cls(directory)
         try:
-            write_toml(config, directory / "config.toml")
+            write_toml(config, run.directory / "config.toml")
         except OSError as error:
             raise UserError(
                 f"--out: cannot write to '{directory}' ({error.strerror}); choose another folder"
             ) from error
-        write_json(directory / "environment.json", environment(config, device))
+        write_json(run.directory / "environment.json", environment(config, device))
         run.write_status("created", 0, None)
         return run
 
     @staticmethod
-    def require_vacant(directory: Path) -> None:
+    def require_vacant(directory: Path | str) -> None:
         """Raise `UserError` if `directory` is something else than a new or empty folder."""
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        place = Path(directory)
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise UserError(
                 f"--out: '{directory}' is not an empty folder; choose another, or add --resume"
             )

@@ -19,6 +19,7 @@ from noiseprobe.defaults import METHODS
 from noiseprobe.errors import Interrupted, UserError
 from noiseprobe.progress import STOP_SOON, Reporter
 from noiseprobe.run import Run
+from noiseprobe.traces import part_path
 from noiseprobe.variants import few_iterations, stops
 
 KEYS = ("concepts", "methods", "seeds", "out", "workers", "threads", "probe", "settings", "method")
@@ -47,20 +48,21 @@ def read_sweep(file: Path) -> Sweep:
     """
     content = load_toml(file)
     _known(file, content, KEYS)
-    methods = _listed(file, content, "methods", list(METHODS[:1]))
+    methods = _texts(file, content, "methods", list(METHODS[:1]))
     for method in methods:
         if method not in METHODS:
             raise UserError(f"{file}: methods: unknown '{method}'; {_mend(method, METHODS)}")
-    _known(file, content.get("method", {}), METHODS, "method.")
-    common = content.get("settings", {})
+    of_method = _table(file, "method", content.get("method", {}))
+    _known(file, of_method, METHODS, "method.")
+    common = _table(file, "settings", content.get("settings", {}))
     for key in WATCHED.keys() & common.keys():
         raise UserError(f"{file}: settings.{key}: a sweep watches every rule to the end; remove it")
-    of_method = content.get("method", {})
-    tables = {"settings.": common} | {f"method.{name}.": of_method[name] for name in of_method}
-    for prefix, table in tables.items():
-        _known(file, table, [*RunConfig.model_fields, "class"], prefix)
-    out = file.parent / content.get("out", "runs/sweep")
-    runs = {}
+    tables = {"settings": common} | {f"method.{name}": of_method[name] for name in of_method}
+    for name, table in tables.items():
+        _known(file, _table(file, name, table), [*RunConfig.model_fields, "class"], f"{name}.")
+    (out_name,) = _texts(file, {"out": [content.get("out", "runs/sweep")]}, "out", [])
+    out = file.parent / out_name
+    runs: dict[Path, RunConfig] = {}
     for method in methods:
         for concept in _concepts(file, content):
             for seed in _listed(file, content, "seeds", [0]):
@@ -68,7 +70,13 @@ def read_sweep(file: Path) -> Sweep:
                 if "class" in given:
                     given["class_noun"] = given.pop("class")
                 given |= {"concept": concept, "method": method, "seed": seed}
-                runs[out / method / Path(concept).name / f"seed-{seed}"] = resolve(given)
+                place = out / method / Path(concept).name / f"seed-{seed}"
+                if place in runs:
+                    raise UserError(
+                        f"{file}: concepts: '{runs[place].concept}' and '{concept}' have the same "
+                        "name; rename one folder"
+                    )
+                runs[place] = resolve(given)
     return Sweep(
         runs,
         _count(file, content, "workers", 1),
@@ -110,21 +118,30 @@ def few_of(runs: Sequence[Path]) -> dict[str, float]:
 
 
 def train_one(out: Path, config: RunConfig, probe: int) -> None:
-    """Train the run in `out` to its last step, or go on with it; probe every `probe` steps."""
+    """Train the run in `out` to its last step, or go on with it; probe every `probe` steps.
+
+    Raises `UserError` if the run there was started with settings that do not go with `config`.
+    """
     from noiseprobe import pipeline
     from noiseprobe.personalization import prepare
 
     if (out / "config.toml").is_file():
-        run, config = pipeline.reopen(out, {})
-        if run.status["stage"] == "probed" or (run.status["stage"] == "trained" and not probe):
+        run, config = pipeline.reopen(out, config.model_dump())
+        trained = run.status["stopped_by"] == "steps" and run.status["step"] >= config.steps
+        if trained and not _unprobed(run, probe):
             return
         ready = prepare(config, run)
     else:
         run, ready = pipeline.start(config, out)
     pipeline.train_stage(run, config, ready)
-    if probe:
-        steps = [step for step in run.checkpoint_steps() if step % probe == 0]
+    if steps := _unprobed(run, probe):
         pipeline.probe_stage(run, config, ready, steps=steps)
+
+
+def _unprobed(run: Run, every: int) -> list[int]:
+    """The checkpoints at every so many steps that were not probed yet; none for 0."""
+    chosen = [step for step in run.checkpoint_steps() if every and step % every == 0]
+    return [step for step in chosen if not part_path(run.probe_directory, step).is_file()]
 
 
 def measure_one(out: Path, few: float) -> None:
@@ -214,6 +231,21 @@ def _listed(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> 
     return value
 
 
+def _texts(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> list[str]:
+    """A list of texts; see `_listed`."""
+    found = _listed(file, content, key, usual)
+    for each in found:
+        if not isinstance(each, str):
+            raise UserError(f"{file}: {key}: {each!r} given, but a text in quotes is expected")
+    return found
+
+
+def _table(file: Path, name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {name}: {value!r} given, but a table is expected: [{name}]")
+    return value
+
+
 def _count(file: Path, content: dict[str, Any], key: str, least: int) -> int:
     value = content.get(key, least)
     if not isinstance(value, int) or value < least:
@@ -226,7 +258,7 @@ def _count(file: Path, content: dict[str, Any], key: str, least: int) -> int:
 def _concepts(file: Path, content: dict[str, Any]) -> list[str]:
     """Bundled names as they are, folders and patterns as full paths."""
     found: list[str] = []
-    for each in _listed(file, content, "concepts", []):
+    for each in _texts(file, content, "concepts", []):
         matches = sorted(glob.glob(str(file.parent / each)))
         folders = [path for path in matches if Path(path).is_dir()]
         if any(letter in each for letter in "*?[") and not folders:

@@ -24,6 +24,8 @@ from noiseprobe.stopping import DVAR, ClipPlateau
 from noiseprobe.traces import TRAIN_COLUMNS, first_step, parts, write_part
 
 FLUSH_SECONDS = 120.0
+ENDINGS = ("dvar", "clip", "steps")
+"""What can end training, so that it is done: a rule, or the last step."""
 
 
 def train(
@@ -128,8 +130,8 @@ class _Driver:
                 self.seconds = time.monotonic() - started
                 self.save_state("interrupt")
                 raise Interrupted(
-                    f"training stopped at step {self.step} and was saved; go on with "
-                    f"noiseprobe run --out {self.run.directory} --resume"
+                    f"training stopped at step {self.step} and was saved; the same command with "
+                    f"--out {self.run.directory} --resume goes on"
                 )
             row = self.take_step(*next(batches))
             self.seconds = row["seconds"] = time.monotonic() - started
@@ -256,7 +258,7 @@ class _Driver:
         }
         with written_whole(self.run.state_file) as beside:
             torch.save(state, beside)
-        stage = "trained" if stopped_by in ("dvar", "clip", "steps") else "training"
+        stage = "trained" if stopped_by in ENDINGS else "training"
         self.run.write_status(stage, self.step, stopped_by)
         self.saved_at = time.monotonic()
 

@@ -60,7 +60,7 @@ def test_folders_are_remembered_by_their_full_path(
         ({"method": "magic"}, "--method"),
         ({"precision": "fp8"}, "--precision"),
         ({"settings": "nois"}, "did you mean 'noise'"),
-        ({"settings": ""}, "--settings: none given"),
+        ({"settings": ""}, "^--settings: none given; name at least one, such as timesteps$"),
         ({"replicates": 0}, "--replicates"),
         ({"num_vectors": 0}, "--num-vectors"),
         ({"seed": -1}, "--seed"),
@@ -77,6 +77,11 @@ def test_a_wrong_value_is_refused_by_its_flag(given: dict[str, Any], named: str)
         ("stpes = 3", "unknown key 'stpes'; did you mean 'steps'"),
         ("steps = ", "not valid TOML"),
         ('steps = "many"', "--steps: 'many' given"),
+        ("concept = 3", "--concept: 3 given, but input should be a valid string"),
+        ("class_images = 5", "--class-images: 5 given, but input should be a valid string"),
+        ("settings = 5", "^--settings: 5 given; give names, with commas between them$"),
+        ("settings = [5]", r"^--settings: \[5\] given; give names"),
+        ("lora_targets = 5", "^--lora-targets: 5 given; give names"),
     ],
 )
 def test_a_wrong_file_is_refused_by_its_name(tmp_path: Path, text: str, named: str) -> None:
@@ -93,3 +98,16 @@ def test_on_resume_what_was_done_cannot_be_changed() -> None:
     assert resumed(recorded, {"seed": 3, "steps": 9}).steps == 9
     with pytest.raises(UserError, match="--seed: this run was started with 3, not 4"):
         resumed(recorded, {"seed": 4})
+
+
+def test_on_resume_flags_may_be_repeated_as_they_were_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dog").mkdir()
+    monkeypatch.chdir(tmp_path)
+    typed = {"concept": "dog", "class_images": "of-class", "lora_targets": "to_q, to_k"}
+    typed |= {"method": "dreambooth-lora", "settings": "noise,11110"}
+    recorded = resolve(typed)
+    assert resumed(recorded, typed) == recorded
+    with pytest.raises(UserError, match=r"--lora-targets: this run was started with"):
+        resumed(recorded, {"lora_targets": "to_q"})

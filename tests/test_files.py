@@ -36,18 +36,15 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 def test_what_cannot_be_an_output_file_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     source = tmp_path / "log.csv"
     source.write_text("step,loss\n0,1\n")
-    (tmp_path / "link.csv").symlink_to(source)
     for path, told in {
         tmp_path: "it is a folder",
         Path("."): "it is a folder",
-        source: "it is a source",
-        tmp_path / "link.csv": "it is a source",
         source / "table.csv": "log.csv is no folder",
         source / "deeper" / "table.csv": "log.csv is no folder",
     }.items():
         with pytest.raises(UserError, match=told):
-            check_file("--csv", path, [source])
-    check_file("--csv", tmp_path / "new" / "table.csv", [source])
+            check_file("--csv", path)
+    check_file("--csv", tmp_path / "new" / "table.csv")
     assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match=r"--out .*log.csv: .* is no folder"):
         check_folder("--out", source)

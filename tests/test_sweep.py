@@ -1,5 +1,6 @@
 """A sweep: what its file may say, that it resumes, and that one failure holds up nothing."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 import tomli_w
 
 from noiseprobe.comparison import raw_numbers, table
-from noiseprobe.errors import UserError
+from noiseprobe.errors import Interrupted, UserError
+from noiseprobe.pipeline import probe_stage, start, train_stage
 from noiseprobe.progress import Silent
 from noiseprobe.run import find_runs
-from noiseprobe.sweep import read_sweep, run_sweep
+from noiseprobe.sweep import read_sweep, run_sweep, train_one
 
 SMALL: dict[str, Any] = {
     "steps": 6,
@@ -87,6 +89,33 @@ def test_a_sweep_goes_on_past_a_failure_resumes_and_fills_the_table(
     assert {path: path.stat().st_mtime_ns for path in files} == files
 
 
+def test_a_run_that_was_probed_before_its_end_is_trained_to_it(
+    tmp_path: Path, photographs: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content: dict[str, Any] = {
+        "concepts": [str(photographs)],
+        "out": "runs",
+        "probe": 2,
+        "settings": SMALL | {"model": str(model_directory)},
+    }
+    sweep = read_sweep(written(tmp_path / "sweep.toml", content))
+    ((out, config),) = sweep.runs.items()
+    run, ready = start(config, out)
+    with monkeypatch.context() as stopped:
+        asked = threading.Event()
+        asked.set()
+        stopped.setattr("noiseprobe.progress.STOP_SOON", asked)
+        with pytest.raises(Interrupted):
+            train_stage(run, config, ready)
+    probe_stage(run, config, ready)
+    assert (run.status["stage"], run.status["step"]) == ("training", 0)
+    train_one(out, config, 2)
+    assert (run.status["stage"], run.status["step"]) == ("probed", 6)
+    assert set(run.probe_trace()["step"]) == {0, 2, 4, 6}
+    with pytest.raises(UserError, match=r"--seed: this run was started with 0, not 1"):
+        train_one(out, config.model_copy(update={"seed": 1}), 2)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -100,6 +129,16 @@ def test_a_sweep_goes_on_past_a_failure_resumes_and_fills_the_table(
         ({"concepts": ["a"], "workers": 0}, "workers: 0 given"),
         ({"concepts": ["a"], "settings": {"steps": 0}}, "--steps: 0 given"),
         ({"concepts": ["a"], "settings": {"stop": "dvar"}}, "settings.stop"),
+        ({"concepts": ["a"], "settings": 5}, "settings: 5 given, but a table is expected"),
+        ({"concepts": [1]}, "concepts: 1 given, but a text in quotes is expected"),
+        ({"concepts": ["a"], "methods": [2]}, "methods: 2 given, but a text"),
+        ({"concepts": ["a"], "out": 1}, "out: 1 given, but a text in quotes is expected"),
+        ({"concepts": ["a"], "method": 3}, "method: 3 given, but a table is expected"),
+        (
+            {"concepts": ["a"], "method": {"dreambooth": 1}},
+            "method.dreambooth: 1 given, but a table is expected: [method.dreambooth]",
+        ),
+        ({"concepts": ["x/dog", "y/dog"]}, "'x/dog' and 'y/dog' have the same name; rename"),
     ],
 )
 def test_a_wrong_file_is_told_of_in_one_line(

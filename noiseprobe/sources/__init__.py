@@ -10,7 +10,7 @@ from noiseprobe.sources.log import (
     Series,
     TruncatedLogWarning,
 )
-from noiseprobe.sources.reading import read_log, read_series
+from noiseprobe.sources.reading import files_of, read_log, read_series
 from noiseprobe.sources.tags import STEP_COLUMNS, choose_tags
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Series",
     "TruncatedLogWarning",
     "choose_tags",
+    "files_of",
     "find_sources",
     "read_log",
     "read_logs",

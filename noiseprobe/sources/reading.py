@@ -89,6 +89,14 @@ def is_run(path: Path) -> bool:
     return bool(parts(path / "traces" / "train"))
 
 
+def files_of(source: Path) -> list[Path]:
+    """The files that a source is made of: itself, or those of a folder that are read."""
+    if not source.is_dir():
+        return [source]
+    state = source / TRAINER_STATE
+    return parts(source / "traces" / "train") or event_files(source) or [state] * state.is_file()
+
+
 def is_events(path: Path, head: bytes) -> bool:
     """Whether a file that begins with `head` holds TensorBoard events.
 
