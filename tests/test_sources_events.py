@@ -20,7 +20,13 @@ from tensorboard.util.tensor_util import make_ndarray
 from torch.utils.tensorboard import SummaryWriter
 
 from noiseprobe.errors import UserError
-from noiseprobe.sources import TruncatedLogWarning, find_sources, read_log, read_series
+from noiseprobe.sources import (
+    RestartedLogWarning,
+    TruncatedLogWarning,
+    find_sources,
+    read_log,
+    read_series,
+)
 from noiseprobe.sources.events import decode
 from noiseprobe.sources.records import find_records, masked_crc
 
@@ -202,6 +208,7 @@ def test_decoding_together_gives_what_decoding_one_by_one_gives(events: list[byt
     assert {tag: len(found) for tag, found in points(together).items()} == expected
 
 
+@pytest.mark.filterwarnings("ignore::noiseprobe.sources.RestartedLogWarning")
 def test_a_restart_replaces_what_it_goes_back_over(tmp_path: Path) -> None:
     log_training(tmp_path, range(50))
     log_training(tmp_path, range(30, 80), purge_step=30, filename_suffix=".restart")
@@ -209,6 +216,7 @@ def test_a_restart_replaces_what_it_goes_back_over(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_log(tmp_path).series("lr").steps, np.arange(80))
 
 
+@pytest.mark.filterwarnings("ignore::noiseprobe.sources.RestartedLogWarning")
 def test_a_restart_that_is_not_announced_shows_in_the_steps(tmp_path: Path) -> None:
     # TensorBoard heeds falling steps in files of a version below 2.
     events = [Event(wall_time=1, file_version="brain.Event:1").SerializeToString()]
@@ -221,6 +229,7 @@ def test_a_restart_that_is_not_announced_shows_in_the_steps(tmp_path: Path) -> N
     np.testing.assert_array_equal(series.values, [*range(10), *range(80, 90)])
 
 
+@pytest.mark.filterwarnings("ignore::noiseprobe.sources.RestartedLogWarning")
 def test_one_value_per_step_survives_where_points_share_steps(tmp_path: Path) -> None:
     steps = [0, 10, 10, 20, 10, 10, 30]
     events = [scalar("loss", step, number) for number, step in enumerate(steps)]
@@ -236,9 +245,25 @@ def test_files_of_a_folder_are_one_run_in_order_of_time(tmp_path: Path) -> None:
     event_file(tmp_path / "b", sooner)
     (tmp_path / "hparams.yml").write_text("lr: 0.1\n")
     assert find_sources([tmp_path]) == [tmp_path]
-    series = read_series(tmp_path)
+    with pytest.warns(RestartedLogWarning, match="falls back to 30; 20 points of loss .* one by"):
+        series = read_series(tmp_path)
     np.testing.assert_array_equal(series.steps, np.arange(60))
     np.testing.assert_array_equal(series.values, [1.0] * 30 + [2.0] * 30)
+
+
+def test_an_evaluation_that_is_done_again_after_a_restart_counts_once(tmp_path: Path) -> None:
+    # The last evaluation before the kill is the first one after it: no step of its own falls.
+    events = [Event(wall_time=1, file_version="brain.Event:2").SerializeToString()]
+    for steps, level in ((range(32), 1.0), (range(25, 60), 2.0)):
+        for step in steps:
+            events.append(scalar("loss", step, level))
+            if step % 10 == 0:
+                events.append(scalar("val_loss", step, level))
+    log = read_log(event_file(tmp_path / "log", events))
+    with pytest.warns(RestartedLogWarning, match="1 points of val_loss"):
+        series = log.series("val_loss")
+    assert series.steps.tolist() == [0, 10, 20, 30, 40, 50]
+    assert series.values.tolist() == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize("lost", [1, 3, 5, 14, 20])
@@ -300,6 +325,7 @@ def test_what_holds_no_scalar_is_said_in_one_line(tmp_path: Path) -> None:
         read_log(event_file(empty, [scalar("loss", 0, 1.0)])).series("los")
 
 
+@pytest.mark.filterwarnings("ignore::noiseprobe.sources.RestartedLogWarning")
 def test_a_session_that_starts_anew_drops_all_traces_from_its_step_on(tmp_path: Path) -> None:
     events = [Event(file_version="brain.Event:2").SerializeToString()]
     events += [scalar(tag, step, step) for step in range(20) for tag in ("loss", "lr")]

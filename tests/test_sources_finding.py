@@ -1,8 +1,11 @@
 """Which files, folders and patterns are sources, and which trace of a log is the loss."""
 
+import builtins
+import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -166,6 +169,38 @@ def test_a_pipe_that_is_named_is_not_read_twice(tmp_path: Path) -> None:
     assert find_sources([pipe]) == [pipe]
     with pytest.raises(UserError, match="no log in this folder"):
         find_sources([tmp_path])
+
+
+def test_what_may_not_be_read_is_no_other_log_s_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may read anything, so that the operating system is asked in our words.
+    part = write_events(tmp_path / "logs") / "events.out.tfevents.9.second"
+    write_events(tmp_path / "logs")
+    locked = write(tmp_path / "locked.csv")
+    part.write_bytes(b"")
+    refused = {str(part), str(locked)}
+    opened, allowed = builtins.open, os.access
+
+    def open_some(path: Any, *how: Any, **more: Any) -> Any:
+        if str(path) in refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr("builtins.open", open_some)
+    monkeypatch.setattr(
+        os, "access", lambda path, how: str(path) not in refused and allowed(path, how)
+    )
+    with pytest.raises(UserError, match=r"second: cannot be read \(Permission denied\)"):
+        read_log(tmp_path / "logs")
+    assert locked in find_sources([tmp_path])
+
+
+@pytest.mark.parametrize("head", [b"\x1f\x8b\x08", b"PK\x03\x04"])
+def test_a_compressed_file_is_to_be_decompressed(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "log.csv.gz").write_bytes(head + b"\0" * 20)
+    with pytest.raises(UserError, match="the file is compressed; decompress it first"):
+        find_sources([tmp_path / "log.csv.gz"])
 
 
 def test_what_gives_no_source_is_named_in_one_line(folder: Path) -> None:

@@ -100,6 +100,55 @@ def test_a_restart_replaces_the_rows_that_it_goes_back_over(tmp_path: Path, kind
     assert points(series) == [(0, 0), (10, 1), (20, 4), (30, 5), (40, 6), (50, 7)]
 
 
+@pytest.mark.parametrize("kind", ["CSV", "JSON Lines"])
+def test_an_evaluation_that_is_done_again_after_a_restart_counts_once(
+    tmp_path: Path, kind: str
+) -> None:
+    # The last evaluation before the kill is the first one after it: no step of its own falls.
+    steps = np.array([*range(32), *range(25, 60)])
+    frame = pd.DataFrame({"step": steps, "loss": np.arange(67.0), "val_loss": np.arange(67.0)})
+    frame.loc[steps % 10 > 0, "val_loss"] = np.nan
+    text = frame.to_csv(index=False)
+    if kind == "JSON Lines":
+        text = frame.to_json(orient="records", lines=True)
+    with pytest.warns(RestartedLogWarning, match="1 points of val_loss that were recorded again"):
+        series = read_series(written(tmp_path, text))
+    assert points(series) == [(0, 0), (10, 10), (20, 20), (30, 37), (40, 47), (50, 57)]
+
+
+def test_counters_of_two_kinds_in_one_column_are_no_restart(tmp_path: Path) -> None:
+    rows = [f"{step},{step},\n" + (f"{step // 10},,1\n" * (step % 10 == 0)) for step in range(31)]
+    log = read_log(written(tmp_path, "step,loss,val_loss\n" + "".join(rows)))
+    assert log.series("loss").steps.tolist() == list(range(31))
+    assert log.series("val_loss").steps.tolist() == [0, 1, 2, 3]
+
+
+ROWS = "".join(f"{step},{1 / (step + 3):.6f},1e-4\n" for step in range(120))
+
+
+@pytest.mark.parametrize("rest", ["12", "120,", "120,0.1"])
+def test_a_last_row_that_was_cut_off_is_left_out(tmp_path: Path, rest: str) -> None:
+    path = written(tmp_path, "step,loss,lr\n" + ROWS + rest)
+    with pytest.warns(TruncatedLogWarning, match="line 122: cut off") as caught:
+        series = read_series(path)
+    assert len(caught) == 1
+    assert series.steps.tolist() == list(range(120))
+
+
+def test_a_last_number_that_may_be_cut_off_is_told_of(tmp_path: Path) -> None:
+    with pytest.warns(TruncatedLogWarning, match="no end, so that '1' may be part of a number"):
+        assert (
+            len(read_series(written(tmp_path, "step,loss,lr\n" + ROWS + "120,0.2,1")).steps) == 121
+        )
+    whole = read_series(written(tmp_path, "step,loss,lr\n" + ROWS + "120,0.2,1e-4"))
+    assert len(whole.steps) == 121
+
+
+def test_points_as_tensorboard_has_them_for_download_are_read(tmp_path: Path) -> None:
+    path = written(tmp_path, json.dumps([[1.7e9, 0, 0.5], [1.7e9 + 1, 10, 0.25]]))
+    assert points(read_series(path)) == [(0, 0.5), (10, 0.25)]
+
+
 def test_steps_in_no_order_are_no_restart(tmp_path: Path) -> None:
     path = written(tmp_path, "step,loss\n" + "".join(f"{step},1\n" for step in range(9, 0, -1)))
     with pytest.raises(UserError, match="line 3: step is 8 after 9; sort the rows"):

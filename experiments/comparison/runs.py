@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,18 @@ def tuning_sweep(out: Path, workers: int, layout: Layout) -> Sweep:
 
 
 def confirming_sweep(out: Path, workers: int, layout: Layout) -> Sweep:
-    """All methods on twelve concepts that nothing was chosen on, not probed."""
+    """All methods on twelve concepts that nothing was chosen on, not probed.
+
+    Each concept has a seed of its own, and with it a fixed batch of its own: a window may suit the
+    one batch that it was chosen on.
+    """
     chosen = [(method, others()[:FEWER]) for method in METHODS]
-    return _sweep(out, out / f"confirming-{layout}", chosen, workers, 0, layout)
+    sweep = _sweep(out, out / f"confirming-{layout}", chosen, workers, 0, layout)
+    runs = {
+        place: config.model_copy(update={"seed": own_seed(place.name)})
+        for place, config in sweep.runs.items()
+    }
+    return replace(sweep, runs=runs)
 
 
 def comparison_sweep(out: Path, workers: int) -> Sweep:
@@ -58,6 +68,11 @@ def others() -> list[str]:
     """The concepts that nothing was chosen on, in an order drawn by lot."""
     names = sorted(thing.name for thing in every() if thing.name not in tuned())
     return [str(name) for name in np.random.Generator(np.random.Philox(0)).permutation(names)]
+
+
+def own_seed(name: str) -> int:
+    """The seed of a concept that nothing was chosen on, from 1: no other concept's."""
+    return 1 + others().index(name)
 
 
 def _sweep(

@@ -2,17 +2,18 @@
 
     python -m experiments.noise --workers 2
 
-Takes the runs of `--runs` (trained and probed now where they are missing; those of
-`python -m experiments.comparison run` do) and evaluates the Sobol design at their probed
-checkpoints, 32 pairs of 8 samples. What is already there is not repeated. Writes `RESULTS.md` and
-its tables beside this file, and the figures of textual inversion into `figures/`.
+Takes the runs of `--runs` (trained now where they are missing; those of `python -m
+experiments.comparison run` do) and evaluates settings and Sobol design at some of their
+checkpoints, with a seed of its own for each concept. What is already in `--out` is not repeated.
+Writes `RESULTS.md` and its tables beside this file, and the figures of textual inversion into
+`figures/`.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from experiments.comparison.runs import WIDELY, comparison_sweep, others
+from experiments.comparison.runs import WIDELY, comparison_sweep, others, own_seed
 from experiments.noise.evaluate import evaluate_run
 from experiments.noise.report import write_report
 from noiseprobe.errors import Interrupted
@@ -27,6 +28,7 @@ def main() -> None:
     """Evaluate what is not evaluated yet, then write the report."""
     parser = argparse.ArgumentParser(prog="python -m experiments.noise", description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/comparison"))
+    parser.add_argument("--out", type=Path, default=Path("runs/noise"))
     parser.add_argument("--concepts", type=int, default=12)
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
@@ -34,16 +36,18 @@ def main() -> None:
     chosen = parser.parse_args()
     sweep = comparison_sweep(chosen.runs, chosen.workers)
     names = others()[: chosen.concepts]
-    directories = [chosen.runs / "runs" / method / name for method in WIDELY for name in names]
-    jobs: Jobs = {
-        directory: (evaluate_run, directory, sweep.runs[directory], sweep.probe)
-        for directory in directories
-    }
+    jobs: Jobs = {}
+    for name in names:
+        for method in WIDELY:
+            place, trained = chosen.out / method / name, chosen.runs / "runs" / method / name
+            config = sweep.runs[trained]
+            jobs[place] = evaluate_run, trained, config, sweep.probe, own_seed(name), place
     with Terminal() as terminal:
         failed = in_processes("probing", jobs, chosen.workers, 1, terminal)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
-    write_report([Run.open(directory) for directory in directories], chosen.results, chosen.figures)
+    places = sorted(jobs, key=lambda place: WIDELY.index(place.parent.name))
+    write_report([Run.open(place) for place in places], chosen.results, chosen.figures)
 
 
 if __name__ == "__main__":

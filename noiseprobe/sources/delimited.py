@@ -2,6 +2,7 @@
 
 import csv
 import io
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ import pyarrow.csv
 
 from noiseprobe.errors import UserError
 from noiseprobe.sources.arrow import columns_of
-from noiseprobe.sources.log import one_line
+from noiseprobe.sources.log import TruncatedLogWarning, one_line
 from noiseprobe.sources.table import Cells, Numbers, Table, is_number
 
 _DELIMITERS = ",;\t"
 _SAMPLE = 200
+_NEAR = 4000  # letters before the last line that say what lines here look like
+_ENOUGH = 5  # such lines
 _NULLS = [word for bare in ("", "na", "none", "null") for word in {bare, bare.upper()}]
 _NULLS += ["None", "Null", "Na"]
 
@@ -50,8 +53,13 @@ def read_delimited(path: Path, text: str) -> Table:
 
     Raises:
         UserError: a row has more cells than the header, or there is no table.
+
+    Warns:
+        TruncatedLogWarning: the last line has no end and lacks cells, and was left out; or it lacks
+            the end alone, and a last cell as long as those before it.
     """
     layout = _layout(path, text)
+    text = _until_cut(path, text, layout)
     kind = "W&B export" if _is_wandb(layout.names) else "CSV"
     fast = _fast(path, text, layout, kind)
     return fast if fast is not None else _careful(path, text, layout, kind)
@@ -80,6 +88,28 @@ def _layout(path: Path, text: str) -> _Layout:
     if len(named) == len(cells):
         return _Layout(delimiter, _distinct(named), number - 1)
     return _Layout(delimiter, [f"column {each}" for each in range(1, len(cells) + 1)], number - 1)
+
+
+def _until_cut(path: Path, text: str, layout: _Layout) -> str:
+    """`text` without a last line that was cut off while it was written, as a kill leaves it."""
+    body, newline, last = text.rpartition("\n")
+    if not newline or not last.strip() or last.startswith("#") or last.endswith("\r"):
+        return text
+    before = [_split(line, layout.delimiter) for line in body[-_NEAR:].split("\n")[1:]]
+    cells, number = _split(last, layout.delimiter), body.count("\n") + 2
+    if before and len(cells) < len(layout.names) == len(before[-1]):
+        told = f"{path}, line {number}: cut off; what stands before it is read"
+        warnings.warn(told, TruncatedLogWarning, stacklevel=3)
+        return body + newline
+    ends = [len(row[-1]) for row in before if len(row) == len(cells)]
+    if len(ends) >= _ENOUGH and len(cells[-1]) < min(ends):
+        warnings.warn(
+            f"{path}, line {number}: the last line has no end, so that {one_line(cells[-1])!r} may "
+            "be part of a number",
+            TruncatedLogWarning,
+            stacklevel=3,
+        )
+    return text
 
 
 def _fast(path: Path, text: str, layout: _Layout, kind: str) -> Table | None:

@@ -14,9 +14,11 @@ from noiseprobe.sources.content import content_of
 from noiseprobe.sources.log import (
     Log,
     NumberedLogWarning,
+    RestartedLogWarning,
     Series,
     TruncatedLogWarning,
     one_line,
+    repeated,
     repeating,
     surviving,
 )
@@ -67,6 +69,8 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
 
     Warns:
         TruncatedLogWarning: a file is cut off or garbled; what stands before the place was read.
+
+    The log's `series` warns with a `RestartedLogWarning` of points that a restart has replaced.
     """
     runs = []
     for file in files:
@@ -87,9 +91,10 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
         runs.append((_first_time(records), str(file), len(records.starts), scalars))
     if not runs:
         raise UserError(f"{path}: no event was recorded; let the training log at least one")
-    traces, numbered = _numbered(
-        _traces(_joined([(count, scalars) for *_, count, scalars in sorted(runs, key=_when)]))
+    pieces, fallen = _traces(
+        _joined([(count, scalars) for *_, count, scalars in sorted(runs, key=_when)])
     )
+    traces, numbered = _numbered(pieces)
     unsaid = [numbered] * bool(numbered)
 
     def series(tag: str) -> Series:
@@ -100,6 +105,15 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
                 f"{path}: the steps of {one_line(unsaid.pop())} repeat too often to tell points "
                 "apart; its points are numbered from 0 instead, and others by them",
                 NumberedLogWarning,
+                stacklevel=3,
+            )
+        if tag in fallen:
+            step, lost = fallen.pop(tag)
+            warnings.warn(
+                f"{path}: the step falls back to {step}; {lost} points of {one_line(tag)} that "
+                "were recorded before at that step or later ones are left out; if these are "
+                "several runs, name their files one by one",
+                RestartedLogWarning,
                 stacklevel=3,
             )
         return Series(str(path), *traces[tag], tag)
@@ -187,17 +201,34 @@ def _numbered(traces: Mapping[str, _Piece]) -> tuple[dict[str, _Trace], str]:
     }, most
 
 
-def _traces(scalars: Scalars) -> dict[str, _Piece]:
-    """The points of each tag, in order of recording; tags in the order of their firsts."""
+def _traces(scalars: Scalars) -> tuple[dict[str, _Piece], dict[str, tuple[int, int]]]:
+    """The points of each tag, in order of recording; tags in the order of their firsts.
+
+    And of those tags that lost points in restarts, the lowest step of a restart and how many.
+    """
     restarts = np.array(sorted(scalars.restarts), np.int64).reshape(-1, 2)
-    traces, firsts = {}, {}
+    traces, firsts, fallen = {}, {}, {}
+    clock = _clock(scalars)
     for tag, pieces in scalars.pieces.items():
         indices, steps, values = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
         order = np.argsort(indices, kind="stable")
         indices, steps, values = indices[order], steps[order], values[order]
         cuts = np.searchsorted(indices, restarts[:, 0])
         kept = surviving(steps, cuts, restarts[:, 1])
+        kept[kept] = ~repeated(steps[kept], indices[kept], clock)
         firsts[tag] = int(indices[0])
         if kept.any():
             traces[tag] = indices[kept], steps[kept], values[kept]
-    return {tag: traces[tag] for tag in sorted(traces, key=firsts.__getitem__)}
+        if not kept.all():
+            fallen[tag] = int(steps[~kept].min()), int(np.count_nonzero(~kept))
+    return {tag: traces[tag] for tag in sorted(traces, key=firsts.__getitem__)}, fallen
+
+
+def _clock(scalars: Scalars) -> NDArray[np.int64]:
+    """The step of each event, the greatest that there is for one without scalars."""
+    pieces = [piece for of_tag in scalars.pieces.values() for piece in of_tag]
+    count = max((int(indices[-1]) + 1 for indices, *_ in pieces), default=0)
+    clock = np.full(count, np.iinfo(np.int64).max)
+    for indices, steps, _ in pieces:
+        clock[indices] = steps
+    return clock

@@ -10,7 +10,7 @@ from pathlib import Path
 from noiseprobe.errors import UserError
 from noiseprobe.sources.content import content_of
 from noiseprobe.sources.events import read_events
-from noiseprobe.sources.log import TruncatedLogWarning
+from noiseprobe.sources.log import PassedOverWarning, TruncatedLogWarning
 from noiseprobe.sources.parquet import MAGIC
 from noiseprobe.sources.reading import (
     HEAD,
@@ -26,6 +26,7 @@ from noiseprobe.sources.table import table_log
 from noiseprobe.sources.tags import is_loss, step_columns
 
 _SMALL = 1 << 20
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -98,6 +99,8 @@ def _check(path: Path) -> None:
     head = content_of(path, HEAD)
     if not head and "tfevents" not in path.name:
         raise UserError(f"{path}: the file is empty; record at least one loss")
+    if head.startswith(_COMPRESSED):
+        raise UserError(f"{path}: the file is compressed; decompress it first")
     if not (is_events(path, head) or head.startswith(MAGIC) or is_text(head)):
         raise UserError(
             f"{path}: neither TensorBoard events, Parquet nor text; give a training log"
@@ -129,7 +132,11 @@ def _checkpoint(source: Path) -> int | None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for here, folders, names in os.walk(folder):
+    def unread(error: OSError) -> None:
+        told = f"passed over {error.filename}: cannot be read ({error.strerror})"
+        warnings.warn(told, PassedOverWarning, stacklevel=2)
+
+    for here, folders, names in os.walk(folder, onerror=unread):
         place = Path(here)
         if is_run(place):
             folders.clear()
@@ -160,6 +167,8 @@ def _is_log(file: Path) -> bool:
     try:
         if not file.is_file():
             return False
+        if not os.access(file, os.R_OK):
+            return True  # reading it says so
         if is_events(file, content_of(file, HEADER)):
             return _has_scalars(file, [file])
         with warnings.catch_warnings():

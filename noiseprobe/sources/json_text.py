@@ -22,8 +22,9 @@ def read_json(path: Path, text: str) -> Table:
     """The table in `text`, which begins with a brace or bracket.
 
     Where the first line is a whole object and others follow, each line is one (JSON Lines). Else
-    the document is an array of objects; a `trainer_state.json` of Transformers, whose `log_history`
-    is one; or an object of columns: lists, or objects that map row labels to cells, as pandas
+    the document is an array of objects, or of points, each time, step and value, as TensorBoard
+    has them for download; a `trainer_state.json` of Transformers, whose `log_history` is an array
+    of objects; or an object of columns: lists, or objects that map row labels to cells, as pandas
     writes. Objects may be of several kinds: a row lacks the columns that it does not name. What is
     nested is named by its path, `train/loss`.
 
@@ -41,7 +42,7 @@ def read_json(path: Path, text: str) -> Table:
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
         raise UserError(
-            f"{path}, line {line}: not JSON ({_said(error)}); write one object per line"
+            f"{path}, line {line}: not JSON ({_said(error)}); mend the file, which may be cut off"
         ) from None
     return _document(path, document)
 
@@ -49,6 +50,12 @@ def read_json(path: Path, text: str) -> Table:
 def _document(path: Path, document: Any) -> Table:
     if isinstance(document, dict) and isinstance(document.get("log_history"), list):
         return _objects(path, "trainer state", document["log_history"], "entry {} of log_history")
+    if isinstance(document, list) and document and all(map(_is_point, document)):
+        names = ("wall_time", "step", "value")
+        points = zip(*document, strict=True)
+        rows = range(len(document))
+        cells = {name: Cells(rows, each) for name, each in zip(names, points, strict=True)}
+        return Table(path, "JSON", len(document), cells, "point {}".format)
     if isinstance(document, list):
         return _objects(path, "JSON", document, "object {}")
     columns = {name: _cells(cells) for name, cells in document.items()}
@@ -57,6 +64,11 @@ def _document(path: Path, document: Any) -> Table:
         return _objects(path, "JSON Lines", [document], "line {}")
     height = max(len(cells.rows) for cells in lists.values())
     return Table(path, "JSON", height, lists, "row {}".format)
+
+
+def _is_point(each: Any) -> bool:
+    """Whether it is a point as TensorBoard's download has them: time, step and value."""
+    return isinstance(each, list) and len(each) == 3
 
 
 def _cells(column: Any) -> Cells | None:

@@ -13,7 +13,7 @@ class TruncatedLogWarning(RuntimeWarning):
 
 
 class RestartedLogWarning(RuntimeWarning):
-    """The steps of a table fall back, as after a restart; what is recorded twice was read once."""
+    """Steps fall back, as after a restart; what was recorded twice is read once."""
 
 
 class NumberedLogWarning(RuntimeWarning):
@@ -65,7 +65,7 @@ class Log:
             UserError: there is no such trace, or something in it is no number.
 
         Warns:
-            RestartedLogWarning: the steps of a table fall back.
+            RestartedLogWarning: the steps fall back.
             NumberedLogWarning: nothing tells the steps apart; the points are numbered. This is
                 said once per log.
         """
@@ -104,6 +104,30 @@ def surviving(
     following = np.searchsorted(befores, np.arange(len(steps)), side="right")
     cut = following < len(lowest)
     return ~cut | (steps < lowest[np.minimum(following, len(lowest) - 1)])
+
+
+def repeated(
+    steps: NDArray[np.int64], places: NDArray[np.int64], clock: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which points recur at their own step after a restart that other traces tell of.
+
+    An evaluation that stands between a checkpoint and a kill is done again at the same step. In its
+    own steps nothing falls, but in those of all that was recorded.
+
+    Args:
+        steps: shape (n,), never falling.
+        places: shape (n,), rising: where each point was recorded among all.
+        clock: shape (m,): the step of all that was recorded, in its order.
+
+    Example:
+        >>> clock = np.array([10, 20, 30, 15, 20, 30])
+        >>> repeated(np.array([20, 20]), np.array([1, 4]), clock).tolist()
+        [True, False]
+    """
+    same = np.append(steps[1:] == steps[:-1], False)[: len(steps)]
+    if not same.any():
+        return same
+    return np.asarray(same & (np.minimum.reduceat(clock, places) < steps))
 
 
 def repeating(steps: NDArray[np.int64]) -> bool:

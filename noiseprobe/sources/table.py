@@ -19,6 +19,7 @@ from noiseprobe.sources.log import (
     RestartedLogWarning,
     Series,
     one_line,
+    repeated,
     repeating,
     surviving,
 )
@@ -188,7 +189,7 @@ def _series(table: Table, tag: str, tags: Sequence[str]) -> tuple[Series, list[R
             raise _Unread(tag)
     if not len(found.rows):
         raise UserError(f"{table.path}: no {one_line(tag)} was recorded; name another with --tag")
-    steps, fault = _steps(table, found.rows, tags)
+    steps, clock, fault = _steps(table, found.rows, tags)
     warned: list[RuntimeWarning] = []
     if fault:
         warned.append(
@@ -204,6 +205,15 @@ def _series(table: Table, tag: str, tags: Sequence[str]) -> tuple[Series, list[R
                 "recorded before at that step or later ones are left out"
             )
         )
+    twice = repeated(steps[kept], found.rows[kept], clock)
+    if twice.any():
+        warned.append(
+            RestartedLogWarning(
+                f"{table.path}: {np.count_nonzero(twice)} points of {one_line(tag)} that were "
+                "recorded again at their step after a restart are left out"
+            )
+        )
+    kept[kept] = ~twice
     return Series(str(table.path), steps[kept], found.values[kept], tag), warned
 
 
@@ -232,34 +242,39 @@ def _told(table: Table, name: str) -> NDArray[np.bool_]:
 
 def _steps(
     table: Table, rows: NDArray[np.int64], tags: Sequence[str]
-) -> tuple[NDArray[np.int64], str]:
-    """The steps of the points in `rows`, in the order of the table.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    """The steps of the points in `rows`, and of all rows, in the order of the table.
 
     Where no column tells them, they are the numbers of the rows, and the text says why.
     """
+    numbers = np.arange(table.height)
     names = [
         name
         for name in step_columns(list(table.columns))
         if is_usual_step(name) or _begins_with_number(table.columns[name])
     ]
     if not names:
-        return rows, "no column counts steps"
+        return rows, numbers, "no column counts steps"
     faults = []
     for name in names:
         if _told(table, name)[rows].all():
-            steps, fault = _counted(table, name, rows, tags)
+            steps, clock, fault = _counted(table, name, rows, tags)
             if not fault:
-                return steps, ""
+                return steps, clock, ""
             faults.append(fault)
     if faults:
-        return rows, faults[0]
+        return rows, numbers, faults[0]
     return _counted(table, names[0], rows, tags)
 
 
 def _counted(
     table: Table, name: str, rows: NDArray[np.int64], tags: Sequence[str]
-) -> tuple[NDArray[np.int64], str]:
-    """What the column `name` has in `rows`, and why that does not do for steps, if so."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    """What the column `name` has in `rows` and in all, and why that does not do for steps, if so.
+
+    A row without a step has the greatest that there is.
+    """
+    numbers = np.arange(table.height)
     found = _numbers(table, name, f"give {_WHOLE_NUMBERS}")
     whole, usable = _whole(table, name, found)
     there = np.zeros(table.height, bool)
@@ -271,7 +286,7 @@ def _counted(
         )
     fractional = np.isfinite(found.values) & (found.values != np.round(found.values))
     if counts_epochs(name) and fractional.any():
-        return rows, f"{one_line(name)} holds fractions"
+        return rows, numbers, f"{one_line(name)} holds fractions"
     cells = np.searchsorted(found.rows, rows)
     steps = whole[cells]
     if not usable[cells].all():
@@ -283,7 +298,7 @@ def _counted(
             + (f"whole numbers below 2^63{_OR}" if beyond else _WHOLE_NUMBERS)
         )
     if _begins_in_each_epoch(table, found.rows[usable], whole[usable]):
-        return rows, f"{one_line(name)} begins anew in each epoch"
+        return rows, numbers, f"{one_line(name)} begins anew in each epoch"
     falling = np.append(False, steps[1:] < steps[:-1])
     if np.count_nonzero(falling) * _ROWS_PER_RESTART > len(steps):
         at = int(np.argmax(falling))
@@ -296,8 +311,10 @@ def _counted(
         told = (usable & _told(table, tag)[found.rows] for tag in tags)
         longest = max(told, key=np.count_nonzero, default=cells)
         if repeating(whole[longest]):
-            return rows, f"{one_line(name)} repeats too often to tell points apart"
-    return steps, ""
+            return rows, numbers, f"{one_line(name)} repeats too often to tell points apart"
+    clock = np.full(table.height, np.iinfo(np.int64).max)
+    clock[found.rows[usable]] = whole[usable]
+    return steps, clock, ""
 
 
 def _begins_in_each_epoch(table: Table, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> bool:
