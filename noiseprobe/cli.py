@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -390,6 +391,9 @@ def main() -> None:
         warnings.showwarning = show_warning
         for name, value in QUIET_LIBRARIES.items():
             os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
     try:
         sys.exit(app(prog_name="noiseprobe", standalone_mode=False) or 0)
     except UsageError as error:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,18 @@ from noiseprobe.report import print_json
 
 WHAT = "What is read"
 
+
+def _source(text: str) -> Path:
+    if not text:  # as of a variable that is not set: it would mean all that is here
+        raise typer.BadParameter("an empty path; name a log, a folder or a pattern")
+    return Path(text)
+
+
 Sources = Annotated[
     list[Path],
     typer.Argument(
         metavar="SOURCE...",
+        parser=_source,
         help="Runs, TensorBoard events, CSV, JSON Lines, Parquet, trainer_state.json; also folders "
         "and patterns.",
     ),
@@ -23,8 +31,8 @@ Sources = Annotated[
 Tag = Annotated[
     str | None,
     option(
-        "Which losses, a tag or a pattern (default: l_det, else the validation loss or the only "
-        "tag).",
+        "Which losses, a tag or a pattern (default: l_det, else a validation loss, else a training "
+        "loss, else the only tag).",
         WHAT,
         "--tag",
         "--column",
@@ -97,6 +105,8 @@ def dvar_replay(
         return
     if grid:
         replaying.check_alone("--grid", dvar_alone)
+    if csv and csv == plot:
+        raise UserError(f"--plot {plot}: --csv writes there as well; name another file")
     for flag, path in {"--csv": csv, "--plot": plot}.items():
         if path:
             replaying.check_output(flag, path, sources)
@@ -115,6 +125,8 @@ def dvar_replay(
     if tag is None:
         for name in dict.fromkeys(source.series.column for source in series):
             print(f"replayed: {name} (another: --tag)", file=sys.stderr)
+    if not grid and (told := replaying.too_short(replays)):
+        print(told, file=sys.stderr)
     if json_output:
         print_json(grids if grid else replays)
     else:
@@ -144,7 +156,7 @@ def regret(
         bool | None,
         option(
             "Whether the judge is to be high (default: if its tag says clip, similarity, accuracy, "
-            "score, psnr or ssim, and not loss or error).",
+            "acc, score, psnr or ssim, and not loss or error).",
             WHAT,
             "--maximize/--minimize",
         ),
@@ -165,7 +177,10 @@ def regret(
         option("Leave out traces whose judge gains no more than this (default: 0).", WHAT),
     ] = 0.0,
     against: Annotated[
-        str, option("The criterion that others are held against (default: dvar).", STOPPING)
+        str,
+        option(
+            "The criterion that others are held against: dvar (default), never, another.", STOPPING
+        ),
     ] = "dvar",
     seed: Annotated[int, option("Of the bootstrap and of the share (default: 0).", MACHINE)] = 0,
     csv: Annotated[
@@ -189,11 +204,11 @@ def regret(
         raise UserError(f"--seed {seed}: give a whole number of 0 or more")
     if csv:
         replaying.check_output("--csv", csv, sources)
-    names = replaying.chosen_criteria(criterion, every=not criterion)
+    chosen = replaying.chosen_criteria(criterion, every=False) if criterion else list(CRITERIA)
     if against not in CRITERIA:
         raise UserError(f"--against {against}: choose one of {', '.join(CRITERIA)}")
-    names = list(dict.fromkeys([*names, against]))
-    params = replaying.parse_params(param or [], names)
+    names = list(dict.fromkeys([*chosen, against]))
+    params = replaying.parse_params(param or [], names, meant=chosen)
     if tune and params:
         raise UserError("--param: --tune chooses the parameters; leave one of them out")
     traces = judging.judged_traces(sources, judge, tag, maximize)
@@ -206,18 +221,9 @@ def regret(
     if csv:
         with written_whole(csv) as beside:
             raw.to_csv(beside, index=False)
-    losses = list(dict.fromkeys(judged.trace.column for judged in traces))
     if tag is None:
-        print(f"losses: {', '.join(losses)} (another: --tag)", file=sys.stderr)
-    document: dict[str, Any] = {
-        "losses": losses,
-        "judge": traces[0].judge.column,
-        "maximize": traces[0].maximize,
-        "summary": judging.records(means),
-        "paired": judging.records(differences),
-        "traces": judging.records(raw),
-    }
+        print(f"losses: {', '.join(judging.losses(traces))} (another: --tag)", file=sys.stderr)
     if json_output:
-        print_json(document)
+        print_json(judging.document(traces, raw, means, differences))
     else:
         print(judging.report_text(traces, raw, means, differences))

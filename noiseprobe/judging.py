@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from noiseprobe.errors import UserError
 from noiseprobe.regret import Judged, to_be_high
 from noiseprobe.replaying import shown_params
 from noiseprobe.report import aligned
-from noiseprobe.sources import choose_tags, read_logs
+from noiseprobe.sources import choose_tags, read_logs, run_of
 
 
 def judged_traces(
@@ -21,8 +22,9 @@ def judged_traces(
     """The losses of each source with the judge that was recorded beside them.
 
     Args:
-        given: the sources; each must hold both.
-        judge: the judge's tag, or a pattern that one tag matches.
+        given: the sources; each must hold both. A table of several runs, as Weights & Biases
+            exports them, gives each run with its own judge.
+        judge: the judge's tag, or a pattern that one tag matches, or one of each such run.
         pattern: the same of the losses; by default `l_det`, or what else is plain.
         maximize: whether the judge is to be high; by default its tag says so.
 
@@ -30,31 +32,46 @@ def judged_traces(
         UserError: a source cannot be read, or lacks either, or the choice is not clear.
     """
     judged = []
-    for log, tags in read_logs(given, lambda tags: _pair(tags, judge, pattern)):
-        if len(tags) == 2:  # else a single point, which was passed over
-            trace, verdict = tags
+    for log, tags in read_logs(given, lambda tags: _flat(_pairs(tags, judge, pattern))):
+        pairs = _pairs(log.tags, judge, pattern)
+        for trace, verdict in pairs:
+            if trace not in tags or verdict not in tags:
+                continue  # a single point, or unreadable, and passed over
             high = to_be_high(verdict) if maximize is None else maximize
-            judged.append(Judged(log.series(trace), log.series(verdict), high))
+            losses = log.series(trace)
+            if len(pairs) > 1:
+                losses = replace(losses, name=f"{losses.name}: {run_of(trace)}")
+            judged.append(Judged(losses, log.series(verdict), high))
     return judged
 
 
-def _pair(tags: Sequence[str], judge: str, pattern: str | None) -> list[str]:
-    """The tag of the losses and that of the judge."""
-    verdict = _only(tags, judge, "--judge")
-    others = tags if pattern else [tag for tag in tags if tag != verdict]
-    if not others:
-        raise UserError(f"nothing but the judge {verdict}; record a loss beside it")
-    return [_only(others, pattern, "--tag"), verdict]
+def _pairs(tags: Sequence[str], judge: str, pattern: str | None) -> list[tuple[str, str]]:
+    """The tag of the losses and that of the judge, for each run of which a log tells."""
+    verdicts = _chosen(tags, judge, "--judge")
+    if len({run_of(verdict) for verdict in verdicts}) < len(verdicts):
+        raise UserError(f"--judge {judge} is {', '.join(verdicts)}; choose one of them")
+    pairs = []
+    for verdict in verdicts:
+        beside = [tag for tag in tags if run_of(tag) == run_of(verdict)]
+        others = beside if pattern else [tag for tag in beside if tag != verdict]
+        if not others:
+            raise UserError(f"nothing but the judge {verdict}; record a loss beside it")
+        losses = _chosen(others, pattern, "--tag")
+        if len(losses) > 1:
+            raise UserError(f"--tag {pattern} is {', '.join(losses)}; choose one of them")
+        pairs.append((losses[0], verdict))
+    return pairs
 
 
-def _only(tags: Sequence[str], pattern: str | None, flag: str) -> str:
+def _flat(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    return list(dict.fromkeys(tag for pair in pairs for tag in pair))
+
+
+def _chosen(tags: Sequence[str], pattern: str | None, flag: str) -> list[str]:
     try:
-        chosen = choose_tags(tags, pattern)
+        return choose_tags(tags, pattern)
     except UserError as error:
         raise UserError(str(error).replace("--tag", flag)) from None
-    if len(chosen) > 1:
-        raise UserError(f"{flag} {pattern} is {', '.join(chosen)}; choose one of them")
-    return chosen[0]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -72,6 +89,25 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def losses(traces: Sequence[Judged]) -> list[str]:
+    """The tags of the losses, each once."""
+    return list(dict.fromkeys(judged.trace.column for judged in traces))
+
+
+def document(
+    traces: Sequence[Judged], raw: pd.DataFrame, summary: pd.DataFrame, paired: pd.DataFrame
+) -> dict[str, Any]:
+    """What `--json` prints; the tables are those of `noiseprobe.regret`."""
+    return {
+        "losses": losses(traces),
+        "judge": traces[0].judge.column,
+        "maximize": traces[0].maximize,
+        "summary": records(summary),
+        "paired": records(paired),
+        "traces": records(raw),
+    }
+
+
 def report_text(
     traces: Sequence[Judged], raw: pd.DataFrame, summary: pd.DataFrame, paired: pd.DataFrame
 ) -> str:
@@ -84,7 +120,8 @@ def report_text(
     ]
     left_out = int(summary["left_out"].max())
     if left_out:
-        lines.append(f"Left out: {left_out} traces on which {judge} never improved (enough).")
+        traces_left = f"{left_out} trace{'s' * (left_out > 1)}"
+        lines.append(f"Left out: {traces_left} on which {judge} never improved (enough).")
     if len(paired):
         lines += ["", paired_text(paired)]
     return "\n".join(lines)
@@ -123,8 +160,7 @@ def paired_text(paired: pd.DataFrame) -> str:
             str(row["criterion"]),
             str(row["traces"]),
             *(_interval(row, name, "+") for name in ("regret", "kept_regret", "steps_spent")),
-            f"{row['better']:.0%}",
-            f"{row['worse']:.0%}",
+            *("-" if math.isnan(row[way]) else f"{row[way]:.0%}" for way in ("better", "worse")),
         )
         for row in paired.to_dict("records")
     ]

@@ -12,7 +12,6 @@ is to be high or low does not change the formula.
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from noiseprobe.bootstrap import RESAMPLES, bootstrap_interval
 from noiseprobe.errors import UserError
 from noiseprobe.replay import warn_of_skipped
-from noiseprobe.sources import Series
+from noiseprobe.sources import Series, words_of
 from noiseprobe.stopping import build, completed, outcome
 
 MEASURES = ("regret", "kept_regret", "steps_spent")
@@ -95,8 +94,8 @@ def to_be_high(tag: str) -> bool:
         >>> to_be_high("val_clip_img"), to_be_high("clip-run - val_loss")
         (True, False)
     """
-    words = re.split(r"[^a-z]+", tag.rpartition(" - ")[2].lower())
-    return not set(TO_BE_LOW) & set(words) and bool(set(TO_BE_HIGH) & set(words))
+    words = words_of(tag)
+    return words.isdisjoint(TO_BE_LOW) and not words.isdisjoint(TO_BE_HIGH)
 
 
 def regret(

@@ -62,7 +62,7 @@ def series_to_replay(given: Sequence[Path], pattern: str | None) -> list[Source]
 
 
 def chosen_criteria(given: Sequence[str] | None, every: bool) -> list[str]:
-    """The names of the criteria that are meant: those given, all, or DVAR alone.
+    """The names of the criteria that are meant: those given, all that may stop, or DVAR alone.
 
     Raises:
         UserError: a name is unknown, or both were asked for.
@@ -71,11 +71,17 @@ def chosen_criteria(given: Sequence[str] | None, every: bool) -> list[str]:
         raise UserError("--all: it means every criterion; leave out --criterion")
     for name in given or []:
         criterion_named(name)
-    return list(CRITERIA) if every else list(dict.fromkeys(given or ["dvar"]))
+    if every:
+        return [name for name in CRITERIA if name != "never"]
+    return list(dict.fromkeys(given or ["dvar"]))
 
 
-def parse_params(pairs: Sequence[str], criteria: Sequence[str]) -> dict[str, dict[str, float]]:
-    """`name=value`, or `criterion.name=value` where there is more than one criterion.
+def parse_params(
+    pairs: Sequence[str], criteria: Sequence[str], meant: Sequence[str] | None = None
+) -> dict[str, dict[str, float]]:
+    """`name=value`, or `criterion.name=value` where more than one criterion may be meant.
+
+    A pair that names no criterion is of the only one of those `meant`, by default of `criteria`.
 
     Raises:
         UserError: a pair is malformed, or names a criterion or parameter that is not there.
@@ -84,18 +90,19 @@ def parse_params(pairs: Sequence[str], criteria: Sequence[str]) -> dict[str, dic
         >>> parse_params(["min-delta=0.01"], ["patience"])
         {'patience': {'min_delta': 0.01}}
     """
+    plain = criteria if meant is None else meant
     params: dict[str, dict[str, float]] = {}
     for pair in pairs:
         key, _, text = pair.partition("=")
         criterion, dot, name = key.rpartition(".")
-        if not dot and len(criteria) != 1:
-            owners = [each for each in criteria if name.replace("-", "_") in completed(each)]
+        if not dot and len(plain) != 1:
+            owners = [each for each in plain if name.replace("-", "_") in completed(each)]
             raise UserError(
-                f"--param {pair}: of which criterion? write {(owners or criteria)[0]}.{pair}"
+                f"--param {pair}: of which criterion? write {(owners or plain)[0]}.{pair}"
             )
         if dot and criterion not in criteria:
             raise UserError(f"--param {pair}: {criterion!r} is not one of {', '.join(criteria)}")
-        criterion = criterion or criteria[0]
+        criterion = criterion or plain[0]
         try:
             value = float(text)
         except ValueError:
@@ -129,6 +136,10 @@ def dvar_params(
         )
     for name in given.keys() & params.get("dvar", {}).keys():
         raise UserError(f"--{name}: --param gives {name} as well; leave one of them out")
+    try:
+        build("dvar", given)
+    except UserError as error:
+        raise UserError(f"--{error}") from None
     return {"dvar": dict(params.get("dvar", {})) | given} if given else {}
 
 
@@ -164,6 +175,22 @@ def check_alone(what: str, given: Mapping[str, object]) -> None:
     for flag, value in given.items():
         if value not in (None, False, []):
             raise UserError(f"{what}: {flag} has no effect beside it; leave one of them out")
+
+
+def too_short(replays: Sequence[Mapping[str, Any]]) -> str:
+    """A line that names a trace with fewer points than DVAR's window; "" where there is none."""
+    short = [
+        row
+        for row in replays
+        if row["criterion"] == "dvar" and row["points"] < row["params"]["window"]
+    ]
+    if not short:
+        return ""
+    more = f" (and {len(short) - 1} more like it)" if len(short) > 1 else ""
+    return (
+        f"{short[0]['trace']}: {short[0]['points']} points are fewer than DVAR's window of "
+        f"{short[0]['params']['window']}, so that it cannot fire; give a smaller --window{more}"
+    )
 
 
 def grids_of(sources: Sequence[Source]) -> list[dict[str, Any]]:
@@ -286,7 +313,11 @@ def write_csv(
             for threshold, step in zip(grid["thresholds"], steps, strict=True)
         ]
     else:
-        rows = [dict(row) | {"params": shown_params(row["params"])} for row in replays]
+        rows = [
+            dict(row)
+            | {"params": " ".join(f"{key}={value}" for key, value in row["params"].items())}
+            for row in replays
+        ]
     table = pd.DataFrame(rows)
     whole = [name for name in ("window", "stop_index", "stop_step") if name in table]
     with written_whole(path) as beside:

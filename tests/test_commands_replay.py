@@ -1,6 +1,7 @@
 """The commands over recorded losses as scripts and people use them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ def logs(tmp_path: Path) -> list[Path]:
     return paths
 
 
+MAY_STOP = [name for name in CRITERIA if name != "never"]
+
+
 def test_criteria_are_listed_with_formula_parameters_and_source(call: Any) -> None:
     code, out, err = call("criteria", "--json")
     assert (code, err) == (0, "")
@@ -43,7 +47,7 @@ def test_criteria_are_listed_with_formula_parameters_and_source(call: Any) -> No
     for row in rows.values():
         assert row["formula"]
         assert row["source"]
-        assert row["summary"].startswith("Stops")
+        assert row["summary"].startswith(("Stops", "Never stops"))
         assert set(row["grid"]) == set(row["parameters"])
     text = call("criteria")[1]
     assert "theil-sen: window=50 alpha=0.05" in text
@@ -53,9 +57,13 @@ def test_criteria_are_listed_with_formula_parameters_and_source(call: Any) -> No
 def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path]) -> None:
     code, out, err = call("dvar-replay", logs[0], "--all", "--json")
     assert code == 0
-    assert err == "replayed: l_det (another: --tag)\n"
+    assert err.splitlines() == [
+        "replayed: l_det (another: --tag)",
+        f"{logs[0]}: 60 points are fewer than DVAR's window of 310, so that it cannot fire; give a "
+        "smaller --window",
+    ]
     rows = json.loads(out)
-    assert [row["criterion"] for row in rows] == list(CRITERIA)
+    assert [row["criterion"] for row in rows] == MAY_STOP
     assert {row["tag"] for row in rows} == {"l_det"}
     for row in rows:
         assert (
@@ -63,7 +71,7 @@ def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path
             == json.loads(call("criteria", "--json")[1])[rows.index(row)]["parameters"]
         )
     text = call("dvar-replay", logs[0], "--all")[1]
-    assert all(name in text for name in CRITERIA)
+    assert all(name in text for name in MAY_STOP)
 
 
 def test_a_criterion_is_chosen_with_its_parameters(call: Any, logs: list[Path]) -> None:
@@ -89,7 +97,7 @@ def test_the_flags_of_dvar_are_its_parameters(call: Any, logs: list[Path]) -> No
 
 
 def test_a_pattern_chooses_tags_and_column_is_its_other_name(call: Any, logs: list[Path]) -> None:
-    _, out, err = call("dvar-replay", logs[0], "--tag", "*loss", "--json")
+    _, out, err = call("dvar-replay", logs[0], "--tag", "*loss", "--window", 20, "--json")
     assert err == ""
     assert [row["tag"] for row in json.loads(out)] == ["loss", "val_loss"]
     both = [
@@ -112,7 +120,7 @@ def test_the_table_and_the_grid_are_written_as_csv(
     out = tmp_path / "table.csv"
     rows = json.loads(call("dvar-replay", *logs, "--all", "--csv", out, "--json")[1])
     table = pd.read_csv(out)
-    assert len(table) == 6 * len(CRITERIA)
+    assert len(table) == 6 * len(MAY_STOP)
     stops = [None if math_is_nan(step) else int(step) for step in table["stop_step"]]
     assert stops == [row["stop_step"] for row in rows]
     (grid,) = json.loads(call("dvar-replay", logs[0], "--grid", "--csv", out, "--json")[1])
@@ -186,6 +194,10 @@ BAD: dict[str, tuple[list[object], str]] = {
     "whose": (["dvar-replay", "LOG", "--all", "--param", "window=3"], "dvar.window=3"),
     "not chosen": (["dvar-replay", "LOG", "--param", "patience.patience=3"], "'patience' is not"),
     "not DVAR": (["dvar-replay", "LOG", "--criterion", "patience", "--window", 3], "--window 3"),
+    "half a window": (["dvar-replay", "LOG", "--param", "window=2.5"], "window 2.5: give a whole"),
+    "no window": (["dvar-replay", "LOG", "--window", 1], "noiseprobe: --window 1: give a whole"),
+    "no path": (["dvar-replay", ""], "an empty path; name a log"),
+    "one place for two": (["dvar-replay", "LOG", "--csv", "a.png", "--plot", "a.png"], "--csv wr"),
     "both": (["dvar-replay", "LOG", "--criterion", "patience", "--all"], "--all"),
     "tag": (["dvar-replay", "LOG", "--tag", "ldet"], "did you mean --tag l_det"),
     "suffix": (["dvar-replay", "LOG", "--plot", "stops.pdf"], "--plot stops.pdf"),
@@ -226,8 +238,74 @@ def test_a_folder_named_as_output_keeps_what_is_in_it(call: Any, logs: list[Path
         assert (code, err.count("\n")) == (2, 1)
         assert f"{flag} {folder}: it is a folder" in err
     assert call("regret", *logs, "--judge", "val_loss", "--csv", folder)[0] == 2
-    assert call("dvar-replay", logs[0], "--csv", logs[0])[0] == 2
     assert sorted(folder.iterdir()) == before
+
+
+def test_no_output_replaces_a_source_however_that_was_named(
+    call: Any, logs: list[Path], tmp_path: Path
+) -> None:
+    whole = logs[0].read_bytes()
+    link = tmp_path / "elsewhere" / "link.csv"
+    link.parent.mkdir()
+    link.symlink_to(logs[0])
+    for given in (logs[0], logs[0].parent, f"{logs[0].parent}/run-*.csv"):
+        for command in (["dvar-replay", given], ["regret", given, "--judge", "val_loss"]):
+            for path in (logs[0], link):
+                code, out, err = call(*command, "--csv", path)
+                assert (code, out, err.count("\n")) == (2, "", 1)
+                assert f"--csv {path}: it is a source, and would be lost" in err
+    assert logs[0].read_bytes() == whole
+    old = tmp_path / "elsewhere" / "old.csv"
+    for _ in range(2):
+        assert call("dvar-replay", logs[0], "--csv", old)[0] == 0
+
+
+def test_a_table_keeps_parameters_whole(call: Any, logs: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    assert call("dvar-replay", logs[0], "--window", 1234567, "--csv", path)[0] == 0
+    assert pd.read_csv(path)["params"].tolist() == ["window=1234567 threshold=0.15"]
+
+
+def test_a_name_that_is_no_text_is_spelt(call: Any, logs: list[Path], tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"odd-\xff.csv")
+    odd.write_bytes(logs[0].read_bytes())
+    table, picture = tmp_path / "table.csv", tmp_path / "stops.png"
+    code, _, err = call("dvar-replay", odd, "--csv", table, "--plot", picture)
+    assert code == 0, err
+    assert "odd-" in pd.read_csv(table)["trace"][0]
+    assert picture.is_file()
+
+
+def exported(path: Path) -> Path:
+    """A chart of Weights & Biases: losses and a judge of two runs, the second of which is worse."""
+    steps = np.arange(200)
+    columns: dict[str, Any] = {"Step": steps}
+    for run, low in (("dog - seed 1", 60), ("dog - seed 2", 100)):
+        columns[f"{run} - train/loss"] = np.exp(-steps / 40)
+        columns[f"{run} - eval/loss"] = np.where(steps % 10, np.nan, 1 + abs(steps - low) / 100)
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def test_the_runs_of_an_export_are_judged_each_by_its_own_judge(call: Any, tmp_path: Path) -> None:
+    log = exported(tmp_path / "chart.csv")
+    chosen = ["regret", log, "--criterion", "patience", "--param", "patience=10", "--json"]
+    one = json.loads(call(*chosen, "--judge", "dog - seed 2 - eval/loss")[1])
+    assert (one["losses"], one["traces"][0]["best_step"]) == (["dog - seed 2 - train/loss"], 100)
+    both = json.loads(call(*chosen, "--judge", "* - eval/loss")[1])
+    assert [row["best_step"] for row in both["traces"][::2]] == [60, 100]
+    assert [row["trace"] for row in both["traces"][::2]] == [
+        f"{log}: dog - seed 1",
+        f"{log}: dog - seed 2",
+    ]
+    assert both["traces"][0]["params"]["patience"] == 10
+
+
+def test_a_table_without_a_regret_has_no_nan(call: Any, logs: list[Path]) -> None:
+    code, out, _ = call("regret", logs[0], "--judge", "val_loss", "--min-gain", 1e9)
+    assert code == 0
+    assert "nan" not in out
+    assert "Left out: 1 trace on which" in out
 
 
 def test_a_flag_without_effect_is_refused(call: Any, logs: list[Path]) -> None:

@@ -29,5 +29,5 @@ def test_goes_on_from_a_saved_state() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, True])
 def test_no_steps_at_all_are_refused(steps: int) -> None:
-    with pytest.raises(UserError, match=f"--steps {steps}"):
+    with pytest.raises(UserError, match=f"steps {steps}: give a whole number of losses"):
         FixedSteps(steps)

@@ -42,7 +42,8 @@ The last three are further from all others, with any kind of colour vision, than
 other (CIEDE2000, Machado et al. 2009).
 """
 
-_LONGEST = 36
+LONGEST = {1: 60, 2: 44, 3: 28}
+"""How many letters fit above a panel, by the number of panels in a row."""
 
 
 def write_replays(
@@ -84,7 +85,7 @@ def replays_figure(
     width = PAGE if across > 1 or len(criteria) > 3 else COLUMN
     figure = figure or new_figure(width, (sum(ratio) + 0.65) * down + 0.2)
     grid = figure.add_gridspec(2 * down, across, height_ratios=ratio * down)
-    names = _told_apart([series.name for series in traces])
+    names = _told_apart([series.name for series in traces], LONGEST[across])
     for place, series in enumerate(traces):
         row, column = divmod(place, across)
         above = figure.add_subplot(grid[2 * row, column])
@@ -97,7 +98,7 @@ def replays_figure(
         above.set_title(names[place], loc="left", fontsize=FONT_SIZE)
         above.tick_params(labelbottom=False)
         if column == 0 or len({each.column for each in traces}) > 1:
-            above.set_ylabel(_shortened(series.column))
+            above.set_ylabel(_shortened(series.column, 24))
         for axes in (above, below):
             dress(axes)
             whole_steps(axes, 4 if across > 1 else 8)
@@ -157,15 +158,16 @@ def _colour(row: int) -> str:
     return _COLOURS[row % len(_COLOURS)]
 
 
-def _told_apart(names: Sequence[str]) -> list[str]:
-    """The names without the folder that all share."""
+def _told_apart(names: Sequence[str], longest: int) -> list[str]:
+    """The names without the folder that all share, of so many letters at most."""
     try:
         shared = os.path.commonpath([os.path.dirname(name) for name in names])
     except ValueError:  # some are absolute, some are not
         shared = ""
-    return [_shortened(name.removeprefix(shared).removeprefix(os.sep)) for name in names]
+    return [_shortened(name.removeprefix(shared).removeprefix(os.sep), longest) for name in names]
 
 
-def _shortened(name: str) -> str:
+def _shortened(name: str, longest: int) -> str:
     """The end of a path, which tells it from others, where all of it would not fit."""
-    return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]
+    plain = name.encode("utf-8", "replace").decode()
+    return plain if len(plain) <= longest else "…" + plain[1 - longest :]

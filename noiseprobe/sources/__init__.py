@@ -11,7 +11,7 @@ from noiseprobe.sources.log import (
     TruncatedLogWarning,
 )
 from noiseprobe.sources.reading import files_of, read_log, read_series
-from noiseprobe.sources.tags import STEP_COLUMNS, choose_tags
+from noiseprobe.sources.tags import STEP_COLUMNS, choose_tags, run_of, words_of
 
 __all__ = [
     "STEP_COLUMNS",
@@ -27,4 +27,6 @@ __all__ = [
     "read_log",
     "read_logs",
     "read_series",
+    "run_of",
+    "words_of",
 ]

@@ -20,6 +20,7 @@ from noiseprobe.sources.log import (
     one_line,
     repeated,
     repeating,
+    spelt,
     surviving,
 )
 from noiseprobe.sources.patterns import Pattern
@@ -116,7 +117,7 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
                 RestartedLogWarning,
                 stacklevel=3,
             )
-        return Series(str(path), *traces[tag], tag)
+        return Series(spelt(path), *traces[tag], tag)
 
     return Log(path, KIND, tuple(traces), series)
 

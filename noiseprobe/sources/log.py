@@ -29,7 +29,7 @@ class Series:
     """One recorded series of losses.
 
     Attributes:
-        name: the path it was read from, as given.
+        name: the path it was read from, as given, spelt in text.
         steps: shape (n,), int64, never falling.
         values: shape (n,), float64; NaN where the log has an empty cell.
         column: the tag, or the name of the column, that holds the values.
@@ -140,6 +140,11 @@ def repeating(steps: NDArray[np.int64]) -> bool:
     ordered = np.sort(steps)
     distinct = np.count_nonzero(ordered[1:] != ordered[:-1]) + len(steps[:1])
     return bool(2 * distinct < len(steps))
+
+
+def spelt(path: Path) -> str:
+    """The path as text, also where its bytes are none."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def one_line(text: object) -> str:

@@ -21,6 +21,7 @@ from noiseprobe.sources.log import (
     one_line,
     repeated,
     repeating,
+    spelt,
     surviving,
 )
 from noiseprobe.sources.tags import (
@@ -214,7 +215,7 @@ def _series(table: Table, tag: str, tags: Sequence[str]) -> tuple[Series, list[R
             )
         )
     kept[kept] = ~twice
-    return Series(str(table.path), steps[kept], found.values[kept], tag), warned
+    return Series(spelt(table.path), steps[kept], found.values[kept], tag), warned
 
 
 def _elsewhere(table: Table, tag: str, tags: Sequence[str]) -> NDArray[np.bool_]:

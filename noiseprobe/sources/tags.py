@@ -92,9 +92,9 @@ def choose_tags(tags: Sequence[str], pattern: str | None) -> list[str]:
     ranks = {tag: _rank(tag) for tag in tags}
     best = min(ranks.values(), default=_NOT_A_LOSS)
     if best < _NOT_A_LOSS:
-        first = _metric(next(tag for tag in tags if ranks[tag] == best))
-        return [tag for tag in tags if _metric(tag) == first]
-    candidates = [tag for tag in tags if not _BOOKKEEPING & _words(tag) and not is_clock(tag)]
+        first = metric_of(next(tag for tag in tags if ranks[tag] == best))
+        return [tag for tag in tags if metric_of(tag) == first]
+    candidates = [tag for tag in tags if not _BOOKKEEPING & words_of(tag) and not is_clock(tag)]
     candidates = candidates or list(tags)
     if len(candidates) == 1:
         return candidates
@@ -158,18 +158,28 @@ def is_loss(tag: str) -> bool:
     return _rank(tag) < _NOT_A_LOSS
 
 
-def _metric(tag: str) -> str:
+def metric_of(tag: str) -> str:
     """The tag without the name of the run that Weights & Biases writes before it."""
     return tag.rpartition(" - ")[2]
 
 
+def run_of(tag: str) -> str:
+    """The name of that run; "" where there is none.
+
+    Example:
+        >>> run_of("dog - seed 1 - eval/loss")
+        'dog - seed 1'
+    """
+    return tag.rpartition(" - ")[0]
+
+
 def _plain(name: str) -> str:
-    return _metric(name).strip().lower().replace(" ", "_")
+    return metric_of(name).strip().lower().replace(" ", "_")
 
 
 def _step_rank(name: str) -> tuple[int, ...]:
     """The lower, the rather it counts steps; empty for what does not."""
-    plain, words = _plain(name), _words(name)
+    plain, words = _plain(name), words_of(name)
     kinds = [place for place, counter in enumerate(_COUNTERS) if counter & words]
     if plain in STEP_COLUMNS and plain != "epoch":
         return 0, STEP_COLUMNS.index(plain)
@@ -178,16 +188,22 @@ def _step_rank(name: str) -> tuple[int, ...]:
     return 2 if kinds[0] == len(_COUNTERS) - 1 else 1, plain != "epoch", kinds[0]
 
 
-def _words(tag: str) -> set[str]:
-    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", _metric(tag))
+def words_of(tag: str) -> set[str]:
+    """The words of the metric, in small letters.
+
+    Example:
+        >>> sorted(words_of("run - train/valLoss"))
+        ['loss', 'train', 'val']
+    """
+    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", metric_of(tag))
     return set(re.findall(r"[a-z]+", split.lower()))
 
 
 def _rank(tag: str) -> tuple[int, bool]:
     """The lower, the rather it is the loss to follow; `_NOT_A_LOSS` for what is none."""
-    if _metric(tag) == "l_det":
+    if metric_of(tag) == "l_det":
         return 0, False
-    words = _words(tag)
+    words = words_of(tag)
     if _NO_LOSS & words or not any("loss" in word for word in words):
         return _NOT_A_LOSS
     return 1 if _VALIDATION & words else 2, bool(words - _PLAIN)

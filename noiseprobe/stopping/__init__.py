@@ -4,9 +4,9 @@
 values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). `GainShare`, our own,
 stops when the last losses brought too little of all that was gained. Beside them are the rules that
 others use: `Patience`, `EMAPlateau`, `RelativeRange`, `TheilSen`, Prechelt's
-`GeneralizationLoss` and `Uprising`, and `FixedSteps`, which stops after a number of steps, whatever
-the losses say. `CRITERIA` has them by name, and `build` makes one. `ClipPlateau` stops when drawn
-pictures no longer come nearer to the photographs.
+`GeneralizationLoss` and `Uprising`, and two that do not look at the losses: `FixedSteps`, which
+stops after a number of steps, and `Never`. `CRITERIA` has them by name, and `build` makes one.
+`ClipPlateau` stops when drawn pictures no longer come nearer to the photographs.
 """
 
 from noiseprobe.stopping.base import Criterion, Grid, LossCriterion, NonFiniteLossWarning
@@ -21,7 +21,7 @@ from noiseprobe.stopping.catalogue import (
 from noiseprobe.stopping.clip import ClipPlateau, clip_stop
 from noiseprobe.stopping.dvar import DVAR, dvar_ratios, dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
-from noiseprobe.stopping.fixed import FixedSteps
+from noiseprobe.stopping.fixed import FixedSteps, Never
 from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
 from noiseprobe.stopping.grid import NEVER, dvar_grid
@@ -42,6 +42,7 @@ __all__ = [
     "GeneralizationLoss",
     "Grid",
     "LossCriterion",
+    "Never",
     "NonFiniteLossWarning",
     "Outcome",
     "Patience",

@@ -48,7 +48,7 @@ class LossCriterion(Criterion, Protocol):
     Attributes:
         formula: when it stops, in one line of text, in the names of its parameters.
         source: where the rule was published.
-        grid: for each parameter the values worth trying, which `noiseprobe.regret.tune` takes.
+        grid: for each parameter the values worth trying, which `noiseprobe.tuning.tune` takes.
     """
 
     formula: ClassVar[str]
@@ -93,15 +93,15 @@ def checked_positive(name: str, value: float, such_as: float) -> float:
     return float(value)
 
 
-def checked_min_delta(min_delta: float) -> float:
-    """The least gain that counts, as a float.
+def checked_gain(name: str, value: float, such_as: float = 0.001) -> float:
+    """The least gain that counts, the parameter `name`, as a float.
 
     Raises:
-        UserError: it is not finite and at least 0.
+        UserError: it is not finite and at least 0; `such_as` is one that is.
     """
-    if not 0 <= min_delta < math.inf:
-        raise UserError(f"min_delta {min_delta}: give a number of 0 or more, such as 0.001")
-    return float(min_delta)
+    if not 0 <= value < math.inf:
+        raise UserError(f"{name} {value}: give a number of 0 or more, such as {such_as:g}")
+    return float(value)
 
 
 def require_same(state: Mapping[str, Any], name: str, value: float) -> None:

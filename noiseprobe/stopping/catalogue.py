@@ -13,7 +13,7 @@ from noiseprobe.errors import UserError
 from noiseprobe.stopping.base import LossCriterion, NonFiniteLossWarning
 from noiseprobe.stopping.dvar import DVAR, dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
-from noiseprobe.stopping.fixed import FixedSteps
+from noiseprobe.stopping.fixed import FixedSteps, Never
 from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
 from noiseprobe.stopping.patience import Patience
@@ -31,6 +31,7 @@ CRITERIA: dict[str, type[LossCriterion]] = {
     "generalization-loss": GeneralizationLoss,
     "uprising": Uprising,
     "fixed": FixedSteps,
+    "never": Never,
 }
 """The criteria over recorded losses, by the name that `build` and the command line take."""
 

@@ -5,8 +5,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from noiseprobe.errors import UserError
-from noiseprobe.stopping.base import NonFiniteLossWarning, is_whole
+from noiseprobe.stopping.base import NonFiniteLossWarning, checked_gain, checked_whole
 
 
 class ClipPlateau:
@@ -30,12 +29,8 @@ class ClipPlateau:
     """
 
     def __init__(self, patience: int, eps: float) -> None:
-        if not is_whole(patience) or patience < 1:
-            raise UserError(f"--patience {patience}: give a whole number of checks, 1 or more")
-        if not 0 <= eps < math.inf:
-            raise UserError(f"--eps {eps}: give a number of 0 or more, such as 0.02")
-        self.patience = int(patience)
-        self.eps = float(eps)
+        self.patience = checked_whole("patience", patience, 1, "checks")
+        self.eps = checked_gain("eps", eps, 0.02)
         self._best = -math.inf
         self._waited = 0
 

@@ -11,7 +11,6 @@ ratios of a recorded trace at once with numpy, and `dvar_stops` says where DVAR 
 """
 
 import math
-import warnings
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -19,8 +18,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noiseprobe.errors import UserError
-from noiseprobe.stopping.base import Grid, NonFiniteLossWarning, checked_whole
+from noiseprobe.stopping.base import (
+    Grid,
+    checked_positive,
+    checked_whole,
+    is_evidence,
+    require_same,
+)
 
 _ROUNDING = 1e-9
 """How far, relatively, `dvar_ratios` may be off: it errs by about 1e-14 on traces of 1e6 points."""
@@ -90,12 +94,7 @@ class DVAR:
             NonFiniteLossWarning: the loss is NaN or infinite; it is left out and False returned.
         """
         loss = float(loss)
-        if not math.isfinite(loss):
-            warnings.warn(
-                f"the loss is {loss}: DVAR leaves it out and does not stop on it",
-                NonFiniteLossWarning,
-                stacklevel=2,
-            )
+        if not is_evidence(loss, self):
             return False
         self._include(loss)
         return self._ratio < self.threshold
@@ -122,11 +121,7 @@ class DVAR:
         Raises:
             UserError: `state` was kept for another window.
         """
-        if state["window"] != self.window:
-            raise UserError(
-                f"--window {self.window}: the saved state of DVAR has window {state['window']}; "
-                f"resume with --window {state['window']}"
-            )
+        require_same(state, "window", self.window)
         self._count, self._scale = int(state["count"]), int(state["scale"])
         self._sum, self._squares = int(state["sum"], 16), int(state["squares"], 16)
         self._recent = deque(map(float, state["recent"]))
@@ -181,7 +176,7 @@ def checked_window(window: int) -> int:
     Raises:
         UserError: it is not a whole number of at least 2.
     """
-    return checked_whole("--window", window, 2, "losses")
+    return checked_whole("window", window, 2, "losses")
 
 
 def checked_threshold(threshold: float) -> float:
@@ -190,9 +185,7 @@ def checked_threshold(threshold: float) -> float:
     Raises:
         UserError: it is not a finite number above 0.
     """
-    if not 0 < threshold < math.inf:
-        raise UserError(f"--threshold {threshold}: give a number above 0, such as 0.15")
-    return float(threshold)
+    return checked_positive("threshold", threshold, 0.15)
 
 
 def dvar_ratios(losses: ArrayLike, window: int) -> NDArray[np.float64]:

@@ -1,9 +1,8 @@
-"""Stop after a fixed number of steps: the baseline that every other criterion is compared with."""
+"""Stop after a fixed number of steps, or never: the baselines of every other criterion."""
 
 from typing import Any, ClassVar
 
-from noiseprobe.errors import UserError
-from noiseprobe.stopping.base import Grid, is_whole
+from noiseprobe.stopping.base import Grid, checked_whole
 
 
 class FixedSteps:
@@ -13,7 +12,8 @@ class FixedSteps:
 
     Args:
         steps: how many updates to see, at least 1 (475 are the published "Few iterations" of
-            textual inversion).
+            textual inversion). Where a loss was recorded before the first step, as in runs of
+            noiseprobe, the k-th update is step k - 1.
 
     Raises:
         UserError: `steps` is not a whole number of at least 1.
@@ -29,9 +29,7 @@ class FixedSteps:
     grid: ClassVar[Grid] = {"steps": (10, 20, 50, 100, 150, 200, 300, 475, 700, 1000, 2000, 4000)}
 
     def __init__(self, steps: int = 475) -> None:
-        if not is_whole(steps) or steps < 1:
-            raise UserError(f"--steps {steps}: give a whole number of steps, 1 or more")
-        self.steps = int(steps)
+        self.steps = checked_whole("steps", steps, 1, "losses")
         self._seen = 0
 
     @property
@@ -50,3 +48,33 @@ class FixedSteps:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on after the updates that `state` counts."""
         self._seen = int(state["seen"])
+
+
+class Never:
+    """Never stops: training goes on to its last step, whatever the losses are.
+
+    What the others are worth beside it says whether stopping is worth more than a few steps.
+
+    Example:
+        >>> any(Never().update(loss) for loss in (0.9, 0.5, 0.4))
+        False
+    """
+
+    formula: ClassVar[str] = "never"
+    source: ClassVar[str] = "the baseline: all steps"
+    grid: ClassVar[Grid] = {}
+
+    @property
+    def best_index(self) -> None:
+        """None: no best is kept."""
+
+    def update(self, loss: float) -> bool:
+        """False."""
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on."""

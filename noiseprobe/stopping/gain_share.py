@@ -25,8 +25,9 @@ class GainShare:
     The rule is noiseprobe's own. Like DVAR, it compares the last losses with all of them, and
     neither an offset nor a scale of the loss changes what it does. Unlike a variance, a gain has a
     sign: a loss that rises again has gained less than nothing, so that it stops after the minimum
-    of a U; and medians leave out single spikes. On a straight fall the share is that of the window
-    in all losses so far, and it stops when this is below `threshold`.
+    of a U; and medians leave out single spikes. On a straight fall of n losses, with medians of
+    p = `window` // 3 of them, the share is (`window` - p) / (n - p), and it stops when this is
+    below `threshold`.
 
     Nothing is decided before `window` losses were seen. Where nothing was ever gained or lost, it
     does not stop. A loss that is NaN or infinite is no evidence: it enters no median, it warns with

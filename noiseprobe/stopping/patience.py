@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from noiseprobe.stopping.base import Grid, checked_min_delta, checked_whole, is_evidence
+from noiseprobe.stopping.base import Grid, checked_gain, checked_whole, is_evidence
 from noiseprobe.stopping.best import Best
 
 
@@ -39,7 +39,7 @@ class Patience:
 
     def __init__(self, patience: int = 50, min_delta: float = 0.0) -> None:
         self.patience = checked_whole("patience", patience, 1, "losses")
-        self.min_delta = checked_min_delta(min_delta)
+        self.min_delta = checked_gain("min_delta", min_delta)
         self._best = Best()
         self._waited = 0
 
