@@ -46,3 +46,17 @@ def test_blocks_of_neighbours_stay_together() -> None:
 def test_blocks_cover_more_often_than_single_steps_where_series_have_memory() -> None:
     found = correlation_study(60, 0.8, 60)
     assert found["blocks"] > found["single_steps"] + 0.03
+
+
+def test_a_step_with_a_loss_that_is_not_finite_is_no_point() -> None:
+    steps = np.repeat(np.arange(20) * 10, 4)
+    sample = np.tile(np.arange(4), 20)
+    probe = pd.DataFrame({"step": steps, "setting": "deterministic", "replicate": 0})
+    probe = probe.assign(sample=sample, image=0, caption=0, timestep=100, loss=sample - steps / 10)
+    # Without its lowest sample the mean of a batch would rise.
+    probe.loc[(steps >= 100) & (sample == 0), "loss"] = np.nan
+    run = train(200).assign(clip_img=np.arange(200.0))
+    run.loc[run["step"] == 7, "l_det"] = np.inf
+    table = correlations(run, probe)
+    assert (table["rho"]["l_det, begin"], table["points"]["l_det, begin"]) == (-1, 10)
+    assert table["points"]["l_det"] == 199

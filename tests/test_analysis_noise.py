@@ -48,6 +48,13 @@ def test_signal_noise_and_needed_batch_of_independent_samples_are_found() -> Non
     assert row["independence"] == pytest.approx(1, abs=0.25)
 
 
+def test_a_few_redraws_of_many_samples_tell_the_noise() -> None:
+    few = (trace(shared=0, seed=seed).query("replicate <= 4") for seed in range(20))
+    noises = np.array([signal_to_noise(each)["noise"]["noise"] for each in few])
+    assert np.mean(noises) == pytest.approx(np.sqrt(10 / BATCH), rel=0.05)
+    assert np.std(noises) < 0.15 * np.mean(noises)
+
+
 def test_samples_that_share_their_draw_are_not_independent() -> None:
     row = signal_to_noise(trace(shared=3)).loc["noise"]
     assert row["independence"] == pytest.approx(BATCH * (9 + 10 / BATCH) / 19, rel=0.25)

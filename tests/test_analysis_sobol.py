@@ -144,6 +144,8 @@ def test_a_constant_or_too_few_pairs_give_nan_and_a_bad_pair_is_left_out() -> No
     names = ["x0", "x1", "x2"]
     flat = sobol_indices(a * 0 + 3, b * 0 + 3, ab * 0 + 3, ba * 0 + 3, names=names)
     assert flat.isna().all(axis=None)
+    tenth = np.full(7, 0.1)  # whose mean is not 0.1 to the last digit
+    assert sobol_indices(tenth, tenth, np.full((7, 3), 0.1), names=names).isna().all(axis=None)
     assert sobol_indices(a[:1], b[:1], ab[:1], ba[:1], names=names).isna().all(axis=None)
     assert sobol_indices(a[:0], b[:0], ab[:0], ba[:0], names=names).isna().all(axis=None)
     spoilt = ab.copy()

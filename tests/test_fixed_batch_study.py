@@ -47,25 +47,44 @@ def curves(noise: dict[str, float], seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "layout", "size", "batch", "l_det"])
 
 
+def of_one(noise: dict[str, float], seed: int = 0) -> pd.DataFrame:
+    return report.by_batch(curves(noise, seed))
+
+
 def test_a_curve_that_is_off_by_a_constant_alone_is_true() -> None:
-    row = report.measures(curves({"random": 0.0})).iloc[0]
+    row = report.measures(of_one({"random": 0.0})).iloc[0]
     assert row["correlation"] == pytest.approx(1)
     assert row["error"] == pytest.approx(0, abs=1e-12)
     assert row["spread"] == 0
     assert row["offset"] == pytest.approx(0.05 / (0.1 * np.exp(-np.arange(0, 301, 20) / 60)).mean())
 
 
-def test_the_layout_with_surely_less_spread_wins() -> None:
+def test_the_layout_with_surely_less_spread_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "SIZES", (4, 8))
     levels = {"random": 0.03, "stratified": 0.001, "antithetic": 0.03, "weighted": 0.01}
-    raw = pd.concat(
-        [report.measures(curves(levels, seed)).assign(concept=str(seed)) for seed in range(12)]
-    )
-    assert report.winner(raw) == "stratified"
-    text = report.report(raw)
-    assert "Winner: `stratified`" in text
-    alike = dict.fromkeys(levels, 0.0)
-    raw = pd.concat(
-        [report.measures(curves(alike, seed)).assign(concept=str(seed)) for seed in range(12)]
-    )
-    assert report.winner(raw) is None
-    assert "`random` stays" in report.report(raw)
+    for noise, best in ((levels, "stratified"), (dict.fromkeys(levels, 0.0), None)):
+        tables = [of_one(noise, seed) for seed in range(12)]
+        parts = [report.measures(table).reset_index() for table in tables]
+        raw = pd.concat([part.assign(concept=str(seed)) for seed, part in enumerate(parts)])
+        drawn = report.resampled(tables, 200)
+        found = {name: raw.groupby(["layout", "size"])[name].mean() for name in drawn}
+        for name, table in drawn.items():
+            assert table.shape == (200, 8)
+            low, high = table.quantile(0.001).dropna(), table.quantile(0.999).dropna()
+            middle = found[name].dropna()
+            assert ((low - 1e-9 <= middle) & (middle <= high + 1e-9)).all()
+        assert report.winner(raw, drawn) == best
+        text = report.report(raw, drawn)
+        assert (f"Winner: `{best}`" if best else "`random` stays") in text
+
+
+def test_one_set_of_batches_that_all_concepts_share_is_one_draw() -> None:
+    # The same curves for all: more concepts tell no more of where other batches would have been.
+    levels = {"random": 0.01, "stratified": 0.01, "antithetic": 0.01, "weighted": 0.01}
+    alike = [of_one(levels, 0) for _ in range(12)]
+    widths = [
+        np.ptp(report.resampled(tables, 400)["spread"]["random", 4])
+        for tables in (alike, alike[:1])
+    ]
+    assert widths[0] == pytest.approx(widths[1], rel=0.25)
+    assert widths[0] > 0

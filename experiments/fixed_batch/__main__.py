@@ -13,12 +13,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.comparison.runs import others, photographs
+from experiments.comparison.runs import comparison_sweep, others
 from experiments.fixed_batch.evaluate import evaluate_run
 from experiments.fixed_batch.report import write_report
-from noiseprobe.config import resolve
 from noiseprobe.errors import Interrupted
-from noiseprobe.sweep import WATCHED, Jobs, in_processes
+from noiseprobe.sweep import Jobs, in_processes
 from noiseprobe.terminal import Terminal
 
 HERE = Path(__file__).parent
@@ -35,13 +34,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE)
     parser.add_argument("--figures", type=Path, default=HERE.parents[1] / "figures")
     chosen = parser.parse_args()
-    folder = photographs(chosen.runs)
+    configs = comparison_sweep(chosen.runs, chosen.workers).runs
     jobs: Jobs = {}
     for name in others()[: chosen.concepts]:
         run = chosen.runs / "runs" / "textual-inversion" / name
-        config = resolve(WATCHED | {"concept": str(folder / name), "device": "cpu"})
         file = chosen.out / f"{name}.parquet"
-        jobs[file] = (evaluate_run, run, config, chosen.every, file)
+        jobs[file] = (evaluate_run, run, configs[run], chosen.every, file)
     chosen.out.mkdir(parents=True, exist_ok=True)
     with Terminal() as terminal:
         failed = in_processes("evaluating", jobs, chosen.workers, 1, terminal)

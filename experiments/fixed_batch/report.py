@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from experiments.fixed_batch.evaluate import SIZES
-from noiseprobe.bootstrap import bootstrap_interval
+from experiments.fixed_batch.evaluate import BATCHES, EXPECTED, SIZES
 from noiseprobe.config import resolve
 from noiseprobe.defaults import FAMILY_DEFAULTS
 from noiseprobe.files import written_whole
@@ -26,6 +24,8 @@ MEASURES = {
     "error": "error of the curve\n(1: as large as the progress)",
     "spread": "spread of DVAR's stop\n(steps)",
 }
+RESAMPLES = 2000
+Drawn = dict[str, pd.DataFrame]
 COLOURS = {
     "random": "deterministic",
     "stratified": "images",
@@ -36,61 +36,123 @@ COLOURS = {
 
 def write_report(files: Mapping[str, Path], directory: Path, figures: Path) -> None:
     """Write `fixed_batch.csv`, `RESULTS.md` and the figure from the evaluations by concept."""
+    tables = {name: by_batch(pd.read_parquet(file)) for name, file in files.items()}
     raw = pd.concat(
-        [measures(pd.read_parquet(file)).assign(concept=name) for name, file in files.items()],
+        [measures(table).reset_index().assign(concept=name) for name, table in tables.items()],
         ignore_index=True,
     )
     with written_whole(directory / "fixed_batch.csv") as beside:
         raw.to_csv(beside, index=False, float_format="%.6g")
+    drawn = resampled(list(tables.values()))
     with written_whole(directory / "RESULTS.md") as beside:
-        beside.write_text(report(raw), encoding="utf-8")
-    save(figure_of(raw), figures / "11-fixed-batch")
+        beside.write_text(report(raw, drawn), encoding="utf-8")
+    save(figure_of(raw, drawn), figures / "11-fixed-batch")
 
 
-def measures(table: pd.DataFrame) -> pd.DataFrame:
-    """The measures of one concept by layout and size, each over its fixed batches.
+def by_batch(table: pd.DataFrame) -> pd.DataFrame:
+    """What each fixed batch of one concept gives: one row per layout, size and batch (the index).
 
-    - `correlation`: Pearson's, of L_det with the expected loss over steps, mean over batches
-    - `error`: of L_det less its mean against the expected loss less its mean, root mean square over
-      steps and batches, over the standard deviation of the expected loss over steps. A constant
-      offset does not count: no criterion sees it.
-    - `offset`: root mean square over batches of that offset, over the mean expected loss
-    - `spread`: standard deviation over batches of DVAR's stop, in steps, mean over `WINDOWS` and
-      `THRESHOLDS`; a batch on which it never fires counts with the last step
-    - `default_spread`, `median_stop`, `fired`: of the stops with the default window and threshold
+    - `correlation`: Pearson's, of L_det with the expected loss over steps
+    - `error`: mean square over steps of L_det less its mean against the expected loss less its
+      mean, over the variance of the expected loss over steps. A constant offset does not count: no
+      criterion sees it.
+    - `offset`: the square of that offset, over the squared mean expected loss
+    - `stop …`: where DVAR stops with each of `WINDOWS` and `THRESHOLDS`, the last step where it
+      never fires
+    - `stop`, `fired`: the same with the default window and threshold, and whether it fires
 
     Error and offset are NaN for `weighted`, which estimates another mean.
     """
     expected = table[table["layout"] == "expected"].set_index("step")["l_det"]
-    steps = expected.index.to_numpy()
-    target = expected.to_numpy()
+    steps, target = expected.index.to_numpy(), expected.to_numpy()
     config = resolve({})
-    rows: list[dict[str, Any]] = []
+    found = []
     for (layout, size), group in table[table["layout"] != "expected"].groupby(["layout", "size"]):
         curves = group.pivot(index="batch", columns="step", values="l_det").to_numpy()
         offsets = curves.mean(1) - target.mean()
         gaps = curves - curves.mean(1, keepdims=True) - (target - target.mean())
         usual = stops_of(curves, steps, config.window, config.threshold)
-        spreads = [
-            stops_of(curves, steps, window, threshold).fillna(steps[-1]).std()
-            for window in WINDOWS
-            for threshold in THRESHOLDS
-        ]
         comparable = layout != "weighted"
-        rows.append(
-            {
-                "layout": layout,
-                "size": size,
-                "correlation": np.mean([np.corrcoef(curve, target)[0, 1] for curve in curves]),
-                "error": np.sqrt((gaps**2).mean()) / target.std() if comparable else np.nan,
-                "offset": np.sqrt((offsets**2).mean()) / target.mean() if comparable else np.nan,
-                "spread": np.mean(spreads),
-                "default_spread": usual.fillna(steps[-1]).std(),
-                "median_stop": usual.fillna(steps[-1]).median(),
-                "fired": usual.notna().mean(),
-            }
-        )
-    return pd.DataFrame(rows)
+        columns = {
+            "correlation": [np.corrcoef(curve, target)[0, 1] for curve in curves],
+            "error": (gaps**2).mean(1) / target.var() if comparable else np.nan,
+            "offset": offsets**2 / target.mean() ** 2 if comparable else np.nan,
+            "stop": usual.fillna(steps[-1]),
+            "fired": usual.notna(),
+        }
+        for window in WINDOWS:
+            for threshold in THRESHOLDS:
+                stops = stops_of(curves, steps, window, threshold).fillna(steps[-1])
+                columns[f"stop {window} {threshold:g}"] = stops
+        places = [(layout, size, batch) for batch in range(len(curves))]
+        index = pd.MultiIndex.from_tuples(places, names=["layout", "size", "batch"])
+        found.append(pd.DataFrame(columns).set_axis(index))
+    return pd.concat(found).astype("float64")
+
+
+def measures(table: pd.DataFrame) -> pd.DataFrame:
+    """The measures of one concept by layout and size, each over its fixed batches (`by_batch`).
+
+    - `correlation`: mean
+    - `error`, `offset`: root mean square
+    - `spread`: standard deviation of DVAR's stop, in steps, mean over `WINDOWS` and `THRESHOLDS`
+    - `default_spread`, `median_stop`, `fired`: of the stops with the default window and threshold
+    """
+    groups = table.groupby(["layout", "size"])
+    deviations = groups.std()
+    means = groups.mean()
+    return pd.DataFrame(
+        {
+            "correlation": means["correlation"],
+            "error": np.sqrt(means["error"]),
+            "offset": np.sqrt(means["offset"]),
+            "spread": deviations[cells_of(table)].mean(axis="columns"),
+            "default_spread": deviations["stop"],
+            "median_stop": groups["stop"].median(),
+            "fired": means["fired"],
+        }
+    )
+
+
+def cells_of(table: pd.DataFrame) -> list[str]:
+    """The columns with the stops of `WINDOWS` and `THRESHOLDS`."""
+    return [name for name in table.columns if name.startswith("stop ")]
+
+
+def resampled(tables: Sequence[pd.DataFrame], resamples: int = RESAMPLES, seed: int = 0) -> Drawn:
+    """The means over concepts of `MEASURES` where concepts and fixed batches are drawn anew.
+
+    Every concept has the same batches, so that both are drawn, each with replacement and the
+    batches once for all concepts: an interval over concepts alone would not tell of what these
+    batches happened to be.
+
+    Args:
+        tables: for each concept what `by_batch` gives.
+
+    Returns:
+        For each measure a table, one row per resample, columns layout and size.
+    """
+    keys = measures(tables[0]).index
+    tables = [table.sort_index() for table in tables]
+    batches = len(tables[0]) // len(keys)
+    stops = cells_of(tables[0])
+
+    def cube(names: list[str]) -> NDArray[np.float64]:
+        shape = (len(tables), len(keys), batches, len(names))
+        return np.stack([table[names].to_numpy() for table in tables]).reshape(shape)
+
+    plain, cells = cube(["correlation", "error"]), cube(stops)
+    random = np.random.default_rng(seed)
+    rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in MEASURES}
+    for _ in range(resamples):
+        concepts = random.integers(len(tables), size=len(tables))
+        chosen = random.integers(batches, size=batches)
+        here = plain[concepts][:, :, chosen]
+        rows["correlation"].append(here[..., 0].mean(axis=(0, 2)))
+        rows["error"].append(np.sqrt(here[..., 1].mean(axis=2)).mean(axis=0))
+        spread = cells[concepts][:, :, chosen].std(axis=2, ddof=1)
+        rows["spread"].append(spread.mean(axis=(0, 2)))
+    return {name: pd.DataFrame(np.array(values), columns=keys) for name, values in rows.items()}
 
 
 def stops_of(
@@ -107,7 +169,7 @@ def listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def report(raw: pd.DataFrame) -> str:
+def report(raw: pd.DataFrame, drawn: Drawn) -> str:
     """The findings as Markdown."""
     config = resolve({})
     concepts = raw["concept"].nunique()
@@ -115,34 +177,39 @@ def report(raw: pd.DataFrame) -> str:
         "# Layouts of the fixed batch",
         "",
         "Made by `python -m experiments.fixed_batch`: textual inversion on the bundled model, "
-        f"{concepts} concepts that nothing was chosen on, 20 fixed batches of each layout and "
-        "size, expected loss from 4096 draws. Mean and 95% bootstrap interval over concepts. "
+        f"{concepts} concepts that nothing was chosen on, {BATCHES} fixed batches of each layout "
+        f"and size, the same for all concepts, expected loss from {EXPECTED} draws. Mean over "
+        "concepts, and 95% bootstrap interval where concepts and batches are both drawn anew. "
         "Correlation and error are those of the curve of L_det over steps against the expected "
         "loss's, without a constant offset, which no criterion sees. The spread is the standard "
         "deviation over fixed batches of DVAR's stop, in steps, averaged over windows "
-        f"{listed(WINDOWS)} and thresholds {listed(THRESHOLDS)}: at the default of "
-        f"{config.window} and {config.threshold:g} alone, most curves end as soon as the window is "
-        "full, whatever the batch. Median and share of stops are those of the default.",
+        f"{listed(WINDOWS)} and thresholds {listed(THRESHOLDS)}: at one window and threshold "
+        "alone, many curves end as soon as the window is full, whatever the batch. Median and "
+        f"share of stops are those of the default, {config.window} and {config.threshold:g}.",
         "",
         "![Layouts by batch size](../../figures/11-fixed-batch.png)",
         "",
-        "| layout | size | correlation | error | offset | spread of the stop | median | fires |",
+        "| layout | size | correlation | error | spread of the stop | offset | median | fires |",
         "|---|" + "---:|" * 7,
     ]
     for layout in LAYOUTS:
         for size, group in raw[raw["layout"] == layout].groupby("size"):
-            cells = [shown(group[name], digits) for name, digits in COLUMNS.items()]
+            cells = [
+                shown(group[name].mean(), drawn[name][layout, size], digits)
+                for name, digits in MEASURES_DIGITS.items()
+            ]
+            cells += [plain(group[name].mean(), digits) for name, digits in OTHERS_DIGITS.items()]
             lines.append(f"| {layout} | {size} | " + " | ".join(cells) + " |")
-    best = winner(raw)
+    best = winner(raw, drawn)
     lines += [
         "",
         "## Which is the default",
         "",
-        "A layout wins if its spread, averaged over the sizes, is below that of `random` by a "
-        "paired interval over concepts that excludes 0; of several, the one with the smallest. "
+        "A layout wins if its spread, averaged over the sizes, is below that of `random` by an "
+        "interval that excludes 0; of several, the one with the smallest. "
         + (f"Winner: `{best}`." if best else "None wins: `random` stays.")
-        + " Differences to `random` on the same concepts, over all sizes and at those that are "
-        "defaults:",
+        + " Differences to `random` on the same concepts and batches, over all sizes and at those "
+        "that are defaults:",
         "",
         "| samples | layout | correlation | error | spread of the stop |",
         "|---|---|---:|---:|---:|",
@@ -151,41 +218,80 @@ def report(raw: pd.DataFrame) -> str:
     for sizes in [SIZES, *((size,) for size in chosen)]:
         name = "all" if sizes == SIZES else f"{sizes[0]}"
         for layout in LAYOUTS[1:]:
-            gaps = differences(raw, layout, sizes)
-            cells = [shown(gaps[name], COLUMNS[name]) for name in MEASURES]
+            cells = [
+                shown(*difference(raw, drawn, measure, layout, sizes), digits, "+")
+                for measure, digits in MEASURES_DIGITS.items()
+            ]
             lines.append(f"| {name} | {layout} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "## How many random samples a stratified batch is worth",
+        "",
+        "Stratified of one size less random of twice that size:",
+        "",
+        "| samples | correlation | error | spread of the stop |",
+        "|---|---:|---:|---:|",
+    ]
+    for size in SIZES[:-1]:
+        cells = [
+            shown(*difference(raw, drawn, measure, "stratified", (size,), 2), digits, "+")
+            for measure, digits in MEASURES_DIGITS.items()
+        ]
+        lines.append(f"| {size} against {2 * size} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-COLUMNS = {"correlation": 3, "error": 2, "offset": 2, "spread": 1, "median_stop": 0, "fired": 2}
+MEASURES_DIGITS = {"correlation": 3, "error": 2, "spread": 1}
+OTHERS_DIGITS = {"offset": 2, "median_stop": 0, "fired": 2}
 
 
-def differences(raw: pd.DataFrame, layout: str, sizes: Sequence[int] = SIZES) -> pd.DataFrame:
-    """The measures of a layout less those of `random`, mean over sizes, one row per concept."""
-    chosen = raw[raw["size"].isin(sizes)].groupby(["layout", "concept"])[list(MEASURES)].mean()
-    rows = chosen.xs(layout, level="layout") - chosen.xs("random", level="layout")
-    return pd.DataFrame(rows)
+def difference(
+    raw: pd.DataFrame,
+    drawn: Drawn,
+    measure: str,
+    layout: str,
+    sizes: Sequence[int] | None = None,
+    times: int = 1,
+) -> tuple[float, pd.Series]:
+    """A measure of a layout less that of `random`, mean over (all) sizes: as found, and resampled.
+
+    `random` has so many times the samples.
+    """
+    means = raw.groupby(["layout", "size"])[measure].mean()
+    own = [(layout, size) for size in sizes or SIZES]
+    other = [("random", times * size) for _, size in own]
+    found = means[own].mean() - means[other].mean()
+    again = drawn[measure][own].mean(axis=1) - drawn[measure][other].mean(axis=1)
+    return float(found), again
 
 
-def winner(raw: pd.DataFrame) -> str | None:
+def winner(raw: pd.DataFrame, drawn: Drawn) -> str | None:
     """The layout whose DVAR stops vary least, if it is surely better than `random`."""
-    means = {}
-    for layout in LAYOUTS[1:]:
-        gaps = differences(raw, layout)["spread"]
-        if bootstrap_interval(gaps)[1] < 0:
-            means[layout] = gaps.mean()
-    return min(means, key=lambda layout: means[layout]) if means else None
+    gaps = {layout: difference(raw, drawn, "spread", layout) for layout in LAYOUTS[1:]}
+    better = {name: gap for name, (gap, again) in gaps.items() if ends(again)[1] < 0}
+    return min(better, key=lambda name: better[name]) if better else None
 
 
-def shown(values: pd.Series, digits: int) -> str:
-    """Mean and 95% interval over concepts."""
-    if values.isna().all():
+def ends(again: pd.Series) -> tuple[float, float]:
+    """The 2.5% and 97.5% quantiles of what was resampled."""
+    low, high = np.quantile(again, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def shown(found: float, again: pd.Series, digits: int, sign: str = "") -> str:
+    """A mean and its 95% interval."""
+    if np.isnan(found):
         return "-"
-    low, high = bootstrap_interval(values)
-    return f"{values.mean():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    low, high = (f"{end:{sign}.{digits}f}" for end in ends(again))
+    return f"{found:{sign}.{digits}f} ({low} to {high})"
 
 
-def figure_of(raw: pd.DataFrame) -> Figure:
+def plain(found: float, digits: int) -> str:
+    """A mean."""
+    return "-" if np.isnan(found) else f"{found:.{digits}f}"
+
+
+def figure_of(raw: pd.DataFrame, drawn: Drawn) -> Figure:
     """One panel per measure, one line per layout, over the number of samples."""
     figure = new_figure(PAGE, 2.4)
     panels = figure.subplots(1, len(MEASURES))
@@ -193,14 +299,13 @@ def figure_of(raw: pd.DataFrame) -> Figure:
     for axes, (name, label) in zip(panels, MEASURES.items(), strict=True):
         axes.set_label(name)
         for layout in LAYOUTS:
-            groups = raw[raw["layout"] == layout].groupby("size")[name]
-            if raw.loc[raw["layout"] == layout, name].isna().all():
+            means = raw[raw["layout"] == layout].groupby("size")[name].mean()
+            if means.isna().all():
                 continue
-            means = groups.mean()
-            bands = np.array([bootstrap_interval(values) for _, values in groups])
+            bands = np.array([ends(drawn[name][layout, size]) for size in means.index])
             colour = colour_of(COLOURS[layout])
             (handles[layout],) = axes.plot(means.index, means, "o-", color=colour, ms=3, lw=1.2)
-            axes.fill_between(means.index, *bands.T, color=colour, alpha=0.15, lw=0)
+            axes.fill_between(means.index, *bands.T, color=colour, alpha=0.12, lw=0)
         axes.set_xscale("log", base=2)
         sizes = sorted(raw["size"].unique())
         axes.set_xticks(sizes, [str(size) for size in sizes])

@@ -117,7 +117,8 @@ def report(
             ),
             "",
             "Below 32 pairs the first order of a factor that only rare samples show (noise) is "
-            "missed too often; with 4 the width says that nothing is known.",
+            "missed too often, and from 32 on still a point or two more often than 5%; with 4 the "
+            "width says that nothing is known.",
             "",
             "The truth, and the coverage at 32 pairs, by factor:",
             "",

@@ -58,15 +58,16 @@ def signal_to_noise(probe: pd.DataFrame) -> pd.DataFrame:
 
     - `signal`: √Var(α): the standard deviation over steps of the replicates' mean, less what
       their redraws add to it, MS(γ)/R; 0 where that is more than all
-    - `noise`: √Var(β + γ): the root mean square over steps of the standard deviation over
-      replicates
+    - `noise`: √Var(β + γ) = √(mean Var(sample) / B), from each sample's variance over replicates,
+      averaged over samples and steps: samples are drawn independently of each other, so that a few
+      redraws tell it B times as well as the R means of batches would
     - `progress`: signal² / (signal² + noise²), the share of the trace's variation that is progress
     - `batch`: the samples of a batch, B, where all batches have as many; else NaN
-    - `needed_batch`: B (noise / signal)²: where noise and progress are equal, if samples are
-      independent; inf where there is no signal
-    - `independence`: B Var(batch mean) / mean Var(sample), over replicates: 1 where the samples of
-      a batch are independent, B where all of them share one redraw. It is known to about
-      1 ± 2 √(2 / (R - 1)) at a single step.
+    - `needed_batch`: mean Var(sample) / signal²: where noise and progress are equal; inf where
+      there is no signal
+    - `independence`: Var(batch mean) / noise², over replicates: 1 where the samples of a batch are
+      independent, B where all of them share one redraw. With independent samples it strays from 1
+      by about 2 √(2 / (R - 1)).
 
     Uses only batches that are finite, and replicates that were measured at every step. NaN where
     there are fewer than 2 of them or of the steps. Variances have ddof 1.
@@ -75,12 +76,15 @@ def signal_to_noise(probe: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for setting in _redrawn(probe):
         redraws = by_replicate(losses, setting).dropna(axis="columns")
-        signal, noise = _components(redraws.to_numpy(dtype="float64"))
+        signal = _signal(redraws.to_numpy(dtype="float64"))
         chosen = probe[probe["setting"] == setting]
-        batch, independence = _independence(chosen[chosen["replicate"].isin(redraws.columns)])
+        batch, variance = _of_samples(chosen[chosen["replicate"].isin(redraws.columns)])
+        noise = math.sqrt(variance) if not math.isnan(signal) else math.nan
         ratio = noise**2 / signal**2 if signal > 0 else math.inf if noise > 0 else math.nan
         whole = signal**2 + noise**2
         progress = signal**2 / whole if whole > 0 else math.nan
+        means = float(redraws.var(axis="columns", ddof=1).mean())
+        independence = means / variance if variance > 0 else math.nan
         rows[setting] = (signal, noise, progress, batch, batch * ratio, independence)
     columns = ["signal", "noise", "progress", "batch", "needed_batch", "independence"]
     return _table(rows, columns)
@@ -95,26 +99,22 @@ def _table(rows: Mapping[str, tuple[float, ...]], columns: list[str]) -> pd.Data
     return table.rename_axis(index="setting")
 
 
-def _components(losses: NDArray[np.float64]) -> tuple[float, float]:
-    """√Var(α) and √Var(β + γ) of the losses (C, R); NaN with fewer than 2 of either."""
+def _signal(losses: NDArray[np.float64]) -> float:
+    """√Var(α) of the batch losses (C, R); NaN with fewer than 2 of either."""
     steps, replicates = losses.shape
     if steps < 2 or replicates < 2:
-        return math.nan, math.nan
+        return math.nan
     by_step, by_redraw = losses.mean(axis=1, keepdims=True), losses.mean(axis=0, keepdims=True)
     rest = losses - by_step - by_redraw + losses.mean()
     interaction = (rest**2).sum() / ((steps - 1) * (replicates - 1))
     between = by_step.var(ddof=1) - interaction / replicates
-    return math.sqrt(max(between, 0.0)), math.sqrt(losses.var(axis=1, ddof=1).mean())
+    return math.sqrt(max(between, 0.0))
 
 
-def _independence(samples: pd.DataFrame) -> tuple[float, float]:
-    """The batch size B, and B Var(batch mean) / mean Var(sample) over replicates."""
+def _of_samples(samples: pd.DataFrame) -> tuple[float, float]:
+    """The batch size B, and the variance of a batch's mean that its samples' variances make."""
     sizes = samples.groupby(["step", "replicate"]).size()
-    if sizes.nunique() != 1 or samples["replicate"].nunique() < 2:
-        return (float(sizes.iloc[0]) if sizes.nunique() == 1 else math.nan), math.nan
+    batch = float(sizes.iloc[0]) if sizes.nunique() == 1 else math.nan
     loss = samples["loss"].astype("float64")
-    each = loss.groupby([samples["step"], samples["sample"]]).var(ddof=1).groupby("step").mean()
-    means = loss.groupby([samples["step"], samples["replicate"]]).mean()
-    batches = means.groupby("step").var(ddof=1)
-    batch, spread = float(sizes.iloc[0]), float(each.mean())
-    return batch, batch * float(batches.mean()) / spread if spread > 0 else math.nan
+    each = loss.groupby([samples["step"], samples["sample"]]).var(ddof=1).groupby("step")
+    return batch, float((each.mean() / each.size()).mean())

@@ -144,6 +144,9 @@ def _centred(
     `ba` it is that of a and b around their mean, which is what is usually meant.
     """
     a, b = a[..., None], b[..., None]
+    # Less one value first: where all are equal, nothing is left for the mean to round.
+    origin = a[..., :1, :]
+    a, b, ab, ba = a - origin, b - origin, ab - origin, None if ba is None else ba - origin
     mean = (a.mean(axis=-2, keepdims=True) + b.mean(axis=-2, keepdims=True)) / 2 if a.size else 0.0
     a, b, ab = a - mean, b - mean, ab - mean
     if ba is None:
