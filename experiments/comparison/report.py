@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from experiments.comparison.runs import others
 from experiments.defaults.tables import geometric_mean
-from noiseprobe.analysis import correlations, noise_to_signal
+from noiseprobe.analysis import correlations, deterministic_losses, signal_to_noise
+from noiseprobe.bootstrap import bootstrap_interval
 from noiseprobe.comparison import NAMES, markdown, raw_numbers, table
 from noiseprobe.defaults import METHODS
 from noiseprobe.factors import FACTORS
@@ -44,10 +46,15 @@ def write_report(runs: Sequence[Run], directory: Path) -> None:
 
 
 def noise_by_run(runs: Sequence[Run]) -> pd.DataFrame:
-    """Noise-to-signal of each factor in each run: method, concept, one column per factor."""
+    """Noise-to-signal of each factor in each run: method, concept, one column per factor.
+
+    The noise is that of `signal_to_noise`, from the variance of each sample: the spread of a few
+    batch means would be an error that all runs share, since they share their draws.
+    """
     rows = []
     for run in runs:
-        found = noise_to_signal(run.probe_trace())["noise_to_signal"]
+        probe = run.probe_trace()
+        found = signal_to_noise(probe)["noise"] / deterministic_losses(probe).std(ddof=1)
         config = run.config
         rows.append(
             {"method": config.method, "concept": Path(config.concept).name}
@@ -96,7 +103,8 @@ def report(
         "## Noise-to-signal by factor and method",
         "",
         "Geometric mean over concepts and its 95% interval; above 1, a redraw of the factor moves "
-        "the loss more than training does.",
+        "the loss more than training does. All runs share one seed, and so their draws and their "
+        "fixed batch: the intervals do not tell of what others would give.",
         "",
         "| method | " + " | ".join(FACTORS) + " |",
         "|---|" + "---:|" * len(FACTORS),
@@ -125,14 +133,14 @@ def claims(
             parts, holds = [], []
             for method, values in noise.groupby("method")[factor]:
                 if (values > 0).all():
-                    mean = geometric_mean(values)["mean"]
-                    parts.append(f"{method} {mean:.2g}")
-                    holds.append(mean < 0.5 if small else mean > 1)
+                    found = geometric_mean(values)
+                    parts.append(f"{method} {found['mean']:.2g}")
+                    holds.append(found["high"] < 0.5 if small else found["low"] > 1)
             verdict = "holds" if all(holds) else "holds in part" if any(holds) else "does not hold"
             what = "hardly matters" if small else "hides the progress"
             lines.append(
-                f"- **{factor} {what}** (noise-to-signal {'below 0.5' if small else 'above 1'}): "
-                f"{', '.join(parts)}: {verdict}."
+                f"- **{factor} {what}** (noise-to-signal surely "
+                f"{'below 0.5' if small else 'above 1'}): {', '.join(parts)}: {verdict}."
             )
     by: dict[Any, Any] = {
         (row["method"], row["variant"]): row for row in summary.to_dict("records")
@@ -140,6 +148,7 @@ def claims(
     for method in [name for name in METHODS if name in set(summary["method"])]:
         dvar, baseline = by[method, "dvar"], by[method, "baseline"]
         steps = baseline["step"] / dvar["step"]
+        of_method = raw[(raw["method"] == method) & ~raw["chosen_on"]]
         lost = baseline["val_clip_img"] - dvar["val_clip_img"]
         verdict = "holds" if steps >= 2 and lost <= 0.02 else "holds in part"
         if steps < 2 and lost > 0.02:
@@ -147,10 +156,11 @@ def claims(
         lines.append(
             f"- **DVAR stops 2 to 8 times earlier at little cost**, {method}: {steps:.1f} times "
             f"fewer steps, {dvar['speedup']:.1f} times less time; Val CLIP img "
-            f"{dvar['val_clip_img']:.3f} against {baseline['val_clip_img']:.3f}, Val CLIP txt "
-            f"{dvar['val_clip_txt']:.3f} against {baseline['val_clip_txt']:.3f}: {verdict}."
+            f"{dvar['val_clip_img']:.3f} against {baseline['val_clip_img']:.3f}, a difference of "
+            f"{gap(of_method, 'val_clip_img')}, Val CLIP txt {dvar['val_clip_txt']:.3f} against "
+            f"{baseline['val_clip_txt']:.3f}, {gap(of_method, 'val_clip_txt')}: {verdict}."
         )
-        lines.append(adaptability(raw[(raw["method"] == method) & ~raw["chosen_on"]], method))
+        lines.append(adaptability(of_method, method))
     medians = {str(name): float(rho.median()) for name, rho in told.groupby("trace")["rho"]}
     lines.append(
         "- **L_det tells what is drawn, the training loss does not** (median rank correlation with "
@@ -161,16 +171,31 @@ def claims(
     return lines
 
 
+def gap(raw: pd.DataFrame, metric: str) -> str:
+    """DVAR's metric less the baseline's: mean over concepts, and its 95% interval."""
+    wide = raw.pivot_table(index="concept", columns="variant", values=metric)
+    values = wide["dvar"] - wide["baseline"]
+    low, high = bootstrap_interval(values)
+    return f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 def adaptability(raw: pd.DataFrame, method: str) -> str:
     """Whether DVAR's own stops are worth more than the same number of steps for every concept."""
     wide = raw.pivot_table(index="concept", columns="variant", values="val_clip_img")
     best, stops = wide["baseline"], raw[raw["variant"] == "dvar"]["step"]
-    gaps = {name: float((best - wide[name]).std()) for name in ("few", "dvar") if name in wide}
-    spread = f"{stops.min():.0f} to {stops.max():.0f}"
-    text = ", ".join(f"{NAMES[name]} {gap:.3f}" for name, gap in gaps.items())
-    verdict = "holds" if gaps.get("dvar", 1) < gaps.get("few", 0) else "does not hold"
+    gaps = np.stack([best - wide[name] for name in ("few", "dvar")], axis=1)
+    few, dvar = gaps.std(axis=0, ddof=1)
+    low, high = bootstrap_interval(gaps, spread_difference)
+    verdict = "holds" if high < 0 else "the reverse holds" if low > 0 else "not shown"
     return (
         f"- **A fixed number of steps lacks DVAR's adaptability**, {method}: DVAR stops between "
-        f"steps {spread}; spread over concepts of the difference to the baseline in Val CLIP img: "
-        f"{text}: {verdict}."
+        f"steps {stops.min():.0f} and {stops.max():.0f}; spread over concepts of the difference to "
+        f"the baseline in Val CLIP img: {NAMES['few']} {few:.3f}, {NAMES['dvar']} {dvar:.3f}, "
+        f"{dvar - few:+.3f} ({low:+.3f} to {high:+.3f}): {verdict}."
     )
+
+
+def spread_difference(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The standard deviation over concepts (axis 1) of the second number less that of the first."""
+    first, second = np.moveaxis(values.std(axis=1, ddof=1), -1, 0)
+    return np.asarray(second - first)
