@@ -18,7 +18,7 @@ from noiseprobe.analysis import (
     variance_shares,
 )
 from noiseprobe.errors import UserError
-from noiseprobe.report import aligned
+from noiseprobe.report import aligned, records
 from noiseprobe.run import Run
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def draw(found: Analysis, out: Path) -> list[Path]:
 def document(found: Analysis, figures: Sequence[Path]) -> dict[str, Any]:
     """What `--json` prints: run, each table as a list of rows, missing, figures; NaN is null."""
     tables = {
-        name: _records(table.reset_index() if table.index.name else table)
+        name: records(table.reset_index() if table.index.name else table)
         for name, table in found.tables.items()
     }
     return {
@@ -223,13 +223,3 @@ def _number(value: float) -> str:
 
 def _between(low: float, high: float, written: Any) -> str:
     return f"{written(low)} to {written(high)}" if math.isfinite(low + high) else "-"
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {
-            str(name): None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]

@@ -283,7 +283,7 @@ def table(
     """Compare the stopping rules over runs: similarity, iterations, minutes, speed-up."""
     from noiseprobe import comparison
     from noiseprobe.files import check_folder
-    from noiseprobe.report import write_comparison
+    from noiseprobe.report import records, write_comparison
     from noiseprobe.run import find_runs
 
     if out:
@@ -293,7 +293,7 @@ def table(
     if out:
         write_comparison(raw, summary, out)
     if json_output:
-        print_json(comparison.records(summary))
+        print_json(records(summary))
     else:
         print(comparison.plain(summary))
 

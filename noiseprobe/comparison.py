@@ -16,6 +16,7 @@ from noiseprobe.bootstrap import RESAMPLES, Statistic, bootstrap_interval, mean_
 from noiseprobe.config import RunConfig
 from noiseprobe.defaults import METHODS
 from noiseprobe.errors import UserError
+from noiseprobe.report import aligned
 from noiseprobe.run import Run
 from noiseprobe.variants import VARIANTS, few_iterations, has_l_det, stops
 
@@ -149,23 +150,7 @@ def latex(summary: pd.DataFrame) -> str:
 
 def plain(summary: pd.DataFrame) -> str:
     """The table for a terminal: means alone, aligned."""
-    rows = [tuple(TITLES.values()), *_cells(summary, "{}")]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def records(summary: pd.DataFrame) -> list[dict[str, object]]:
-    """The table as JSON holds it: numbers in full, None where nothing was measured."""
-    return [
-        {str(key): None if value != value else value for key, value in row.items()}
-        for row in summary.to_dict("records")
-    ]
+    return aligned([tuple(TITLES.values()), *_cells(summary, "{}")], left=(0, 1))
 
 
 def _by_concept(raw: pd.DataFrame, variant: str) -> pd.DataFrame:

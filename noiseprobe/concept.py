@@ -3,7 +3,6 @@
 import tomllib
 import warnings
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from noiseprobe.errors import UserError
+from noiseprobe.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -116,8 +115,7 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
         folder = BUNDLED_CONCEPTS / str(source)
     if not folder.exists():
         names = bundled_concepts()
-        near = get_close_matches(str(source), names, n=1)
-        mend = f"did you mean '{near[0]}'?" if near else f"bundled are {', '.join(names)}"
+        mend = did_you_mean(str(source), names, f"bundled are {', '.join(names)}")
         raise UserError(f"--concept: '{source}' is neither a folder nor a bundled concept; {mend}")
     if not folder.is_dir():
         raise UserError(f"--concept: '{folder}' is a file; give the folder with the photographs")

@@ -5,14 +5,13 @@ need different lengths, learning rates and windows.
 """
 
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from noiseprobe.defaults import BUNDLED_MODEL, METHODS, defaults_of
-from noiseprobe.errors import UserError
+from noiseprobe.errors import UserError, did_you_mean
 from noiseprobe.factors import NAMED_SETTINGS, parse_settings
 from noiseprobe.files import written_whole
 from noiseprobe.fixed_batch import Layout
@@ -166,8 +165,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         content["class_noun"] = content.pop("class")
     for key in content:
         if key not in RunConfig.model_fields:
-            near = get_close_matches(key, RunConfig.model_fields, n=1, cutoff=0.5)
-            mend = f"did you mean '{near[0]}'?" if near else "remove it"
+            mend = did_you_mean(key, RunConfig.model_fields, "remove it", cutoff=0.5)
             raise UserError(f"{file}: unknown key '{key}'; {mend}")
     return content
 

@@ -1,5 +1,8 @@
 """What the user can mend: errors that the command line reports in one line."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UserError(ValueError):
     """The user's input is wrong; the message names what, where and the mend, in one line.
@@ -10,3 +13,14 @@ class UserError(ValueError):
 
 class Interrupted(Exception):
     """The user stopped a stage with Ctrl-C; what was done is saved and can be resumed."""
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
+    """The mend of a message about an unknown word: the nearest that is known, or what else to do.
+
+    Example:
+        >>> did_you_mean("nois", ["timesteps", "noise"], "choose another")
+        "did you mean 'noise'?"
+    """
+    near = get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"did you mean '{near[0]}'?" if near else otherwise

@@ -8,13 +8,12 @@ drawn before, and no global random state is read or changed.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noiseprobe.errors import UserError
+from noiseprobe.errors import UserError, did_you_mean
 
 FACTORS = ("images", "captions", "vae_noise", "timesteps", "noise")
 """The sources of randomness of the training loss, in the order of all tables and figures."""
@@ -68,8 +67,7 @@ def parse_setting(text: str) -> Setting:
     for part in parts:
         if part not in FACTORS:
             known = [setting.name for setting in NAMED_SETTINGS]
-            near = get_close_matches(part, known, n=1)
-            mend = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(known)}"
+            mend = did_you_mean(part, known, f"choose from {', '.join(known)}")
             raise UserError(f"--settings: '{text}' is not a setting; {mend}")
     return _named(parts)
 
@@ -190,8 +188,8 @@ class Draws:
     def choices(self, factor: str, uniform: ArrayLike) -> NDArray[np.int64]:
         """What uniform numbers choose of a discrete factor by inverse CDF.
 
-        `uniform` is (n, k) in [0, 1), as is what is returned; k is 2 for images, which are a
-        photograph and its view, and 1 for captions and timesteps.
+        `uniform` is (n, k) in [0, 1), and what is returned (n, k) int64; k is 2 for images, which
+        are a photograph and its view, and 1 for captions and timesteps.
         """
         numbers = np.asarray(uniform).reshape(-1, 2 if factor == "images" else 1)
         if factor == "captions":

@@ -106,7 +106,7 @@ SETTINGS: dict[str, tuple[Any, Any]] = {
         bool,
         option("Train on class images as well (default: custom-diffusion only).", PRIOR),
     ),
-    "prior_weight": (float, option("Their share of the loss (default: 1).", PRIOR)),
+    "prior_weight": (float, option("Weight of their loss, which is added (default: 1).", PRIOR)),
     "class_images": (
         str,
         option(

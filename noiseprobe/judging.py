@@ -12,7 +12,7 @@ import pandas as pd
 from noiseprobe.errors import UserError
 from noiseprobe.regret import Judged, to_be_high
 from noiseprobe.replaying import shown_params
-from noiseprobe.report import aligned
+from noiseprobe.report import aligned, records
 from noiseprobe.sources import choose_tags, read_logs, run_of
 
 
@@ -74,21 +74,6 @@ def _chosen(tags: Sequence[str], pattern: str | None, flag: str) -> list[str]:
         raise UserError(str(error).replace("--tag", flag)) from None
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as JSON holds them: None where a number is undefined, parameters as an object."""
-    return [
-        {
-            str(key): json.loads(value)
-            if key == "params"
-            else None
-            if isinstance(value, float) and math.isnan(value)
-            else value
-            for key, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
-
-
 def losses(traces: Sequence[Judged]) -> list[str]:
     """The tags of the losses, each once."""
     return list(dict.fromkeys(judged.trace.column for judged in traces))
@@ -104,7 +89,7 @@ def document(
         "maximize": traces[0].maximize,
         "summary": records(summary),
         "paired": records(paired),
-        "traces": records(raw),
+        "traces": [row | {"params": json.loads(row["params"])} for row in records(raw)],
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from noiseprobe.checks import Judge, training_prompts
+from noiseprobe.checks import training_prompts
 from noiseprobe.concept import Concept
 from noiseprobe.config import RunConfig
 from noiseprobe.defaults import BUNDLED_MODEL
@@ -59,22 +59,23 @@ def measure(
     ready: Personalization,
     config: RunConfig,
     steps: Sequence[int],
-    judge: Judge,
     reporter: Reporter | None = None,
     extra: dict[str, Metric] | None = None,
 ) -> None:
-    """Measure the checkpoints at `steps` that were not measured yet.
+    """Measure the checkpoints at `steps` that were not measured yet, or lack one of `extra`.
 
     `train_clip_img` and `val_clip_img` are the similarity to the photographs of what is drawn from
     `config.samples` training prompts and from validation prompts, two pictures each;
     `val_clip_txt` is that of the latter to the validation prompt with the class noun in the place
     of the placeholder. Each of `extra` is given the pictures and captions of the latter. Noise and
-    prompts are the same at every checkpoint. Raises `Interrupted` on Ctrl-C, between two
-    checkpoints.
+    prompts are the same at every checkpoint, so that what was measured before is kept. Raises
+    `Interrupted` on Ctrl-C, between two checkpoints.
     """
     reporter = reporter or Silent()
-    todo = unmeasured(run, steps)
-    sampler = Sampler(ready.objective.model, config.sampling_steps, config.guidance)
+    extra = extra or {}
+    judge = ready.judge
+    todo = unmeasured(run, steps, list(extra))
+    sampler = Sampler(ready.model, config.sampling_steps, config.guidance)
     trained = training_prompts(ready.method.captions, config.samples, config.sampling_seed)
     prompts = validation_prompts(ready.concept, config.model)
     asked = [prompt for prompt in prompts for _ in range(EACH)]
@@ -93,10 +94,11 @@ def measure(
                 "val_clip_img": mean_similarity(seen, judge.photographs),
                 "val_clip_txt": float((seen * plain).sum(1).mean()),
             }
-            values |= {name: metric(validation, asked) for name, metric in (extra or {}).items()}
+            values |= {name: metric(validation, asked) for name, metric in extra.items()}
             values["measure_seconds"] = time.monotonic() - started
             save_strip(pictures, trained, run.samples(step, "training"))
             save_strip(validation, asked, run.samples(step, "validation"))
+            values = _measured(run, step) | values
             rows = [{"step": step, "metric": name, "value": each} for name, each in values.items()]
             write_part(run.metrics_directory, METRICS_COLUMNS, rows)
             reporter.advance(done, f"checkpoint {step}")
@@ -104,9 +106,19 @@ def measure(
                 raise Interrupted(f"measuring stopped after step {step}; the same command goes on")
 
 
-def unmeasured(run: Run, steps: Sequence[int]) -> list[int]:
-    """Those of the steps that the metrics trace of `run` lacks."""
-    return [step for step in steps if not part_path(run.metrics_directory, step).is_file()]
+def unmeasured(run: Run, steps: Sequence[int], extra: Sequence[str] = ()) -> list[int]:
+    """Those of the steps that the metrics trace of `run` lacks, or one of the `extra` metrics."""
+    found = {step: _measured(run, step) for step in steps}
+    return [step for step, values in found.items() if not values or not values.keys() >= {*extra}]
+
+
+def _measured(run: Run, step: int) -> dict[str, float]:
+    """What was measured at a step before."""
+    if not part_path(run.metrics_directory, step).is_file():
+        return {}
+    trace = run.metrics_trace()
+    here = trace[trace["step"] == step]
+    return dict(zip(here["metric"], here["value"], strict=True))
 
 
 def validation_prompts(concept: Concept, model: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What a run trains, made ready: concept, model, method, objective and checks."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from noiseprobe.config import RunConfig
@@ -8,7 +9,7 @@ from noiseprobe.progress import Reporter
 from noiseprobe.run import Run
 
 if TYPE_CHECKING:
-    from noiseprobe.checks import Check
+    from noiseprobe.checks import Check, Judge
     from noiseprobe.concept import Concept
     from noiseprobe.methods.base import Method
     from noiseprobe.models.base import DiffusionModel
@@ -18,16 +19,39 @@ if TYPE_CHECKING:
 
 @dataclass
 class Personalization:
-    """A method attached to a live model, the objective on the photographs, and CLIP checks if any.
+    """A method attached to a live model, and what stages need of both, made when one first does.
 
     `initializer` is what `noiseprobe.initializer.choose` returned, where it was asked.
     """
 
+    config: RunConfig
     concept: "Concept"
-    objective: "Objective"
+    model: "DiffusionModel"
     method: "Method"
-    check: "Check | None"
-    initializer: dict[str, Any] | None
+    initializer: dict[str, Any] | None = None
+
+    @cached_property
+    def objective(self) -> "Objective":
+        """The training objective on the photographs, all views of which are encoded here."""
+        from noiseprobe.objective import Objective
+
+        return Objective(self.model, self.concept.photographs, look(self.model, self.config))
+
+    @cached_property
+    def judge(self) -> "Judge":
+        """The CLIP that knows the photographs."""
+        from noiseprobe.checks import Judge
+
+        return Judge.load(self.model, self.concept, self.config)
+
+    @cached_property
+    def check(self) -> "Check | None":
+        """The CLIP checks of training, if there are any."""
+        from noiseprobe.checks import Check
+
+        if not (self.config.checks or self.config.stop == "clip"):
+            return None
+        return Check(self.model, self.method, self.judge, self.config)
 
 
 def prepare(
@@ -37,12 +61,11 @@ def prepare(
 
     `run` is the one to go on with, if there is one: what it chose before stays chosen.
     """
-    from noiseprobe.checks import Check, Judge
+    from noiseprobe.checks import Judge
     from noiseprobe.concept import load_concept
     from noiseprobe.initializer import CHOICES, choose
     from noiseprobe.methods import attach
     from noiseprobe.models import load_model
-    from noiseprobe.objective import Objective
     from noiseprobe.prior import find_class_images
     from noiseprobe.progress import Silent
 
@@ -50,23 +73,18 @@ def prepare(
     if config.prior:
         find_class_images(config, concept, None)
     model = load_model(config.model, config.device, config.precision)
-    by_judge = config.initializer in CHOICES
-    checked = config.checks or config.stop == "clip"
-    judge = Judge.load(model, concept, config) if checked or by_judge else None
-    initializer = None
-    if by_judge and config.initializer and judge:
-        initializer = run.initializer if run else None
-        if initializer is None:
-            tokenizer, seed = model.tokenizer, config.seed
-            initializer = choose(config.initializer, tokenizer, judge, seed, reporter or Silent())
-        method = attach(
-            model, concept, config.model_copy(update={"initializer": initializer["word"]})
-        )
-    else:
-        method = attach(model, concept, config)
-    objective = Objective(model, concept.photographs, look(model, config))
-    check = Check(model, method, judge, config) if checked and judge else None
-    return Personalization(concept, objective, method, check, initializer)
+    if config.initializer not in CHOICES:
+        return Personalization(config, concept, model, attach(model, concept, config))
+    initializer, judge = run.initializer if run else None, None
+    if initializer is None:
+        judge = Judge.load(model, concept, config)
+        tokenizer, silent = model.tokenizer, reporter or Silent()
+        initializer = choose(config.initializer, tokenizer, judge, config.seed, silent)
+    chosen = config.model_copy(update={"initializer": initializer["word"]})
+    ready = Personalization(config, concept, model, attach(model, concept, chosen), initializer)
+    if judge:
+        ready.judge = judge
+    return ready
 
 
 def look(model: "DiffusionModel", config: RunConfig) -> "Look":

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from noiseprobe.plots import Drawn
     from noiseprobe.prior import Prior
 
-PROBE_SETTINGS = ("settings", "replicates", "probe_batch")
-DESIGN_SETTINGS = ("design_replicates", "design_batch")
+PROBE_DRAWS = ("settings", "replicates", "probe_batch")
+DESIGN_DRAWS = ("design_replicates", "design_batch")
 
 
 def start(
@@ -29,7 +29,8 @@ def start(
     """A new run in `out`, prepared. Bad input leaves nothing behind."""
     Run.require_vacant(out)
     ready = prepare(config, reporter=reporter)
-    run = Run.create(out, config, str(ready.objective.model.device))
+    _ = ready.objective, ready.check  # which find what else is wrong
+    run = Run.create(out, config, str(ready.model.device))
     if ready.initializer:
         run.write_initializer(ready.initializer)
     return run, ready
@@ -46,8 +47,8 @@ def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
     if config != before:
         run.rewrite_config(config)
     for keys, trace in (
-        (PROBE_SETTINGS, run.probe_directory),
-        (DESIGN_SETTINGS, run.sobol_directory),
+        (PROBE_DRAWS, run.probe_directory),
+        (DESIGN_DRAWS, run.sobol_directory),
     ):
         if any(getattr(config, key) != getattr(before, key) for key in keys):
             shutil.rmtree(trace, ignore_errors=True)
@@ -74,7 +75,7 @@ def prepare_prior(
     from noiseprobe.sampling import Sampler
     from noiseprobe.views import Flips
 
-    model = ready.objective.model
+    model = ready.model
     images = find_class_images(config, ready.concept, run.directory)
     sampler = Sampler(model, config.sampling_steps, config.guidance)
     paths = draw_class_images(images, sampler, config.sampling_seed, reporter or Silent())
@@ -127,20 +128,20 @@ def measure_stage(
     dino: str | None = None,
     lpips: bool = False,
 ) -> None:
-    """Measure checkpoints that were not measured yet; see `noiseprobe.measuring.measure`.
+    """Measure checkpoints that lack a metric that is asked; see `noiseprobe.measuring.measure`.
 
     `dino` names a vision transformer for `val_dino_img`; with `lpips` there is `val_lpips`, the
     diversity of the pictures of one prompt.
     """
-    from noiseprobe.checks import Judge
     from noiseprobe.concept import read_photograph
     from noiseprobe.measuring import Metric, measure, unmeasured
     from noiseprobe.metrics import Dino, diversity, load_lpips, mean_similarity
 
-    if not unmeasured(run, steps):
+    asked = ["val_dino_img"] * bool(dino) + ["val_lpips"] * lpips
+    if not unmeasured(run, steps, asked):
         return
     ready = prepare(config, run)
-    device = ready.objective.model.device
+    device = ready.model.device
     extra: dict[str, Metric] = {}
     if dino:
         judge_of_things = Dino.load(dino, device)
@@ -151,8 +152,7 @@ def measure_stage(
     if lpips:
         distances = load_lpips(device)
         extra["val_lpips"] = lambda pictures, captions: diversity(pictures, captions, distances)
-    judge = Judge.load(ready.objective.model, ready.concept, config)
-    measure(run, ready, config, steps, judge, reporter, extra)
+    measure(run, ready, config, steps, reporter, extra)
 
 
 def steps_to_measure(run: Run, asked: str | None) -> list[int]:
@@ -173,10 +173,11 @@ def steps_to_measure(run: Run, asked: str | None) -> list[int]:
 def plot_stage(run: Run) -> list[Path]:
     """Draw every figure whose data is there into the run's `figures/`; returns their paths."""
     from noiseprobe.plots import draw_all
+    from noiseprobe.variants import dvar_stop
 
     config = run.config
     train = run.train_trace()
-    stop_step = dvar_stop(run)
+    stop_step = dvar_stop(train, config)
     drawn = drawn_by_variant(run) if run.samples_directory.is_dir() else []
     return draw_all(
         train, run.probe_trace(), config.threshold, stop_step, run.figures_directory, drawn
@@ -218,24 +219,14 @@ def drawn_by_variant(run: Run) -> "list[Drawn]":
     return found
 
 
-def dvar_stop(run: Run) -> int | None:
-    """The step at which DVAR fires on the recorded L_det, by replay; None if it never does."""
-    from noiseprobe.replay import replay
-    from noiseprobe.sources import read_series
-
-    config = run.config
-    series = read_series(run.directory, "l_det")
-    return replay(series, config.window, config.threshold).stop_step
-
-
 def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
     """Write and return `summary.json`: what `noiseprobe run --json` prints."""
     from noiseprobe.analysis import noise_to_signal
+    from noiseprobe.variants import dvar_stop
 
     config, status = run.config, run.status
     train = run.train_trace()
-    table = noise_to_signal(run.probe_trace())["noise_to_signal"]
-    shares = {factor: table.get(factor, math.nan) for factor in FACTORS if factor in table.index}
+    ratios = noise_to_signal(run.probe_trace())["noise_to_signal"]
     summary = {
         "run": str(run.directory),
         "method": config.method,
@@ -243,12 +234,13 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
         "steps": int(train["step"].max()),
         "max_steps": config.steps,
         "stopped_by": status["stopped_by"],
-        "stop_step": dvar_stop(run),
+        "stop_step": dvar_stop(train, config),
         "train_seconds": float(train["seconds"].max()),
         "probe_seconds": run.status["probe_seconds"],
         "noise_to_signal": {
-            factor: float(value) if math.isfinite(value) else None
-            for factor, value in shares.items()
+            factor: float(ratios[factor]) if math.isfinite(ratios[factor]) else None
+            for factor in FACTORS
+            if factor in ratios
         },
         "figures": [str(path) for path in figures],
     }

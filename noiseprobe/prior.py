@@ -109,7 +109,7 @@ def draw_class_images(
 
 
 class Prior:
-    """The prior's share of the training loss: `weight` · the mean loss on class images."""
+    """The prior's part in the training loss: `weight` · the mean loss on class images, added."""
 
     def __init__(self, objective: "Objective", captions: Sequence[str], weight: float) -> None:
         self.objective = objective

@@ -1,6 +1,7 @@
 """What the commands print: JSON, and short tables as text."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def metrics_table(measured: "dict[str, pd.DataFrame]") -> str:
 
 def write_comparison(raw: "pd.DataFrame", summary: "pd.DataFrame", out: Path) -> None:
     """Write the table in four formats, and the raw numbers of the runs, into the folder `out`."""
-    from noiseprobe.comparison import latex, markdown, records
+    from noiseprobe.comparison import latex, markdown
 
     texts = {
         "comparison.md": markdown(summary),
@@ -77,6 +78,17 @@ def write_comparison(raw: "pd.DataFrame", summary: "pd.DataFrame", out: Path) ->
     for name, text in texts.items():
         with written_whole(out / name) as beside:
             beside.write_text(text, encoding="utf-8")
+
+
+def records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The rows as JSON holds them: numbers in full, None where they are not finite."""
+    return [
+        {
+            str(key): None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in row.items()
+        }
+        for row in table.to_dict("records")
+    ]
 
 
 def aligned(rows: Sequence[tuple[str, ...]], left: Sequence[int] = (0,)) -> str:

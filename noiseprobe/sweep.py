@@ -10,13 +10,12 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from noiseprobe.config import RunConfig, load_toml, resolve
 from noiseprobe.defaults import METHODS
-from noiseprobe.errors import Interrupted, UserError
+from noiseprobe.errors import Interrupted, UserError, did_you_mean
 from noiseprobe.progress import STOP_SOON, Reporter
 from noiseprobe.run import Run
 from noiseprobe.traces import part_path
@@ -220,8 +219,7 @@ def _known(file: Path, table: dict[str, Any], keys: Sequence[str], prefix: str =
 
 
 def _mend(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(str(word), known, n=1, cutoff=0.4)
-    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+    return did_you_mean(word, known, f"known are {', '.join(known)}", cutoff=0.4)
 
 
 def _listed(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> list[Any]:

@@ -58,8 +58,6 @@ pair, from 1.
 METRICS_COLUMNS = {"step": "int64", "metric": "string", "value": "float64"}
 """One row per measured metric and step."""
 
-SCHEMAS = {"train": TRAIN_COLUMNS, "probe": PROBE_COLUMNS, "metrics": METRICS_COLUMNS}
-
 
 def part_path(directory: Path, first_step: int) -> Path:
     """Where the part that begins at `first_step` lies in the trace folder `directory`."""

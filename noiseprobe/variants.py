@@ -53,10 +53,14 @@ def stops(train: pd.DataFrame, config: RunConfig, few: float | None = None) -> d
     if few is not None:
         step = min(max(round(few), 1), int(train["step"].max()))
         found["few"] = _stop(train, step, True, ())
-    (index,) = dvar_stops(train["l_det"], config.window, [config.threshold])
-    row = None if index is None else int(train["step"].iloc[index])
-    found["dvar"] = _fired(train, row, ("l_det_seconds",))
+    found["dvar"] = _fired(train, dvar_stop(train, config), ("l_det_seconds",))
     return {variant: found[variant] for variant in VARIANTS if variant in found}
+
+
+def dvar_stop(train: pd.DataFrame, config: RunConfig) -> int | None:
+    """The step at which DVAR fires on the L_det of a training trace; None if it never does."""
+    (index,) = dvar_stops(train["l_det"], config.window, [config.threshold])
+    return None if index is None else int(train["step"].iloc[index])
 
 
 def few_iterations(runs: Mapping[str, tuple[pd.DataFrame, RunConfig]]) -> float:

@@ -14,11 +14,11 @@ from noiseprobe.comparison import (
     markdown,
     plain,
     raw_numbers,
-    records,
     table,
 )
 from noiseprobe.config import RunConfig, resolve
 from noiseprobe.errors import UserError
+from noiseprobe.report import records
 from noiseprobe.run import Run, find_runs
 from noiseprobe.traces import METRICS_COLUMNS, TRAIN_COLUMNS, write_part
 from noiseprobe.variants import few_iterations, stops

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from noiseprobe.analysis.intervals import mean_interval, ratio_interval
-from noiseprobe.traces import PROBE_COLUMNS
 
 Floats = NDArray[np.float64]
 
@@ -125,7 +124,7 @@ def paired_draws(
         whole = whole.assign(replicate=2 * whole["replicate"] - 1 + of_b)
         samples = pd.concat([samples, whole]) if len(samples) else whole
     samples = samples.drop_duplicates(["step", "replicate", "sample"])
-    columns = list(PROBE_COLUMNS)[2:4]
+    columns = ["replicate", "sample"]
     losses = samples.pivot(index=columns, columns="step", values="loss").astype("float64")
     losses = losses.loc[np.isfinite(losses.to_numpy()).all(axis=1)]
     timesteps = samples.drop_duplicates(columns).set_index(columns)["timestep"]

@@ -15,7 +15,6 @@ class Method(ABC):
     into other captions. `named` are the trained parameters, float32, on the model's device.
     """
 
-    name: str
     captions: list[str]
     thing: str
     named: dict[str, Parameter]

@@ -27,8 +27,6 @@ class CustomDiffusion(Method):
     equal on fused attention elsewhere.
     """
 
-    name = "custom-diffusion"
-
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
         self.unet = model.unet
         self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)

@@ -24,8 +24,6 @@ class DreamBooth(Method):
     the stock pipeline takes as `unet=` and `text_encoder=`.
     """
 
-    name = "dreambooth"
-
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
         self.thing = f"{config.rare_word} {concept.class_noun}"
         self.captions = [config.instance_prompt or f"a photo of a {self.thing}"]

@@ -1,7 +1,6 @@
 """DreamBooth-LoRA: low-rank adapters beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from noiseprobe.concept import Concept
 from noiseprobe.config import RunConfig
-from noiseprobe.errors import UserError
+from noiseprobe.errors import UserError, did_you_mean
 from noiseprobe.methods.base import Method
 from noiseprobe.methods.word import Word
 from noiseprobe.models.base import DiffusionModel
@@ -33,8 +32,6 @@ class DreamBoothLora(Method):
     the thing is called by a rare word, as in DreamBooth. The adapters start from `seed` alone.
     Raises `UserError` for a target that the UNet lacks.
     """
-
-    name = "dreambooth-lora"
 
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
         self.parts: dict[str, Any] = {"unet": model.unet}
@@ -108,8 +105,7 @@ def require_targets(unet: nn.Module, targets: Sequence[str]) -> None:
     ends = {name.split(".")[-1] for name in layers} | set(USUAL_TARGETS)
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in layers):
-            near = get_close_matches(target, sorted(ends), n=1)
-            mend = f"did you mean '{near[0]}'?" if near else f"usual are {','.join(USUAL_TARGETS)}"
+            mend = did_you_mean(target, sorted(ends), f"usual are {','.join(USUAL_TARGETS)}")
             raise UserError(f"--lora-targets: the UNet has no layer '{target}'; {mend}")
 
 

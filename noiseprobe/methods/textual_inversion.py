@@ -17,8 +17,6 @@ class TextualInversion(Method):
     Of the settings it reads `initializer` and `num_vectors`; see `Word` for what it raises.
     """
 
-    name = "textual-inversion"
-
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
         self.word = Word(
             model, concept.placeholder, concept.class_noun, config.initializer, config.num_vectors

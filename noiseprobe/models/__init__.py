@@ -1,13 +1,12 @@
 """The diffusion models: one interface, one file per family."""
 
 import json
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noiseprobe.defaults import BUNDLED_MODEL
-from noiseprobe.errors import UserError
+from noiseprobe.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -92,8 +91,7 @@ def _hub_family(source: str) -> str:
     try:
         return str(DiffusionPipeline.load_config(source)["_class_name"])
     except (OSError, ValueError, KeyError) as error:
-        near = get_close_matches(source, [BUNDLED_MODEL], n=1)
-        mend = f"did you mean '{near[0]}'?" if near else "check its spelling and the connection"
+        mend = did_you_mean(source, [BUNDLED_MODEL], "check its spelling and the connection")
         raise UserError(
             f"--model: '{source}' is no directory here and cannot be had from the hub; {mend}"
         ) from error

@@ -14,7 +14,6 @@ class DiffusionModel(Protocol):
     """
 
     name: str
-    family: str
     device: torch.device
     dtype: torch.dtype
     resolution: int

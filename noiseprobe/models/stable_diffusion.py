@@ -33,8 +33,6 @@ class StableDiffusion:
     one runs once per photograph, the other carries the trained embedding.
     """
 
-    family = "stable-diffusion"
-
     def __init__(
         self,
         name: str,

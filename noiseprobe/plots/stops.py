@@ -16,7 +16,7 @@ from noiseprobe.plots.style import (
     whole_steps,
 )
 
-_COLOURS = {"clip": "noise", "few": "images", "dvar": "vae_noise", "baseline": "original"}
+_COLOURS = {"clip": "noise", "few": "images", "dvar": "vae_noise"}
 
 
 def stops_figure(raw: pd.DataFrame, figure: Figure | None = None) -> Figure:
