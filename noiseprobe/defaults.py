@@ -26,7 +26,7 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "num_class_images": 200,
         "rank": 4,
     },
-    # Chosen on measured traces of the bundled concepts: experiments/defaults/RESULTS.md.
+    # Chosen for runs of a minute on a laptop; what they show: experiments/defaults/RESULTS.md.
     BUNDLED_MODEL: {
         "train_batch_size": 4,
         "eval_batch": 8,

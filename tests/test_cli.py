@@ -222,14 +222,41 @@ def test_every_method_runs_under_every_rule(
     call: Any, flags: list[str], tmp_path: Path, method: str, stop: str
 ) -> None:
     chosen = [*flags, "--method", method, "--stop", stop, "--patience", "1", "--check-every", "2"]
+    chosen += ["--threshold", "2", "--eps", "1"]  # so that either rule fires as soon as it may
     more = [*SMALL_CHECKS, "--num-class-images", "2", "--settings", "deterministic,noise"]
     code, out, err = call("run", *chosen, *more, "--out", tmp_path / "run", "--json")
     assert code == 0, err
     summary = json.loads(out)
     assert summary["method"] == method
-    assert summary["stopped_by"] in (stop, "steps")
+    assert summary["stopped_by"] == {"fixed": "steps"}.get(stop, stop)
+    assert summary["steps"] == (6 if stop == "fixed" else 2)
     checked = Run(tmp_path / "run").train_trace()["clip_img"].notna()
     assert checked.any() == (stop == "clip")
+
+
+def test_a_metric_that_was_not_measured_is_measured_and_the_others_stay(
+    call: Any, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    pairs = zip(flags[::2], flags[1::2], strict=True)
+    probing = {"--replicates", "--probe-batch", "--micro-batch"}
+    train = [word for pair in pairs if pair[0] not in probing for word in pair]
+    assert call("train", *train, "--clip", "tiny-clip", *SMALL_CHECKS[2:], "--out", run)[0] == 0
+    monkeypatch.setattr(
+        "noiseprobe.metrics.load_lpips", lambda device: lambda one, other: (one - other)[:, 0, 0, 0]
+    )
+
+    def measured(*more: str) -> dict[str, float]:
+        code, out, err = call("measure", run, "--steps", "6", *more, "--json")
+        assert code == 0, err
+        return {row["metric"]: row["value"] for row in json.loads(out)[str(run)]}
+
+    plain = measured()
+    assert "val_lpips" not in plain
+    wider = measured("--lpips")
+    assert wider.keys() == plain.keys() | {"val_lpips"}
+    assert wider["val_clip_img"] == plain["val_clip_img"]
+    assert measured() == measured("--lpips") == wider
 
 
 def test_measure_and_table_read_what_was_trained(

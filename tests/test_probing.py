@@ -70,7 +70,7 @@ def test_only_the_named_factor_changes_at_any_step_or_replicate(
         rows = one_step[one_step["setting"] == setting.name].set_index("sample")
         for factor, column in DRAWN.items():
             same = (rows[column] == fixed[column].loc[rows.index]).all()
-            assert factor in setting.redrawn or same
+            assert (factor in setting.redrawn) != same, (setting.name, factor)
 
 
 def test_a_factor_moves_the_loss_only_where_it_is_redrawn(run: Run, config: RunConfig) -> None:

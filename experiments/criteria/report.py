@@ -86,7 +86,7 @@ def report(first: Tables, fresh: Tables) -> str:
         "# Was the stop right?",
         "",
         "Made by `python -m experiments.criteria`. Criteria see L_det; the judge is the CLIP "
-        "similarity of what is drawn from training prompts to the photographs, every 15 steps. "
+        "similarity of what is drawn from training prompts to the photographs, at each check. "
         "Regret is (best − judge at the stop) / (best − first): 0 at the best step, 1 where "
         "nothing was gained. Runs whose similarity never rises by more than "
         f"{MIN_GAIN:g} are left out. Mean and 95% bootstrap interval over runs; the best of "

@@ -1,1 +1,1 @@
-"""How the defaults of the bundled model were chosen, and what the analysis shows with them."""
+"""What the analysis shows on the 48 concepts of the bundled model."""

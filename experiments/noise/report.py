@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.noise.evaluate import REPLICATES
 from noiseprobe.analysis import learning_bins, signal_to_noise, timestep_losses, variance_shares
 from noiseprobe.bootstrap import bootstrap_interval
+from noiseprobe.config import RunConfig
 from noiseprobe.factors import FACTORS
 from noiseprobe.files import written_whole
 from noiseprobe.plots import (
@@ -23,6 +25,8 @@ from noiseprobe.plots import (
 from noiseprobe.plots.style import save
 from noiseprobe.run import Run
 
+PAIRS = RunConfig.model_fields["design_replicates"].default
+OF_PAIR = RunConfig.model_fields["design_batch"].default
 DRAWN = "textual-inversion"  # the method whose figures are drawn
 
 
@@ -108,9 +112,9 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
         "# What the noise is made of",
         "",
         f"Made by `python -m experiments.noise`: {len(methods)} methods on the bundled model, "
-        f"{concepts} concepts that nothing was chosen on, 32 pairs of 8 samples at each probed "
-        "checkpoint. Means and 95% bootstrap intervals over concepts. The figures are those of "
-        f"{DRAWN}.",
+        f"{concepts} concepts that nothing was chosen on, {PAIRS} pairs of {OF_PAIR} samples at "
+        f"each probed checkpoint, drawn for each concept by a seed of its own. Means and 95% "
+        f"bootstrap intervals over concepts and their draws. The figures are those of {DRAWN}.",
         "",
         "## Shares of the batch loss's variance",
         "",
@@ -141,8 +145,9 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
         "## The batch that each factor's noise would need",
         "",
         "Samples per batch at which a redraw moves the loss as much as training does: the median "
-        "over concepts, and their quartiles. `inf`: no progress was seen under the noise. 4 "
-        "replicates of 32 samples at 6 checkpoints.",
+        "over concepts, and their quartiles. `inf`: no progress was seen under the noise. "
+        f"{REPLICATES} replicates of {tables['needed_batch']['batch'].median():.0f} samples at "
+        f"{tables['shares']['step'].nunique()} checkpoints.",
         "",
         "![Needed batch](../../figures/8-needed-batch.png)",
         "",
@@ -161,7 +166,8 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
         "## By timestep",
         "",
         "Change of the loss from start to end, relative to the start. Beside it, in how many of "
-        "the concepts the loss was still surely falling (▼) or rising (▲) in the last third.",
+        "the concepts the loss was still surely falling (▼) or rising (▲) in the last third of the "
+        "checkpoints, at least three of them.",
         "",
         "![Loss by timestep](../../figures/9-loss-by-timestep.png)",
         "![Change by timestep](../../figures/10-change-by-timestep.png)",
