@@ -17,6 +17,12 @@ def mean_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values.mean(axis=(1, 2))
 
 
+def ratio_of_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of (resamples, n, 2): the first numbers' sum over that of the second, (resamples,)."""
+    totals = values.sum(axis=1)
+    return totals[:, 0] / totals[:, 1]
+
+
 def bootstrap_interval(
     values: ArrayLike, statistic: Statistic = mean_of, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noiseprobe.bootstrap import RESAMPLES, Statistic, bootstrap_interval, mean_of
+from noiseprobe.bootstrap import RESAMPLES, Statistic, bootstrap_interval, mean_of, ratio_of_sums
 from noiseprobe.config import RunConfig
 from noiseprobe.defaults import METHODS
 from noiseprobe.errors import UserError
@@ -127,7 +127,7 @@ def table(raw: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.Da
             for column in (*METRICS, "step", "minutes"):
                 row |= _named(column, values[[column]].to_numpy(), mean_of, resamples, seed)
             times = np.stack([baseline.loc[values.index], values["minutes"]], axis=1)
-            row |= _named("speedup", times, _ratio, resamples, seed)
+            row |= _named("speedup", times, ratio_of_sums, resamples, seed)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -164,11 +164,6 @@ def _named(
     """The statistic of (concepts, k) values, and its interval over resampled concepts."""
     low, high = bootstrap_interval(values, statistic, resamples, seed)
     return {name: float(statistic(values[None])[0]), f"{name}_low": low, f"{name}_high": high}
-
-
-def _ratio(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    totals = values.sum(axis=1)
-    return totals[:, 0] / totals[:, 1]
 
 
 def _cells(summary: pd.DataFrame, interval: str) -> list[tuple[str, ...]]:

@@ -16,7 +16,7 @@ from experiments.comparison.runs import (
     tuning_sweep,
 )
 from experiments.comparison.tuning import write_tuning
-from experiments.defaults.tables import Curves
+from experiments.curves import Curves
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.comparison import table
 from noiseprobe.config import resolve

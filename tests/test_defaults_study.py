@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from experiments.curves import best, geometric_mean, grid
 from experiments.defaults.study import judged, save, strip
-from experiments.defaults.tables import Found, best, geometric_mean, grid, interval, report, summary
+from experiments.defaults.tables import Found, interval, report, summary
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.concept import BUNDLED_CONCEPTS, load_concept
 from noiseprobe.config import resolve

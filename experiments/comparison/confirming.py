@@ -10,7 +10,8 @@ import numpy as np
 
 from experiments.comparison.runs import DVAR, PUBLISHED
 from experiments.comparison.tuning import by_method, curves_of, pick
-from experiments.defaults.tables import KEPT, RESAMPLES, Curves, grid
+from experiments.curves import KEPT, Curves, grid
+from noiseprobe.bootstrap import bootstrap_interval, ratio_of_sums
 from noiseprobe.files import written_whole
 from noiseprobe.fixed_batch import Layout
 from noiseprobe.sweep import Sweep
@@ -85,23 +86,17 @@ class Confirmed:
 def confirmed(curves: Curves, window: int, threshold: float) -> Confirmed:
     """How DVAR with this window and threshold does on the concepts of `curves`."""
     stops = curves.stops(window, threshold)
-    taken = stops.fillna(curves.l_det.columns[-1])
+    ended = stops.fillna(curves.l_det.columns[-1])
     first, whole = curves.similarity.iloc[:, 0], curves.similarity.iloc[:, -1]
-    gains = np.stack([curves.similarity_at(stops) - first, whole - first])
-    random = np.random.default_rng(0)
-    resampled = random.integers(len(stops), size=(RESAMPLES, len(stops)))
-    at_stop, at_last = gains[:, resampled].mean(axis=2)
-    low, high = np.quantile(at_stop / at_last, [0.025, 0.975])
-    at_stop, at_last = gains.mean(axis=1)
+    gains = np.stack([curves.similarity_at(stops) - first, whole - first], axis=1)
     return Confirmed(
         len(stops),
         int(stops.notna().sum()),
-        float(taken.median()),
-        float(taken.min()),
-        float(taken.max()),
-        float(at_stop / at_last),
-        float(low),
-        float(high),
+        float(ended.median()),
+        float(ended.min()),
+        float(ended.max()),
+        float(ratio_of_sums(gains[None])[0]),
+        *bootstrap_interval(gains, ratio_of_sums),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.comparison.runs import others
-from experiments.defaults.tables import geometric_mean
+from experiments.curves import geometric_mean
 from noiseprobe.analysis import correlations, deterministic_losses, signal_to_noise
 from noiseprobe.bootstrap import bootstrap_interval
 from noiseprobe.comparison import NAMES, markdown, raw_numbers, table

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.comparison.runs import PUBLISHED
-from experiments.defaults.tables import KEPT, Curves, best, grid, grid_lines
+from experiments.curves import KEPT, Curves, best, grid, grid_lines
 from noiseprobe.defaults import METHODS
 from noiseprobe.files import written_whole
 from noiseprobe.fixed_batch import Layout
