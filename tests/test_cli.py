@@ -344,3 +344,16 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.stdout is not None
     process.stdout.close()
     assert process.communicate()[1] == b""
+
+
+def test_a_path_is_not_markup_and_a_probe_leaves_a_run_done(
+    call: Any, flags: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "a[bold] [" / "b"
+    code, out, err = call("run", *flags, "--out", run)
+    assert code == 0, err
+    assert f"Figures: {run}/figures/" in out
+    assert Run.open(run).status["stage"] == "done"
+    assert call("probe", run, "--replicates", 3)[0] == 0
+    assert Run.open(run).status["stage"] == "done"
+    assert Run.open(run).probe_trace()["replicate"].max() == 3
