@@ -88,9 +88,7 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "center_crop": False,
         },
     },
-    # Window and threshold: experiments/comparison/TUNING.md. They were confirmed on other concepts
-    # with a random fixed batch; with a stratified one they do as well (TUNING-stratified.md), and
-    # what the rule would pick there is not confirmed yet.
+    # Window and threshold: those that experiments/comparison/CONFIRMED-stratified.md takes.
     BUNDLED_MODEL: {
         "textual-inversion": {
             "steps": 300,
@@ -105,8 +103,8 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "steps": 600,
             "checkpoint_every": 50,
             "learning_rate": 7.5e-5,
-            "window": 20,
-            "threshold": 0.1,
+            "window": 60,
+            "threshold": 0.05,
             "guidance": 4.0,
             "patience": 6,
             "eps": 0.02,
@@ -115,8 +113,8 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "dreambooth-lora": {
             "steps": 300,
             "learning_rate": 5e-4,
-            "window": 50,
-            "threshold": 0.15,
+            "window": 60,
+            "threshold": 0.4,
             "guidance": 4.0,
             "patience": 6,
             "eps": 0.02,
@@ -125,8 +123,8 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "custom-diffusion": {
             "steps": 300,
             "learning_rate": 1e-4,
-            "window": 80,
-            "threshold": 0.4,
+            "window": 60,
+            "threshold": 0.2,
             "guidance": 4.0,
             "patience": 6,
             "eps": 0.02,
