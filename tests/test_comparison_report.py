@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.comparison.confirming import confirmed, taken, write_confirmed
+from experiments.comparison.confirming import (
+    Round,
+    confirmed,
+    first_round,
+    second_round,
+    taken,
+    write_confirmed,
+)
 from experiments.comparison.report import claims, report, write_report
 from experiments.comparison.runs import (
     WIDELY,
@@ -181,11 +188,28 @@ def test_the_soonest_that_keeps_enough_is_taken() -> None:
 
 def test_confirming_sets_both_candidates_beside_each_other(runs: list[Run], tmp_path: Path) -> None:
     seen, other = Sweep({run.directory: run.config for run in runs[2:]}), runs[:2]
-    write_confirmed(
-        seen, Sweep({run.directory: run.config for run in other}), "stratified", tmp_path
-    )
+    sweep = Sweep({run.directory: run.config for run in other})
+    first = first_round(seen, sweep, "stratified")
+    assert first.unsettled == []
+    write_confirmed([first], "stratified", tmp_path)
     lines = (tmp_path / "CONFIRMED-stratified.md").read_text().splitlines()
     rows = [line for line in lines if line.startswith("| textual-inversion |")]
     assert "| comparison | 120 | 0.4 | 0 of 2 | 120 |" in rows[0]
     assert "| stratified pick | 20 | " in rows[1]
     assert [row.endswith("| yes |") for row in rows] == [False, True]
+
+
+def test_what_keeps_too_little_is_picked_anew_on_all_seen(runs: list[Run], tmp_path: Path) -> None:
+    sweeps = [Sweep({run.directory: run.config}) for run in runs]
+    never = {"textual-inversion": {"comparison": (120, 0.001)}}
+    first = Round.of(never, sweeps[0])
+    assert first.unsettled == ["textual-inversion"]
+    second = second_round(first, sweeps[:2], sweeps[2])
+    (cells,) = second.candidates.values()
+    assert cells["taken above"] == (120, 0.001)
+    rows = second.rows["textual-inversion"]
+    assert (rows["taken above"].fires, rows["picked anew"].fires) == (0, 1)
+    write_confirmed([first, second], "stratified", tmp_path)
+    text = (tmp_path / "CONFIRMED-stratified.md").read_text()
+    assert text.count("| yes |") == 2
+    assert "## Picked anew" in text

@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.comparison.confirming import write_confirmed
+from experiments.comparison.confirming import first_round, second_round, write_confirmed
 from experiments.comparison.report import write_report
 from experiments.comparison.runs import (
     PUBLISHED,
@@ -25,7 +25,7 @@ from experiments.comparison.runs import (
 )
 from experiments.comparison.tuning import write_tuning
 from noiseprobe.errors import Interrupted
-from noiseprobe.fixed_batch import LAYOUTS
+from noiseprobe.fixed_batch import LAYOUTS, Layout
 from noiseprobe.run import find_runs
 from noiseprobe.sweep import run_sweep, train_sweep
 from noiseprobe.terminal import Terminal
@@ -54,11 +54,7 @@ def main() -> None:
                     failed |= train_sweep(sweep, terminal)
                 write_tuning(sweep, chosen.layout, chosen.results)
             case "confirm":
-                sweep = confirming_sweep(chosen.out, chosen.workers, chosen.layout)
-                with Terminal() as terminal:
-                    failed |= train_sweep(sweep, terminal)
-                tuned = tuning_sweep(chosen.out, chosen.workers, chosen.layout)
-                write_confirmed(tuned, sweep, chosen.layout, chosen.results)
+                failed |= confirm(chosen.out, chosen.workers, chosen.layout, chosen.results)
             case "run":
                 with Terminal() as terminal:
                     failed |= run_sweep(comparison_sweep(chosen.out, chosen.workers), terminal)
@@ -66,6 +62,20 @@ def main() -> None:
                 write_report(find_runs([chosen.out / "runs"]), chosen.results)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
+
+
+def confirm(out: Path, workers: int, layout: Layout, results: Path) -> dict[str, str]:
+    """Try what was picked on twelve other concepts, and what that leaves open on twelve more."""
+    tuned, first = tuning_sweep(out, workers, layout), confirming_sweep(out, workers, layout)
+    with Terminal() as terminal:
+        failed = train_sweep(first, terminal)
+        rounds = [first_round(tuned, first, layout)]
+        if unsettled := rounds[0].unsettled:
+            second = confirming_sweep(out, workers, layout, unsettled, part=1)
+            failed |= train_sweep(second, terminal)
+            rounds.append(second_round(rounds[0], [tuned, first], second))
+    write_confirmed(rounds, layout, results)
+    return failed
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,90 @@ from experiments.curves import KEPT, Curves, grid
 from noiseprobe.bootstrap import bootstrap_interval, ratio_of_sums
 from noiseprobe.files import written_whole
 from noiseprobe.fixed_batch import Layout
+from noiseprobe.run import Run
 from noiseprobe.sweep import Sweep
 
+Cell = tuple[int, float]
+"""A window and a threshold."""
 
-def write_confirmed(tuned: Sweep, confirming: Sweep, layout: Layout, directory: Path) -> None:
-    """Write, for each method, how the pick for a layout does on concepts it was not made on.
 
-    Beside it, the window and threshold that the published layout has (`DVAR`). The file is
-    `CONFIRMED-LAYOUT.md`.
-    """
+@dataclass(frozen=True)
+class Round:
+    """The candidates of each method, and how each does on concepts that none was chosen on."""
+
+    candidates: dict[str, dict[str, Cell]]
+    rows: dict[str, dict[str, Confirmed]]
+
+    @classmethod
+    def of(cls, candidates: dict[str, dict[str, Cell]], confirming: Sweep) -> Round:
+        """Try the candidates of each method on its runs in a sweep."""
+        runs = by_method(confirming)
+        rows = {}
+        for method, cells in candidates.items():
+            curves = curves_of(runs[method])
+            rows[method] = {name: confirmed(curves, *cell) for name, cell in cells.items()}
+        return cls(candidates, rows)
+
+    @property
+    def unsettled(self) -> list[str]:
+        """The methods of which no candidate qualifies."""
+        return [
+            method
+            for method, rows in self.rows.items()
+            if not any(row.qualifies for row in rows.values())
+        ]
+
+    def lines(self) -> list[str]:
+        """The rows as a Markdown table."""
+        lines = [
+            "| method | candidate | window | threshold | fires | median step | range | kept | "
+            "taken |",
+            "|---|---|---:|---:|---:|---:|---:|---:|---|",
+        ]
+        for method, rows in self.rows.items():
+            better = taken(rows)
+            for name, row in rows.items():
+                window, threshold = self.candidates[method][name]
+                lines.append(
+                    f"| {method} | {name} | {window} | {threshold:g} | {row.fires} of "
+                    f"{row.concepts} | {row.median:.0f} | {row.first:.0f} to {row.last:.0f} | "
+                    f"{row.kept:.0%} ({row.low:.0%} to {row.high:.0%}) | "
+                    f"{'yes' if name == better else ''} |"
+                )
+        return lines
+
+
+def first_round(tuned: Sweep, confirming: Sweep, layout: Layout) -> Round:
+    """What the published layout has (`DVAR`), and what the rule picks for this one."""
+    candidates = {}
+    seen = by_method(tuned)
+    for method in by_method(confirming):
+        cells = {"comparison": DVAR[method]}
+        if picked := picked_on(seen.get(method, [])):
+            cells[f"{layout} pick"] = picked
+        candidates[method] = cells
+    return Round.of(candidates, confirming)
+
+
+def second_round(first: Round, seen: Sequence[Sweep], confirming: Sweep) -> Round:
+    """What the first took of the unsettled methods, and what is picked on all seen since."""
+    candidates = {}
+    for method in first.unsettled:
+        cells = {"taken above": first.candidates[method][taken(first.rows[method])]}
+        runs = [run for sweep in seen for run in by_method(sweep).get(method, [])]
+        if picked := picked_on(runs):
+            cells["picked anew"] = picked
+        candidates[method] = cells
+    return Round.of(candidates, confirming)
+
+
+def picked_on(runs: list[Run]) -> Cell | None:
+    """What the rule of `TUNING.md` picks on these runs."""
+    return pick(grid(curves_of(runs)), len(runs)) if runs else None
+
+
+def write_confirmed(rounds: Sequence[Round], layout: Layout, directory: Path) -> None:
+    """Write how the candidates of one round or two do, to `CONFIRMED-LAYOUT.md`."""
     lines = [
         "# Window and threshold of DVAR, on other concepts",
         "",
@@ -36,26 +111,18 @@ def write_confirmed(tuned: Sweep, confirming: Sweep, layout: Layout, directory: 
         "similarity at the stop over that at the last step, means over concepts, with a 95% "
         "bootstrap interval over concepts.",
         "",
-        "| method | candidate | window | threshold | fires | median step | range | kept | taken |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---|",
+        *rounds[0].lines(),
     ]
-    chosen_on = by_method(tuned)
-    for method, runs in by_method(confirming).items():
-        curves = curves_of(runs)
-        candidates = {"comparison": DVAR[method]}
-        if method in chosen_on:
-            seen = curves_of(chosen_on[method])
-            if picked := pick(grid(seen), len(chosen_on[method])):
-                candidates[f"{layout} pick"] = picked
-        rows = {name: confirmed(curves, *cell) for name, cell in candidates.items()}
-        better = taken(rows)
-        for name, row in rows.items():
-            window, threshold = candidates[name]
-            lines.append(
-                f"| {method} | {name} | {window} | {threshold:g} | {row.fires} of {len(runs)} | "
-                f"{row.median:.0f} | {row.first:.0f} to {row.last:.0f} | {row.kept:.0%} "
-                f"({row.low:.0%} to {row.high:.0%}) | {'yes' if name == better else ''} |"
-            )
+    for later in rounds[1:]:
+        lines += [
+            "",
+            "## Picked anew",
+            "",
+            "Where neither kept enough: the rule's pick on both sets of concepts together, tried "
+            "beside what was taken above on twelve more, again with seeds of their own.",
+            "",
+            *later.lines(),
+        ]
     with written_whole(directory / f"CONFIRMED-{layout}.md") as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -42,13 +42,20 @@ def tuning_sweep(out: Path, workers: int, layout: Layout) -> Sweep:
     return _sweep(out, runs, chosen, workers, 0, layout)
 
 
-def confirming_sweep(out: Path, workers: int, layout: Layout) -> Sweep:
-    """All methods on twelve concepts that nothing was chosen on, not probed.
+def confirming_sweep(
+    out: Path,
+    workers: int,
+    layout: Layout,
+    methods: Sequence[str] = METHODS,
+    part: int = 0,
+) -> Sweep:
+    """Methods on twelve concepts that nothing was chosen on, not probed; `part` says which twelve.
 
     Each concept has a seed of its own, and with it a fixed batch of its own: a window may suit the
     one batch that it was chosen on.
     """
-    chosen = [(method, others()[:FEWER]) for method in METHODS]
+    names = others()[part * FEWER : (part + 1) * FEWER]
+    chosen = [(method, names) for method in methods]
     sweep = _sweep(out, out / f"confirming-{layout}", chosen, workers, 0, layout)
     runs = {
         place: config.model_copy(update={"seed": own_seed(place.name)})
