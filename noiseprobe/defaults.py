@@ -113,8 +113,8 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "dreambooth-lora": {
             "steps": 300,
             "learning_rate": 5e-4,
-            "window": 60,
-            "threshold": 0.4,
+            "window": 80,
+            "threshold": 0.2,
             "guidance": 4.0,
             "patience": 6,
             "eps": 0.02,
@@ -123,8 +123,8 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "custom-diffusion": {
             "steps": 300,
             "learning_rate": 1e-4,
-            "window": 60,
-            "threshold": 0.2,
+            "window": 120,
+            "threshold": 0.1,
             "guidance": 4.0,
             "patience": 6,
             "eps": 0.02,
