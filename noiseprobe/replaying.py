@@ -242,7 +242,7 @@ def catalogue() -> list[dict[str, Any]]:
 def catalogue_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The criteria as a person reads them: a paragraph each."""
     return "\n\n".join(
-        f"{row['name']}: {shown_params(row['parameters'])}\n"
+        f"{row['name']}: {shown_params(row['parameters']) or 'no parameters'}\n"
         f"    stops when {row['formula']}\n"
         f"    {row['source']}"
         for row in rows

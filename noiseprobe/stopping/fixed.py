@@ -60,7 +60,7 @@ class Never:
         False
     """
 
-    formula: ClassVar[str] = "never"
+    formula: ClassVar[str] = "all steps are done"
     source: ClassVar[str] = "the baseline: all steps"
     grid: ClassVar[Grid] = {}
 
