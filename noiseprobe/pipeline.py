@@ -44,6 +44,9 @@ def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
     run = Run.open(out)
     before = run.config
     config = resumed(before, given)
+    done = run.status["step"]
+    if config.steps < done:
+        raise UserError(f"--steps: {config.steps} given, but {done} are done; give as many or more")
     if config != before:
         run.rewrite_config(config)
     for keys, trace in (

@@ -102,6 +102,9 @@ def test_resume_finishes_what_is_there_and_refuses_other_draws(call: Any, finish
     code, _, err = call("run", "--out", finished, "--resume", "--seed", 9)
     assert (code, err.count("\n")) == (2, 1)
     assert "--seed" in err
+    code, _, err = call("run", "--out", finished, "--resume", "--steps", 5)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--steps: 5 given, but 6 are done" in err
 
 
 def bad_inputs(tmp_path: Path) -> dict[str, tuple[list[object], str]]:
