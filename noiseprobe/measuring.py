@@ -21,7 +21,7 @@ from noiseprobe.personalization import Personalization
 from noiseprobe.progress import Reporter, Silent, stop_request
 from noiseprobe.run import Run
 from noiseprobe.sampling import Sampler
-from noiseprobe.traces import METRICS_COLUMNS, part_path, write_part
+from noiseprobe.traces import METRICS_COLUMNS, write_part
 
 VALIDATION_PROMPTS = (
     "a photo of a {} on the beach",
@@ -74,7 +74,7 @@ def measure(
     reporter = reporter or Silent()
     extra = extra or {}
     judge = ready.judge
-    todo = unmeasured(run, steps, list(extra))
+    todo, before = unmeasured(run, steps, list(extra)), _measured(run)
     sampler = Sampler(ready.model, config.sampling_steps, config.guidance)
     trained = training_prompts(ready.method.captions, config.samples, config.sampling_seed)
     prompts = validation_prompts(ready.concept, config.model)
@@ -98,7 +98,7 @@ def measure(
             values["measure_seconds"] = time.monotonic() - started
             save_strip(pictures, trained, run.samples(step, "training"))
             save_strip(validation, asked, run.samples(step, "validation"))
-            values = _measured(run, step) | values
+            values = before.get(step, {}) | values
             rows = [{"step": step, "metric": name, "value": each} for name, each in values.items()]
             write_part(run.metrics_directory, METRICS_COLUMNS, rows)
             reporter.advance(done, f"checkpoint {step}")
@@ -108,17 +108,17 @@ def measure(
 
 def unmeasured(run: Run, steps: Sequence[int], extra: Sequence[str] = ()) -> list[int]:
     """Those of the steps that the metrics trace of `run` lacks, or one of the `extra` metrics."""
-    found = {step: _measured(run, step) for step in steps}
-    return [step for step, values in found.items() if not values or not values.keys() >= {*extra}]
+    found = _measured(run)
+    return [step for step in steps if step not in found or not found[step].keys() >= {*extra}]
 
 
-def _measured(run: Run, step: int) -> dict[str, float]:
-    """What was measured at a step before."""
-    if not part_path(run.metrics_directory, step).is_file():
-        return {}
+def _measured(run: Run) -> dict[int, dict[str, float]]:
+    """What was measured before, by step and metric."""
+    found: dict[int, dict[str, float]] = {}
     trace = run.metrics_trace()
-    here = trace[trace["step"] == step]
-    return dict(zip(here["metric"], here["value"], strict=True))
+    for step, metric, value in zip(trace["step"], trace["metric"], trace["value"], strict=True):
+        found.setdefault(int(step), {})[str(metric)] = float(value)
+    return found
 
 
 def validation_prompts(concept: Concept, model: str) -> tuple[str, ...]:

@@ -313,11 +313,7 @@ def write_csv(
             for threshold, step in zip(grid["thresholds"], steps, strict=True)
         ]
     else:
-        rows = [
-            dict(row)
-            | {"params": " ".join(f"{key}={value}" for key, value in row["params"].items())}
-            for row in replays
-        ]
+        rows = [dict(row) | {"params": shown_params(row["params"])} for row in replays]
     table = pd.DataFrame(rows)
     whole = [name for name in ("window", "stop_index", "stop_step") if name in table]
     with written_whole(path) as beside:
@@ -326,4 +322,4 @@ def write_csv(
 
 def shown_params(params: Mapping[str, float]) -> str:
     """The parameters in one word each: `window=310 threshold=0.15`."""
-    return " ".join(f"{name}={value:g}" for name, value in params.items())
+    return " ".join(f"{name}={value:.12g}" for name, value in params.items())

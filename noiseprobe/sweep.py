@@ -59,8 +59,7 @@ def read_sweep(file: Path) -> Sweep:
     tables = {"settings": common} | {f"method.{name}": of_method[name] for name in of_method}
     for name, table in tables.items():
         _known(file, _table(file, name, table), [*RunConfig.model_fields, "class"], f"{name}.")
-    (out_name,) = _texts(file, {"out": [content.get("out", "runs/sweep")]}, "out", [])
-    out = file.parent / out_name
+    out = file.parent / _text(file, "out", content.get("out", "runs/sweep"))
     runs: dict[Path, RunConfig] = {}
     for method in methods:
         for concept in _concepts(file, content):
@@ -230,12 +229,13 @@ def _listed(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> 
 
 
 def _texts(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> list[str]:
-    """A list of texts; see `_listed`."""
-    found = _listed(file, content, key, usual)
-    for each in found:
-        if not isinstance(each, str):
-            raise UserError(f"{file}: {key}: {each!r} given, but a text in quotes is expected")
-    return found
+    return [_text(file, key, each) for each in _listed(file, content, key, usual)]
+
+
+def _text(file: Path, key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{file}: {key}: {value!r} given, but a text in quotes is expected")
+    return value
 
 
 def _table(file: Path, name: str, value: Any) -> dict[str, Any]:

@@ -199,8 +199,8 @@ def report(found: Found) -> str:
         "Standard deviation of the batch loss over redraws, over that of L_det over checkpoints. "
         "Above 1, redrawing this factor moves the loss more than training does. All concepts share "
         "one seed, and so their few redraws: the intervals do not tell of what others would give. "
-        "From the variance of each sample, of which more is known, timesteps come out at 18 and "
-        "noise at 1.4 (`../comparison/RESULTS.md`).",
+        "More is known of the variance of each sample: `../comparison/RESULTS.md` has the noise "
+        "from that.",
         "",
         "| factor | geometric mean | interval | smallest | largest |",
         "|---|---:|---:|---:|---:|",
