@@ -7,9 +7,9 @@ The run is kept in `runs/figures`; where it is already there, only the figures a
 
 from pathlib import Path
 
-from noiseprobe.config import resolve
-from noiseprobe.files import written_whole
-from noiseprobe.pipeline import resume_all, run_all
+from noiseprobe.core.files import written_whole
+from noiseprobe.run.settings import resolve
+from noiseprobe.stages.pipeline import resume_all, run_all
 
 RUN = Path("runs") / "figures"
 FIGURES = Path(__file__).parents[1] / "figures"

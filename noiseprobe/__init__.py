@@ -5,41 +5,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noiseprobe.analysis import noise_to_signal, variance_shares
-    from noiseprobe.analyzing import analyze
-    from noiseprobe.concept import Concept, load_concept
-    from noiseprobe.config import RunConfig, resolve
-    from noiseprobe.errors import UserError
-    from noiseprobe.factors import FACTORS, Draws, Setting, parse_setting
-    from noiseprobe.metrics import Clip
+    from noiseprobe.analysis.replay import replay_grid
+    from noiseprobe.analysis.run_tables import analyze
+    from noiseprobe.core.errors import UserError
+    from noiseprobe.draws.factors import FACTORS, Draws, Setting, parse_setting
+    from noiseprobe.logs import read_series
     from noiseprobe.models import load_model
-    from noiseprobe.pipeline import resume_all, run_all
-    from noiseprobe.replay import replay_grid
-    from noiseprobe.run import Run
-    from noiseprobe.sampling import Sampler
-    from noiseprobe.sources import read_series
+    from noiseprobe.pictures.sampling import Sampler
+    from noiseprobe.pictures.similarity import Clip
+    from noiseprobe.run.directory import Run
+    from noiseprobe.run.settings import RunConfig, resolve
+    from noiseprobe.stages.pipeline import resume_all, run_all
     from noiseprobe.stopping import DVAR
+    from noiseprobe.training.concept import Concept, load_concept
 
 _HOME = {
-    "Clip": "metrics",
-    "Concept": "concept",
+    "Clip": "pictures.similarity",
+    "Concept": "training.concept",
     "DVAR": "stopping",
-    "Draws": "factors",
-    "FACTORS": "factors",
-    "Run": "run",
-    "RunConfig": "config",
-    "Sampler": "sampling",
-    "Setting": "factors",
-    "UserError": "errors",
-    "analyze": "analyzing",
-    "load_concept": "concept",
+    "Draws": "draws.factors",
+    "FACTORS": "draws.factors",
+    "Run": "run.directory",
+    "RunConfig": "run.settings",
+    "Sampler": "pictures.sampling",
+    "Setting": "draws.factors",
+    "UserError": "core.errors",
+    "analyze": "analysis.run_tables",
+    "load_concept": "training.concept",
     "load_model": "models",
     "noise_to_signal": "analysis",
-    "parse_setting": "factors",
-    "read_series": "sources",
-    "replay_grid": "replay",
-    "resolve": "config",
-    "resume_all": "pipeline",
-    "run_all": "pipeline",
+    "parse_setting": "draws.factors",
+    "read_series": "logs",
+    "replay_grid": "analysis.replay",
+    "resolve": "run.settings",
+    "resume_all": "stages.pipeline",
+    "run_all": "stages.pipeline",
     "variance_shares": "analysis",
 }
 

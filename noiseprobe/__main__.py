@@ -1,3 +1,3 @@
-from noiseprobe.cli import main
+from noiseprobe.cli.app import main
 
 main()

@@ -14,12 +14,12 @@ from experiments.tiny_sd.export import build_pipeline
 from experiments.tiny_sd.model import MICRO, build_text_encoder, build_unet, build_vae
 from experiments.tiny_sd.tokenizer import build_tokenizer
 from noiseprobe import cli
-from noiseprobe.concept import TEMPLATES, Concept, load_concept
-from noiseprobe.config import RunConfig, resolve
-from noiseprobe.methods.textual_inversion import TextualInversion
 from noiseprobe.models import load_model
-from noiseprobe.objective import Objective
-from noiseprobe.personalization import Personalization, prepare
+from noiseprobe.run.settings import RunConfig, resolve
+from noiseprobe.training.concept import TEMPLATES, Concept, load_concept
+from noiseprobe.training.methods.textual_inversion import TextualInversion
+from noiseprobe.training.objective import Objective
+from noiseprobe.training.preparing import Personalization, prepare
 
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(min(2, torch.get_num_threads()))

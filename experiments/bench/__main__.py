@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from noiseprobe.concept import DEFAULT_CONCEPT
-from noiseprobe.config import resolve
-from noiseprobe.factors import parse_settings
-from noiseprobe.pipeline import start, train_stage
-from noiseprobe.probing import evaluate, plan_rows
-from noiseprobe.replay import replay_grid, replay_grids
-from noiseprobe.sources import Series
+from noiseprobe.analysis.replay import replay_grid, replay_grids
+from noiseprobe.draws.factors import parse_settings
+from noiseprobe.logs import Series
+from noiseprobe.run.defaults import DEFAULT_CONCEPT
+from noiseprobe.run.settings import resolve
+from noiseprobe.stages.pipeline import start, train_stage
+from noiseprobe.stages.probing import evaluate, plan_rows
 from noiseprobe.stopping import DVAR
 
 

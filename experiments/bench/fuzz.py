@@ -26,9 +26,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 
-from noiseprobe.errors import UserError
-from noiseprobe.sources import Series, find_sources, read_log, read_series
-from noiseprobe.sources.records import masked_crc
+from noiseprobe.core.errors import UserError
+from noiseprobe.logs import Series, find_sources, read_log, read_series
+from noiseprobe.logs.records import masked_crc
 
 _ROUND = 2000
 _TOKENS = [

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import torch
 
-from noiseprobe.concept import DEFAULT_CONCEPT
-from noiseprobe.config import resolve
-from noiseprobe.defaults import METHODS
-from noiseprobe.pipeline import start, train_stage
+from noiseprobe.run.defaults import DEFAULT_CONCEPT, METHODS
+from noiseprobe.run.settings import resolve
+from noiseprobe.stages.pipeline import start, train_stage
 
 CHECK_EVERY = 5
 

@@ -23,8 +23,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from noiseprobe.replay import replay
-from noiseprobe.sources import find_sources, read_series
+from noiseprobe.analysis.replay import replay
+from noiseprobe.logs import find_sources, read_series
 
 _FILES = 100
 

@@ -24,11 +24,11 @@ from experiments.comparison.runs import (
     tuning_sweep,
 )
 from experiments.comparison.tuning import write_tuning
-from noiseprobe.errors import Interrupted
-from noiseprobe.fixed_batch import LAYOUTS, Layout
-from noiseprobe.run import find_runs
-from noiseprobe.sweep import run_sweep, train_sweep
-from noiseprobe.terminal import Terminal
+from noiseprobe.cli.terminal import Terminal
+from noiseprobe.core.errors import Interrupted
+from noiseprobe.draws.fixed_batch import LAYOUTS, Layout
+from noiseprobe.run.directory import find_runs
+from noiseprobe.stages.sweep import run_sweep, train_sweep
 
 HERE = Path(__file__).parent
 STAGES = ("tune", "confirm", "run", "report")

@@ -11,11 +11,11 @@ import numpy as np
 from experiments.comparison.runs import DVAR, PUBLISHED
 from experiments.comparison.tuning import by_method, curves_of, pick
 from experiments.curves import KEPT, Curves, grid
-from noiseprobe.bootstrap import bootstrap_interval, ratio_of_sums
-from noiseprobe.files import written_whole
-from noiseprobe.fixed_batch import Layout
-from noiseprobe.run import Run
-from noiseprobe.sweep import Sweep
+from noiseprobe.analysis.bootstrap import bootstrap_interval, ratio_of_sums
+from noiseprobe.core.files import written_whole
+from noiseprobe.draws.fixed_batch import Layout
+from noiseprobe.run.directory import Run
+from noiseprobe.stages.sweep import Sweep
 
 Cell = tuple[int, float]
 """A window and a threshold."""

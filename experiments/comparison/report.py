@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from experiments.comparison.runs import others
 from experiments.curves import geometric_mean
 from noiseprobe.analysis import correlations, deterministic_losses, signal_to_noise
-from noiseprobe.bootstrap import bootstrap_interval
-from noiseprobe.comparison import NAMES, markdown, raw_numbers, table
-from noiseprobe.defaults import METHODS
-from noiseprobe.factors import FACTORS
-from noiseprobe.files import written_whole
-from noiseprobe.pipeline import plot_across
-from noiseprobe.report import write_comparison
-from noiseprobe.run import Run
+from noiseprobe.analysis.bootstrap import bootstrap_interval
+from noiseprobe.analysis.comparison import NAMES, markdown, raw_numbers, table
+from noiseprobe.cli.report import write_comparison
+from noiseprobe.core.files import written_whole
+from noiseprobe.draws.factors import FACTORS
+from noiseprobe.run.defaults import METHODS
+from noiseprobe.run.directory import Run
+from noiseprobe.stages.pipeline import plot_across
 
 QUIET, LOUD = ("captions", "vae_noise"), ("images", "timesteps", "noise")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments.tiny_sd.concepts import every, tuned, write
-from noiseprobe.config import resolve
-from noiseprobe.defaults import METHODS
-from noiseprobe.fixed_batch import Layout
-from noiseprobe.sweep import WATCHED, Sweep
+from noiseprobe.draws.fixed_batch import Layout
+from noiseprobe.run.defaults import METHODS
+from noiseprobe.run.settings import resolve
+from noiseprobe.stages.sweep import WATCHED, Sweep
 
 WIDELY = ("textual-inversion", "dreambooth-lora", "custom-diffusion")  # on all concepts
 PROBE_EVERY = 60

@@ -8,11 +8,11 @@ import pandas as pd
 
 from experiments.comparison.runs import PUBLISHED
 from experiments.curves import KEPT, Curves, best, grid, grid_lines
-from noiseprobe.defaults import METHODS
-from noiseprobe.files import written_whole
-from noiseprobe.fixed_batch import Layout
-from noiseprobe.run import Run
-from noiseprobe.sweep import Sweep
+from noiseprobe.core.files import written_whole
+from noiseprobe.draws.fixed_batch import Layout
+from noiseprobe.run.defaults import METHODS
+from noiseprobe.run.directory import Run
+from noiseprobe.stages.sweep import Sweep
 
 
 def write_tuning(sweep: Sweep, layout: Layout, directory: Path) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from experiments.criteria.collect import judged_by_method, write_traces
 from experiments.criteria.fresh import train_fresh
 from experiments.criteria.report import write_report
-from noiseprobe.errors import Interrupted
-from noiseprobe.run import find_runs
+from noiseprobe.core.errors import Interrupted
+from noiseprobe.run.directory import find_runs
 
 HERE = Path(__file__).parent
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from noiseprobe.files import written_whole
-from noiseprobe.regret import Judged
-from noiseprobe.run import Run
-from noiseprobe.sources import Series
+from noiseprobe.analysis.regret import Judged
+from noiseprobe.core.files import written_whole
+from noiseprobe.logs import Series
+from noiseprobe.run.directory import Run
 
 RECORDED = ["step", "loss", "l_det", "clip_img"]
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from experiments.comparison.runs import WIDELY
 from experiments.tiny_sd.concepts import COUNT, SEED, Thing, make_concept, write
-from noiseprobe.config import resolve
-from noiseprobe.sweep import WATCHED, Sweep, train_sweep
-from noiseprobe.terminal import Terminal
+from noiseprobe.cli.terminal import Terminal
+from noiseprobe.run.settings import resolve
+from noiseprobe.stages.sweep import WATCHED, Sweep, train_sweep
 
 CONCEPTS = 36
 THINGS_SEED = SEED + 1  # other colours, patterns, photographs and backgrounds than any run had

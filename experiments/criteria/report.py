@@ -13,11 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.criteria.fresh import CONCEPTS
-from noiseprobe.files import written_whole
+from noiseprobe.analysis.regret import Judged, paired, regret, summary
+from noiseprobe.analysis.tuning import best_parameters, tune
+from noiseprobe.core.files import written_whole
 from noiseprobe.plots.style import INK, PAGE, dress, new_figure, save
-from noiseprobe.regret import Judged, paired, regret, summary
 from noiseprobe.stopping import CRITERIA
-from noiseprobe.tuning import best_parameters, tune
 
 AGAINST = ("dvar", "never")
 MIN_GAIN = 0.02  # what counts as a gain in CLIP similarity for the CLIP rule (Voronov et al. 2023)

@@ -18,7 +18,7 @@ from experiments.comparison.runs import PUBLISHED
 from experiments.defaults.study import STUDIED, full_fine_tuning, one_thread, textual_inversion
 from experiments.defaults.tables import write_results
 from experiments.tiny_sd.concepts import every, tuned, write
-from noiseprobe.factors import FACTORS
+from noiseprobe.draws.factors import FACTORS
 
 HERE = Path(__file__).parent
 SETTINGS = {

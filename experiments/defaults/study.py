@@ -10,19 +10,19 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from noiseprobe.concept import load_concept
-from noiseprobe.config import resolve
-from noiseprobe.files import written_whole
-from noiseprobe.metrics import Clip, mean_similarity, mean_similarity_within
+from noiseprobe.core.files import written_whole
 from noiseprobe.models import load_model
 from noiseprobe.models.stable_diffusion import StableDiffusion
-from noiseprobe.objective import Objective
-from noiseprobe.personalization import prepare
-from noiseprobe.pipeline import reopen, start
-from noiseprobe.probing import probe
-from noiseprobe.sampling import Sampler
-from noiseprobe.training import train
-from noiseprobe.views import Flips
+from noiseprobe.pictures.sampling import Sampler
+from noiseprobe.pictures.similarity import Clip, mean_similarity, mean_similarity_within
+from noiseprobe.run.settings import resolve
+from noiseprobe.stages.pipeline import reopen, start
+from noiseprobe.stages.probing import probe
+from noiseprobe.training.concept import load_concept
+from noiseprobe.training.driver import train
+from noiseprobe.training.objective import Objective
+from noiseprobe.training.preparing import prepare
+from noiseprobe.training.views import Flips
 
 DRAWN = 8  # pictures at a checkpoint, from the same noise at each
 STUDIED = "studied"  # the file that says that a run's study is complete

@@ -14,13 +14,13 @@ from experiments.curves import KEPT, Curves, best, geometric_mean, grid, grid_li
 from experiments.defaults.study import DRAWN, STUDIED, judged
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.analysis import noise_to_signal
-from noiseprobe.bootstrap import bootstrap_interval
-from noiseprobe.config import RunConfig
-from noiseprobe.defaults import METHODS
-from noiseprobe.factors import FACTORS
-from noiseprobe.files import write_json, written_whole
-from noiseprobe.metrics import Clip
-from noiseprobe.run import Run
+from noiseprobe.analysis.bootstrap import bootstrap_interval
+from noiseprobe.core.files import write_json, written_whole
+from noiseprobe.draws.factors import FACTORS
+from noiseprobe.pictures.similarity import Clip
+from noiseprobe.run.defaults import METHODS
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 from experiments.comparison.runs import comparison_sweep, others
 from experiments.fixed_batch.evaluate import evaluate_run
 from experiments.fixed_batch.report import write_report
-from noiseprobe.errors import Interrupted
-from noiseprobe.sweep import Jobs, in_processes
-from noiseprobe.terminal import Terminal
+from noiseprobe.cli.terminal import Terminal
+from noiseprobe.core.errors import Interrupted
+from noiseprobe.stages.sweep import Jobs, in_processes
 
 HERE = Path(__file__).parent
 

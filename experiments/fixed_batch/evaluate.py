@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from noiseprobe.config import RunConfig
-from noiseprobe.factors import Batch
-from noiseprobe.files import written_whole
-from noiseprobe.fixed_batch import LAYOUTS, Layout, fixed_batch, sample_weights
-from noiseprobe.objective import conditioning_of
-from noiseprobe.personalization import Personalization, prepare
-from noiseprobe.run import Run
-from noiseprobe.sweep import train_one
+from noiseprobe.core.files import written_whole
+from noiseprobe.draws.factors import Batch
+from noiseprobe.draws.fixed_batch import LAYOUTS, Layout, fixed_batch, sample_weights
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.stages.sweep import train_one
+from noiseprobe.training.objective import conditioning_of
+from noiseprobe.training.preparing import Personalization, prepare
 
 SIZES = (4, 8, 16, 32, 64)
 BATCHES = 20  # fixed batches of each layout and size

@@ -16,10 +16,10 @@ from pathlib import Path
 from experiments.comparison.runs import WIDELY, comparison_sweep, others, own_seed
 from experiments.noise.evaluate import evaluate_run
 from experiments.noise.report import write_report
-from noiseprobe.errors import Interrupted
-from noiseprobe.run import Run
-from noiseprobe.sweep import Jobs, in_processes
-from noiseprobe.terminal import Terminal
+from noiseprobe.cli.terminal import Terminal
+from noiseprobe.core.errors import Interrupted
+from noiseprobe.run.directory import Run
+from noiseprobe.stages.sweep import Jobs, in_processes
 
 HERE = Path(__file__).parent
 

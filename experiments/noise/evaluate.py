@@ -6,11 +6,11 @@ what these happened to be.
 
 from pathlib import Path
 
-from noiseprobe.config import RunConfig
-from noiseprobe.personalization import prepare
-from noiseprobe.probing import probe, probe_design
-from noiseprobe.run import Run
-from noiseprobe.sweep import train_one
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.stages.probing import probe, probe_design
+from noiseprobe.stages.sweep import train_one
+from noiseprobe.training.preparing import prepare
 
 REPLICATES = 8  # redraws of each setting
 

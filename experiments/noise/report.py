@@ -12,10 +12,9 @@ import pandas as pd
 
 from experiments.noise.evaluate import REPLICATES
 from noiseprobe.analysis import learning_bins, signal_to_noise, timestep_losses, variance_shares
-from noiseprobe.bootstrap import bootstrap_interval
-from noiseprobe.config import RunConfig
-from noiseprobe.factors import FACTORS
-from noiseprobe.files import written_whole
+from noiseprobe.analysis.bootstrap import bootstrap_interval
+from noiseprobe.core.files import written_whole
+from noiseprobe.draws.factors import FACTORS
 from noiseprobe.plots import (
     needed_batch_figure,
     shares_figure,
@@ -23,7 +22,8 @@ from noiseprobe.plots import (
     timestep_losses_figure,
 )
 from noiseprobe.plots.style import save
-from noiseprobe.run import Run
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig
 
 PAIRS = RunConfig.model_fields["design_replicates"].default
 OF_PAIR = RunConfig.model_fields["design_batch"].default

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseprobe.factors import FACTORS
+from noiseprobe.draws.factors import FACTORS
 
 Floats = NDArray[np.float64]
 _DISCRETE = ("timesteps", "images", "captions")

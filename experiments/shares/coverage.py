@@ -20,8 +20,8 @@ from experiments.shares.studies import (
     spread_study,
 )
 from noiseprobe.analysis.shares import SMALLEST_BATCH
-from noiseprobe.factors import FACTORS
-from noiseprobe.files import written_whole
+from noiseprobe.core.files import written_whole
+from noiseprobe.draws.factors import FACTORS
 
 HERE = Path(__file__).parent
 DIMENSIONS = (4, 16)

@@ -10,7 +10,7 @@ from experiments.shares.analytic import AnalyticModel
 from noiseprobe.analysis.correlation import block_bootstrap
 from noiseprobe.analysis.intervals import ratio_interval, spread_interval
 from noiseprobe.analysis.sobol import Estimator, first_order, second_order, total
-from noiseprobe.factors import FACTORS
+from noiseprobe.draws.factors import FACTORS
 
 Floats = NDArray[np.float64]
 Rows = tuple[Floats, Floats, Floats, Floats]

@@ -1,6 +1,6 @@
 """Make the bundled model: every stage in a row, each resumed where it was cut off.
 
-python -m experiments.tiny_sd --out runs/tiny-sd --export noiseprobe/assets/tiny-sd
+python -m experiments.tiny_sd --out runs/tiny-sd --export noiseprobe/models/assets/tiny-sd
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; all by default"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/tiny-sd"), help="resumable state")
-    parser.add_argument("--export", type=Path, default=Path("noiseprobe/assets/tiny-sd"))
-    parser.add_argument("--export-clip", type=Path, default=Path("noiseprobe/assets/tiny-clip"))
+    assets = Path("noiseprobe/models/assets")
+    parser.add_argument("--export", type=Path, default=assets / "tiny-sd")
+    parser.add_argument("--export-clip", type=Path, default=assets / "tiny-clip")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--threads", type=int, help="CPU threads; all by default")
     parser.add_argument("--seed", type=int, default=0)

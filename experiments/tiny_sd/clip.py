@@ -42,7 +42,7 @@ from experiments.tiny_sd.world import (
     role_colours,
     uniforms,
 )
-from noiseprobe.concept import TEMPLATES
+from noiseprobe.training.concept import TEMPLATES
 
 PEAK_LEARNING_RATE = 1e-3
 SEED = 5003  # scenes and things apart from those of every other training

@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.all and chosen.out is None:
         parser.error("--all: 48 concepts do not belong into the package; name a folder with --out")
-    packaged = Path(__file__).parents[2] / "noiseprobe" / "assets" / "concepts"
+    packaged = Path(__file__).parents[2] / "noiseprobe" / "models" / "assets" / "concepts"
     write(every() if chosen.all else shipped(), chosen.out or packaged)
 
 

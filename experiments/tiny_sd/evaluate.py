@@ -33,8 +33,8 @@ from experiments.tiny_sd.schedule import hardware
 from experiments.tiny_sd.shapes import SHAPES
 from experiments.tiny_sd.train_vae import pixels
 from experiments.tiny_sd.world import COLOUR_NAMES, TEXTURES, Scenes, draw_scenes
-from noiseprobe.files import write_json
-from noiseprobe.metrics import Clip, mean_similarity, mean_similarity_within
+from noiseprobe.core.files import write_json
+from noiseprobe.pictures.similarity import Clip, mean_similarity, mean_similarity_within
 
 HELD_OUT_SEED = 1001  # scenes that neither the model nor the classifier has seen
 STEPS, GUIDANCE = 25, 4.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from noiseprobe.files import written_whole
+from noiseprobe.core.files import written_whole
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from transformers import CLIPTokenizer
 
 from experiments.tiny_sd.model import TOKENS
 from experiments.tiny_sd.world import vocabulary
-from noiseprobe.files import written_whole
+from noiseprobe.core.files import written_whole
 
 WORD_END = "</w>"
 

@@ -22,7 +22,7 @@ from experiments.tiny_sd.schedule import Average, Budget, Journal, cosine
 from experiments.tiny_sd.tokenizer import saved_tokenizer, tokenise
 from experiments.tiny_sd.train_vae import pixels
 from experiments.tiny_sd.world import draw_scenes
-from noiseprobe.files import written_whole
+from noiseprobe.core.files import written_whole
 
 PEAK_LEARNING_RATE = 1e-3
 CAPTION_DROPOUT = 0.1  # for classifier-free guidance (Ho & Salimans 2022)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from experiments.tiny_sd.model import FULL, Widths, build_vae
 from experiments.tiny_sd.schedule import Budget, Journal, cosine
 from experiments.tiny_sd.world import draw_scenes
-from noiseprobe.files import written_whole
+from noiseprobe.core.files import written_whole
 
 PEAK_LEARNING_RATE = 2e-3
 # Stable Diffusion's (Rombach et al. 2022, appendix), where every term is summed over an image; here

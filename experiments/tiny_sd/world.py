@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from experiments.tiny_sd.backgrounds import BACKGROUNDS, CLAUSES, Array
 from experiments.tiny_sd.render import CHECKED, DOTTED, PLAIN, STRIPED, Pictures, render
 from experiments.tiny_sd.shapes import SHAPES
-from noiseprobe.concept import TEMPLATES
+from noiseprobe.training.concept import TEMPLATES
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.84, 0.12, 0.12),

@@ -1,6 +1,6 @@
 """Statistics over a run's traces: what is noise, what is progress, and what tells them apart.
 
-Each takes traces (`noiseprobe.traces`) and returns a labelled table; none needs torch.
+Each takes traces (`noiseprobe.run.traces`) and returns a labelled table; none needs torch.
 """
 
 from noiseprobe.analysis.correlation import correlations

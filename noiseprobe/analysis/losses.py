@@ -1,15 +1,15 @@
 """What a probe trace says: batch losses, L_det, and the loss as a user would see it.
 
-Every function takes the probe trace (`noiseprobe.traces.PROBE_COLUMNS`) and returns labelled data.
-Losses are in the units of the training objective. A batch with a loss that is not finite was not
-measured: its mean is NaN and no statistic counts it.
+Every function takes the probe trace (`noiseprobe.run.traces.PROBE_COLUMNS`) and returns labelled
+data. Losses are in the units of the training objective. A batch with a loss that is not finite was
+not measured: its mean is NaN and no statistic counts it.
 """
 
 import numpy as np
 import pandas as pd
 
-from noiseprobe.errors import UserError
-from noiseprobe.factors import NAMED_SETTINGS
+from noiseprobe.core.errors import UserError
+from noiseprobe.draws.factors import NAMED_SETTINGS
 
 
 def settings_in_order(probe: pd.DataFrame) -> list[str]:

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noiseprobe.analysis.sobol import sobol_indices, sobol_interactions
-from noiseprobe.design import SOBOL_ROWS
-from noiseprobe.factors import FACTORS
+from noiseprobe.draws.factors import FACTORS
+from noiseprobe.draws.sobol import SOBOL_ROWS
 
 SMALLEST_BATCH = 4
 """Samples in the batches that the design's are cut into, if its size can be divided so."""
@@ -30,7 +30,7 @@ def variance_shares(sobol: pd.DataFrame) -> pd.DataFrame:
     1 is interaction. A checkpoint's rows are those of `noiseprobe.analysis.sobol.sobol_indices`.
 
     Args:
-        sobol: the trace of the design (`noiseprobe.run.Run.sobol_trace`).
+        sobol: the trace of the design (`noiseprobe.run.directory.Run.sobol_trace`).
 
     Returns:
         Columns step, factor, first, first_low, first_high, total, total_low, total_high; sorted by

@@ -1,8 +1,8 @@
 """Sobol indices of any function: which input its variance comes from; numpy alone.
 
-The function is evaluated on the rows of paired designs (`noiseprobe.design`): for each of n pairs
-two independent draws of all k inputs, `a` and `b`, (..., n); `ab` (..., n, k), where input i is
-that of b and the others those of a; and `ba`, the reverse. Leading axes are separate studies.
+The function is evaluated on the rows of paired designs (`noiseprobe.draws.sobol`): for each of n
+pairs two independent draws of all k inputs, `a` and `b`, (..., n); `ab` (..., n, k), where input i
+is that of b and the others those of a; and `ba`, the reverse. Leading axes are separate studies.
 
 Every estimator here is a ratio of two means over pairs, V_i / V. So its interval is Fieller's
 (`noiseprobe.analysis.intervals.ratio_interval`), and is as wide as pairs differ. An index lies in

@@ -118,7 +118,7 @@ def paired_draws(
     """
     samples = probe[probe["setting"] == _varied(probe)]
     if sobol is not None and len(sobol) and _varied(probe) in ("original", None):
-        # The pair's A and B are the replicates 2r - 1 and 2r of `original` (noiseprobe.design).
+        # The pair's A and B are the replicates 2r - 1 and 2r of `original` (draws/sobol.py).
         whole = sobol[sobol["setting"].isin(["A", "B"])]
         of_b = (whole["setting"] == "B").astype("int64")
         whole = whole.assign(replicate=2 * whole["replicate"] - 1 + of_b)

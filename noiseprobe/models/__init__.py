@@ -5,8 +5,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noiseprobe.defaults import BUNDLED_MODEL
-from noiseprobe.errors import UserError, did_you_mean
+from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.run.defaults import BUNDLED_MODEL
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def load_model(
 def model_location(source: str, bundled: str = BUNDLED_MODEL) -> str:
     """The directory of the model `bundled` if `source` is its name, else `source` itself."""
     if source == bundled and not Path(source).is_dir():
-        return str(files("noiseprobe") / "assets" / bundled)
+        return str(files("noiseprobe.models") / "assets" / bundled)
     return source
 
 

@@ -11,7 +11,7 @@ from diffusers.utils import logging
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from noiseprobe.errors import UserError
+from noiseprobe.core.errors import UserError
 from noiseprobe.models.base import local_directory
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def dvar_figure(
     `dvar_ratio`.
 
     Args:
-        train: the training trace (`noiseprobe.traces.TRAIN_COLUMNS`).
+        train: the training trace (`noiseprobe.run.traces.TRAIN_COLUMNS`).
         threshold: the ratio below which DVAR stops.
         stop_step: the step at which it stopped; None if it did not.
         figure: where to draw; a new figure if None.

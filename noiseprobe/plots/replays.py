@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from noiseprobe.errors import UserError
+from noiseprobe.core.errors import UserError
+from noiseprobe.logs import Series
 from noiseprobe.plots.style import (
     COLUMN,
     FONT_SIZE,
@@ -25,7 +26,6 @@ from noiseprobe.plots.style import (
     save_one,
     whole_steps,
 )
-from noiseprobe.sources import Series
 
 MOST_PANELS = 24
 """More traces than these would be too small to read on one page."""

@@ -33,7 +33,7 @@ def settings_figure(probe: pd.DataFrame, figure: Figure | None = None) -> Figure
     is labelled with its setting.
 
     Args:
-        probe: the probe trace (`noiseprobe.traces.PROBE_COLUMNS`).
+        probe: the probe trace (`noiseprobe.run.traces.PROBE_COLUMNS`).
         figure: where to draw; a new figure if None.
     """
     settings = settings_in_order(probe)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from noiseprobe.factors import FACTORS
+from noiseprobe.draws.factors import FACTORS
 from noiseprobe.plots.style import COLUMN, FONT_SIZE, colour_of, dress, new_figure, plain_name
 
 _REST = "#dcdcdc"

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from noiseprobe.comparison import NAMES
-from noiseprobe.defaults import METHODS
+from noiseprobe.analysis.comparison import NAMES
 from noiseprobe.plots.style import (
     FONT_SIZE,
     INK,
@@ -15,6 +14,7 @@ from noiseprobe.plots.style import (
     new_figure,
     whole_steps,
 )
+from noiseprobe.run.defaults import METHODS
 
 _COLOURS = {"clip": "noise", "few": "images", "dvar": "vae_noise"}
 
@@ -25,7 +25,7 @@ def stops_figure(raw: pd.DataFrame, figure: Figure | None = None) -> Figure:
     A bar marks the median. Runs that a rule let go on to the last step are hollow.
 
     Args:
-        raw: what `noiseprobe.comparison.raw_numbers` returns.
+        raw: what `noiseprobe.analysis.comparison.raw_numbers` returns.
         figure: where to draw; a new figure if None.
     """
     methods = [method for method in METHODS if method in set(raw["method"])]

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import Formatter, MaxNLocator
 
-from noiseprobe.files import written_whole
+from noiseprobe.core.files import written_whole
 from noiseprobe.plots.fonts import find_letters
 
 FONT_SIZE = 8.0

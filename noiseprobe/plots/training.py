@@ -31,7 +31,7 @@ def training_figure(train: pd.DataFrame, figure: Figure | None = None) -> Figure
     values. A column without a finite value has no panel. Each axes is labelled with its column.
 
     Args:
-        train: the training trace (`noiseprobe.traces.TRAIN_COLUMNS`).
+        train: the training trace (`noiseprobe.run.traces.TRAIN_COLUMNS`).
         figure: where to draw; a new figure if None.
     """
     traces = {column: measured(train["step"], train[column]) for column in _LABELS}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, ClassVar, Protocol
 
-from noiseprobe.errors import UserError
+from noiseprobe.core.errors import UserError
 
 
 class NonFiniteLossWarning(RuntimeWarning):
@@ -48,7 +48,7 @@ class LossCriterion(Criterion, Protocol):
     Attributes:
         formula: when it stops, in one line of text, in the names of its parameters.
         source: where the rule was published.
-        grid: for each parameter the values worth trying, which `noiseprobe.tuning.tune` takes.
+        grid: for each parameter the values worth trying, which `analysis.tuning.tune` takes.
     """
 
     formula: ClassVar[str]

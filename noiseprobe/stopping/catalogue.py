@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from noiseprobe.errors import UserError
+from noiseprobe.core.errors import UserError
 from noiseprobe.stopping.base import LossCriterion, NonFiniteLossWarning
 from noiseprobe.stopping.dvar import DVAR, dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau

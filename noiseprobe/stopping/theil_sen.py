@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from noiseprobe.errors import UserError
+from noiseprobe.core.errors import UserError
 from noiseprobe.stopping.base import Grid, checked_whole, is_evidence, require_same
 
 

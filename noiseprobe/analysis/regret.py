@@ -1,0 +1,252 @@
+"""How far from the best a criterion stops, by a judge that was recorded beside the losses.
+
+A trace that goes on to its last step answers for every criterion at once: each is replayed over its
+losses, and a judge, a validation loss or a similarity to the photographs, says what the weights at
+the stop were worth. With best and first over the whole record of the judge,
+
+    regret = (best − judge at the stop) / (best − first):
+
+0 at the best, 1 where nothing was gained, more where it is worse than the start; whether the judge
+is to be high or low does not change the formula.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noiseprobe.analysis.bootstrap import RESAMPLES, bootstrap_interval
+from noiseprobe.analysis.replay import warn_of_skipped
+from noiseprobe.core.errors import UserError
+from noiseprobe.logs import Series, words_of
+from noiseprobe.stopping import build, completed, outcome
+
+MEASURES = ("regret", "kept_regret", "steps_spent")
+"""The columns of raw numbers that `summary` and `paired` average over traces."""
+
+TO_BE_HIGH = ("clip", "similarity", "accuracy", "acc", "score", "psnr", "ssim")
+TO_BE_LOW = ("loss", "error")
+"""A judge with a word of the first in its tag, and none of the second, is to be high."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The losses of one training and a judge's verdicts on it.
+
+    Attributes:
+        trace: the losses that criteria see.
+        judge: the judge by step; it may be sparser than the losses.
+        maximize: whether the judge is to be high; else it is to be low.
+    """
+
+    trace: Series
+    judge: Series
+    maximize: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the source of both."""
+        return self.trace.name
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What a judge says of each step: finite values alone, and the landmarks among them."""
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    first: float
+    best: float
+    best_step: int
+
+    @classmethod
+    def of(cls, judged: Judged) -> "_Verdict":
+        finite = np.isfinite(judged.judge.values)
+        steps, values = judged.judge.steps[finite], judged.judge.values[finite]
+        if not len(values):
+            return cls(steps, values, math.nan, math.nan, 0)
+        place = int(np.argmax(values) if judged.maximize else np.argmin(values))
+        return cls(steps, values, float(values[0]), float(values[place]), int(steps[place]))
+
+    def at(self, step: int) -> float:
+        """The last value at or before `step`; before the first, the first."""
+        if not len(self.values):
+            return math.nan
+        known = int(np.searchsorted(self.steps, step, side="right"))
+        return float(self.values[max(known - 1, 0)])
+
+    def regret(self, step: int, min_gain: float) -> float:
+        """The normalised regret of stopping at `step`; NaN if the best gains `min_gain` or less."""
+        gain = self.best - self.first
+        return (self.best - self.at(step)) / gain if abs(gain) > min_gain else math.nan
+
+
+def to_be_high(tag: str) -> bool:
+    """Whether a judge of that name is to be high: a similarity, accuracy or score, and no loss.
+
+    The name of a run that stands before the tag, as in exports of Weights & Biases, does not count.
+
+    Example:
+        >>> to_be_high("val_clip_img"), to_be_high("clip-run - val_loss")
+        (True, False)
+    """
+    words = words_of(tag)
+    return words.isdisjoint(TO_BE_LOW) and not words.isdisjoint(TO_BE_HIGH)
+
+
+def regret(
+    traces: Sequence[Judged],
+    criteria: Mapping[str, Mapping[str, float]] | Sequence[str],
+    *,
+    min_gain: float = 0.0,
+) -> pd.DataFrame:
+    """One row per trace and criterion: where it stops, and what the judge says of that.
+
+    A criterion that never fires is charged with the last step of the trace. The value at a step is
+    the judge's last one at or before it, which is what was known then, or its first if there is
+    none yet.
+
+    Args:
+        traces: losses with their judges, each under a name of its own.
+        criteria: names of criteria, with parameters or, as a sequence, at their defaults.
+        min_gain: a trace whose judge gains no more than this has no regret. Beside a gain within
+            the judge's own noise, any step looks far from the best.
+
+    Returns:
+        Columns: trace, criterion, params (as JSON), fired, stop_step, kept_step (that of the best
+        loss, for a criterion that keeps a best; else the stop), best_step (of the judge), judge
+        (at the stop), judge_first, judge_best, regret (of the stop), kept_regret (of the kept
+        step), and steps_spent (steps up to the stop over those up to the judge's best, both counted
+        from the first that was recorded). The last three are NaN where the judge never improved on
+        its first value by more than `min_gain`: such a trace has no regret.
+
+    Raises:
+        UserError: there is no trace, two of the same name, or one without losses; or a criterion or
+            parameter is unknown or outside its range; or `min_gain` is.
+    """
+    named: Mapping[str, Mapping[str, float]] = (
+        criteria if isinstance(criteria, Mapping) else {name: {} for name in criteria}
+    )
+    check(traces, min_gain)
+    rows = [
+        row_of(judged, name, completed(name, params), min_gain)
+        for judged in traces
+        for name, params in named.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def check(traces: Sequence[Judged], min_gain: float = 0.0) -> None:
+    """Raise `UserError` unless there are traces, with losses, each under a name of its own.
+
+    Warns of losses that are NaN or infinite, which every criterion leaves out.
+    """
+    if not 0 <= min_gain < math.inf:
+        raise UserError(f"--min-gain {min_gain}: give a number of 0 or more, such as 0.02")
+    if not traces:
+        raise UserError("no traces to judge; name sources that hold losses and a judge")
+    names = set()
+    for judged in traces:
+        if judged.name in names:
+            raise UserError(f"{judged.name}: given twice; give each source once")
+        if not len(judged.trace.values):
+            raise UserError(f"{judged.name}: no {judged.trace.column} was recorded; leave it out")
+        names.add(judged.name)
+        warn_of_skipped(judged.trace)
+
+
+def row_of(
+    judged: Judged, name: str, params: Mapping[str, float], min_gain: float = 0.0
+) -> dict[str, object]:
+    """The row of `regret` for one trace and the criterion `name` with all its parameters."""
+    trace, verdict = judged.trace, _Verdict.of(judged)
+    found = outcome(build(name, params), trace.values)
+    stop = len(trace.steps) - 1 if found.stop_index is None else found.stop_index
+    stop_step, kept_step = int(trace.steps[stop]), int(trace.steps[found.kept_index])
+    start = min([int(trace.steps[0]), *verdict.steps[:1].tolist()])
+    needed = verdict.best_step - start
+    stopped_regret = verdict.regret(stop_step, min_gain)
+    defined = needed > 0 and not math.isnan(stopped_regret)
+    return {
+        "trace": judged.name,
+        "criterion": name,
+        "params": json.dumps(dict(params)),
+        "fired": found.stop_index is not None,
+        "stop_step": stop_step,
+        "kept_step": kept_step,
+        "best_step": verdict.best_step,
+        "judge": verdict.at(stop_step),
+        "judge_first": verdict.first,
+        "judge_best": verdict.best,
+        "regret": stopped_regret,
+        "kept_regret": verdict.regret(kept_step, min_gain),
+        "steps_spent": (stop_step - start) / needed if defined else math.nan,
+    }
+
+
+def summary(raw: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """One row per criterion, of what `regret` or `noiseprobe.analysis.tuning.tune` gave.
+
+    Columns: criterion, traces (with a regret), left_out (without one: the judge never improved),
+    regret_median (which a trace that hardly improved does not rule, as it can the mean), then for
+    each of `MEASURES` and for `never`, the share of those traces on which it does not
+    fire, the mean over traces with `_low` and `_high`, its 95% interval by percentile bootstrap
+    over traces (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3). The same
+    `seed` draws the same traces for all criteria.
+    """
+    rows = []
+    for name, of_one in raw.groupby("criterion", sort=False):
+        known = of_one[of_one["regret"].notna()]
+        row: dict[str, object] = {"criterion": name, "traces": len(known)}
+        row["left_out"] = len(of_one) - len(known)
+        row["regret_median"] = float(known["regret"].median())
+        for measure in MEASURES:
+            row |= _with_interval(measure, known[measure].to_numpy(), resamples, seed)
+        row |= _with_interval("never", 1.0 - known["fired"].to_numpy("float64"), resamples, seed)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired(
+    raw: pd.DataFrame, against: str = "dvar", *, resamples: int = RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
+    """One row per other criterion: its measures less those of `against` on the same trace.
+
+    Columns: criterion, against, traces (on which both have a regret), for each of `MEASURES` the
+    mean difference with `_low` and `_high` as in `summary`, below 0 where the criterion does better
+    than `against`; and `better` and `worse`, the shares of traces on which its regret is lower and
+    higher.
+
+    Raises:
+        UserError: `raw` has no criterion `against`.
+    """
+    names = list(dict.fromkeys(raw["criterion"]))
+    if against not in names:
+        raise UserError(f"--against {against}: choose one of {', '.join(names)}")
+    wide = raw.pivot(index="trace", columns="criterion", values=list(MEASURES))
+    rows = []
+    for name in [name for name in names if name != against]:
+        differences = pd.DataFrame(
+            {measure: wide[measure][name] - wide[measure][against] for measure in MEASURES}
+        )
+        known = differences[differences["regret"].notna()]
+        row: dict[str, object] = {"criterion": name, "against": against, "traces": len(known)}
+        for measure in MEASURES:
+            row |= _with_interval(measure, known[measure].to_numpy(), resamples, seed)
+        row["better"] = float((known["regret"] < 0).mean())
+        row["worse"] = float((known["regret"] > 0).mean())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _with_interval(
+    name: str, values: NDArray[np.float64], resamples: int, seed: int
+) -> dict[str, float]:
+    """The mean of (traces,) values with its 95% interval; NaN where there are too few traces."""
+    low, high = bootstrap_interval(values, resamples=resamples, seed=seed)
+    mean = float(values.mean()) if len(values) else math.nan
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}

@@ -1,0 +1,253 @@
+"""What a criterion would have done: replayed over recorded losses, DVAR and any other."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from noiseprobe.logs import Series
+from noiseprobe.stopping import (
+    DVAR,
+    NEVER,
+    NonFiniteLossWarning,
+    build,
+    completed,
+    dvar_grid,
+    dvar_ratios,
+    dvar_stops,
+    outcome,
+)
+
+_WARNED_OF: WeakValueDictionary[int, Series] = WeakValueDictionary()
+"""The series whose gaps were told of, by id; arrays cannot be hashed."""
+
+
+@dataclass(frozen=True)
+class CriterionReplay:
+    """Where a criterion fires in one recorded trace; the fields are keys of the JSON document.
+
+    Attributes:
+        trace: the name of the series.
+        tag: the name of what was recorded in it, such as `l_det`.
+        criterion: the criterion's name in `noiseprobe.stopping.CRITERIA`.
+        params: all its parameters.
+        points: how many points were recorded, non-finite ones included.
+        stop_index: 0-based index of the point at which it fires; None if it never does.
+        stop_step: the step of that point; None if it never fires.
+        kept_step: the step whose weights it would keep: of the best point up to the stop, if it
+            keeps a best, or else of the stop; without a stop, that of the whole trace.
+        saved_fraction: share of the recorded steps that stopping would have saved,
+            (last step − stop step) / (last step − first step); 0 if it never fires.
+    """
+
+    trace: str
+    tag: str
+    criterion: str
+    params: dict[str, float]
+    points: int
+    stop_index: int | None
+    stop_step: int | None
+    kept_step: int
+    saved_fraction: float
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Where DVAR fires in one recorded trace; the fields are the keys of the JSON document.
+
+    Attributes:
+        trace: the name of the series.
+        points: how many points were recorded, non-finite ones included.
+        window: the window of DVAR, in points.
+        threshold: the ratio below which DVAR fires.
+        stop_index: 0-based index of the point at which it fires; None if it never does.
+        stop_step: the step of that point; None if it never fires.
+        ratio: the ratio at the stop, or else at the last finite point; None where undefined.
+        saved_fraction: share of the recorded steps that stopping would have saved,
+            (last step − stop step) / (last step − first step); 0 if it never fires.
+    """
+
+    trace: str
+    points: int
+    window: int
+    threshold: float
+    stop_index: int | None
+    stop_step: int | None
+    ratio: float | None
+    saved_fraction: float
+
+
+def replay(series: Series, window: int, threshold: float) -> Replay:
+    """Replay DVAR over `series`; a trace shorter than `window` never fires.
+
+    Raises:
+        UserError: `window` is below 2, or `threshold` is not finite and above 0.
+
+    Warns:
+        NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
+
+    Example:
+        >>> losses = np.array([0.9, 0.5, 0.3, 0.25, 0.25, 0.25])
+        >>> series = Series("log.csv", np.arange(0, 60, 10), losses, "loss")
+        >>> found = replay(series, window=3, threshold=0.1)
+        >>> found.stop_index, found.stop_step, found.saved_fraction
+        (4, 40, 0.2)
+    """
+    warn_of_skipped(series)
+    (stop,) = dvar_stops(series.values, window, [threshold])
+    ratios = dvar_ratios(series.values, window)
+    finite = np.flatnonzero(np.isfinite(series.values))
+    at = stop if stop is not None else (finite[-1] if len(finite) else None)
+    ratio = math.nan if at is None else float(ratios[at])
+    return Replay(
+        trace=series.name,
+        points=len(series.values),
+        window=int(window),
+        threshold=float(threshold),
+        stop_index=stop,
+        stop_step=None if stop is None else int(series.steps[stop]),
+        ratio=None if math.isnan(ratio) else ratio,
+        saved_fraction=0.0 if stop is None else _saved_fraction(series, stop),
+    )
+
+
+def replay_criterion(
+    series: Series, criterion: str, params: Mapping[str, float] | None = None
+) -> CriterionReplay:
+    """Replay the criterion of that name over `series`, with its defaults where `params` is silent.
+
+    Raises:
+        UserError: there is no such criterion or parameter, or a value is outside its range.
+
+    Warns:
+        NonFiniteLossWarning: the series holds NaN or infinite values; they are no evidence.
+
+    Example:
+        >>> losses = np.array([0.9, 0.5, 0.3, 0.31, 0.32, 0.33])
+        >>> series = Series("log.csv", np.arange(0, 60, 10), losses, "loss")
+        >>> found = replay_criterion(series, "patience", {"patience": 2})
+        >>> found.stop_step, found.kept_step, found.saved_fraction
+        (40, 20, 0.2)
+    """
+    chosen = completed(criterion, params)
+    found = outcome(build(criterion, chosen), series.values)
+    warn_of_skipped(series)
+    stop = found.stop_index
+    return CriterionReplay(
+        trace=series.name,
+        tag=series.column,
+        criterion=criterion,
+        params=chosen,
+        points=len(series.values),
+        stop_index=stop,
+        stop_step=None if stop is None else int(series.steps[stop]),
+        kept_step=int(series.steps[found.kept_index]),
+        saved_fraction=0.0 if stop is None else _saved_fraction(series, stop),
+    )
+
+
+def replay_grid(
+    series: Series, windows: Sequence[int], thresholds: Sequence[float]
+) -> pd.DataFrame:
+    """The step at which DVAR fires for every window (rows) and threshold (columns).
+
+    Returns:
+        A table of Int64, <NA> where DVAR never fires.
+
+    Raises:
+        UserError: a window is below 2, or a threshold is not finite and above 0.
+
+    Warns:
+        NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
+    """
+    warn_of_skipped(series)
+    grid = _grid(series, windows, thresholds)
+    return _grid_table([grid], pd.Index(windows, name="window"), thresholds)
+
+
+def replay_grids(
+    traces: Sequence[Series], windows: Sequence[int], thresholds: Sequence[float]
+) -> pd.DataFrame:
+    """The grids of many traces as one table: a row for each trace and window.
+
+    Returns:
+        As `replay_grid`, but that the index has the two levels `trace`, the name of the series, and
+        `window`.
+
+    Raises:
+        UserError: a window is below 2, or a threshold is not finite and above 0.
+
+    Warns:
+        NonFiniteLossWarning: a series holds NaN or infinite values; they are left out.
+    """
+    for series in traces:
+        warn_of_skipped(series)
+    names = np.repeat([series.name for series in traces], len(windows))
+    places = [names, np.tile(np.asarray(windows), len(traces))]
+    return _grid_table(
+        [_grid(series, windows, thresholds) for series in traces],
+        pd.MultiIndex.from_arrays(places, names=["trace", "window"]),
+        thresholds,
+    )
+
+
+def _grid(
+    series: Series, windows: Sequence[int], thresholds: Sequence[float]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The stop steps, (windows, thresholds), and where they mean nothing: DVAR never fires."""
+    stops = dvar_grid(series.values, windows, thresholds)
+    # Where it never fires, the index is -1, which picks what is appended.
+    return np.append(series.steps, 0)[stops], stops == NEVER
+
+
+def _grid_table(
+    grids: Sequence[tuple[NDArray[np.int64], NDArray[np.bool_]]],
+    rows: pd.Index,
+    thresholds: Sequence[float],
+) -> pd.DataFrame:
+    """The grids below each other, as Int64 columns that need no conversion."""
+    steps, never = (np.concatenate(parts) for parts in zip(*grids, strict=True))
+    columns = {
+        place: pd.arrays.IntegerArray(steps[:, place].copy(), never[:, place].copy())
+        for place in range(len(thresholds))
+    }
+    table = pd.DataFrame(columns, index=rows)
+    return table.set_axis(pd.Index(thresholds, name="threshold"), axis="columns")
+
+
+def default_grid(points: int) -> tuple[list[int], list[float]]:
+    """Windows and thresholds worth trying on a trace of `points` points.
+
+    Windows are 5, 10, 20, 50, 100, … up to half of the trace: a longer one holds most of what it is
+    compared with. The thresholds run from 0.01 to 0.5.
+
+    Example:
+        >>> default_grid(300)[0]
+        [5, 10, 20, 50, 100]
+    """
+    series = [digit * 10**power for power in range(len(str(points))) for digit in (1, 2, 5)]
+    windows = [window for window in series if 5 <= window <= points // 2]
+    return windows or [2], list(DVAR.grid["threshold"])
+
+
+def _saved_fraction(series: Series, stop: int) -> float:
+    first, last = int(series.steps[0]), int(series.steps[-1])
+    return (last - int(series.steps[stop])) / (last - first) if last > first else 0.0
+
+
+def warn_of_skipped(series: Series) -> None:
+    """Warn of what is no number, once per series however many criteria are replayed over it."""
+    skipped = int(np.count_nonzero(~np.isfinite(series.values)))
+    if skipped and _WARNED_OF.get(id(series)) is not series:
+        warnings.warn(
+            f"{series.name}: left out {skipped} of {len(series.values)} values of "
+            f"{series.column}, which are NaN, infinite or empty",
+            NonFiniteLossWarning,
+            stacklevel=3,
+        )
+        _WARNED_OF[id(series)] = series

@@ -1,0 +1,92 @@
+"""Where each stopping rule would have ended a recorded run, and what it would have taken.
+
+Stopping does not change what happens before it. So a run that went on to its last step, with L_det
+and CLIP checks recorded along the way, answers for every rule (Voronov et al. 2023, section 5).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.stopping import clip_stop, dvar_stops
+
+VARIANTS = ("baseline", "clip", "few", "dvar")
+"""All steps; the CLIP rule; as many steps as the CLIP rule takes on average; DVAR."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where a variant ends a run.
+
+    `fired` is False where the rule never did, so that training went on to the last step. `seconds`
+    is the training time up to `step` with what the rule itself took, and without what others took.
+    """
+
+    step: int
+    fired: bool
+    seconds: float
+
+
+def has_l_det(train: pd.DataFrame) -> bool:
+    """Whether L_det was recorded in a training trace, so that variants can end its run."""
+    return bool(np.isfinite(train["l_det"]).any())
+
+
+def stops(train: pd.DataFrame, config: RunConfig, few: float | None = None) -> dict[str, Stop]:
+    """Where each variant that the training trace can answer for ends the run.
+
+    `clip` is there where CLIP checks were recorded, `few` where that number of steps is given; it
+    is rounded, and bounded by the last step. Raises `UserError` for a trace without L_det.
+    """
+    if not has_l_det(train):
+        raise UserError("the run has no L_det recorded yet; go on with it (--resume)")
+    found = {"baseline": _stop(train, int(train["step"].max()), False, ())}
+    checks = train[train["clip_img"].notna()]
+    if not checks.empty:
+        index = clip_stop(checks["clip_img"], config.patience, config.eps)
+        row = None if index is None else int(checks["step"].iloc[index])
+        found["clip"] = _fired(train, row, ("check_seconds",))
+    if few is not None:
+        step = min(max(round(few), 1), int(train["step"].max()))
+        found["few"] = _stop(train, step, True, ())
+    found["dvar"] = _fired(train, dvar_stop(train, config), ("l_det_seconds",))
+    return {variant: found[variant] for variant in VARIANTS if variant in found}
+
+
+def dvar_stop(train: pd.DataFrame, config: RunConfig) -> int | None:
+    """The step at which DVAR fires on the L_det of a training trace; None if it never does."""
+    (index,) = dvar_stops(train["l_det"], config.window, [config.threshold])
+    return None if index is None else int(train["step"].iloc[index])
+
+
+def few_iterations(runs: Mapping[str, tuple[pd.DataFrame, RunConfig]]) -> float:
+    """The average number of steps after which the CLIP rule stops the runs, given by name.
+
+    A run that it never stops counts with all its steps. Raises `UserError` for a run without
+    checks.
+    """
+    steps = []
+    for name, (train, config) in runs.items():
+        found = stops(train, config)
+        if "clip" not in found:
+            raise UserError(f"'{name}' has no CLIP checks; train it with --checks")
+        steps.append(found["clip"].step)
+    return float(np.mean(steps))
+
+
+def _fired(train: pd.DataFrame, step: int | None, cost: tuple[str, ...]) -> Stop:
+    if step is None:
+        return _stop(train, int(train["step"].max()), False, cost)
+    return _stop(train, step, True, cost)
+
+
+def _stop(train: pd.DataFrame, step: int, fired: bool, cost: tuple[str, ...]) -> Stop:
+    row = train[train["step"] == step].iloc[-1]
+    others = {"l_det_seconds", "check_seconds"} - set(cost)
+    # Traces of earlier versions do not tell what was spent on what.
+    spent = sum(float(np.nan_to_num(row[column])) for column in others)
+    return Stop(step, fired, float(row["seconds"]) - spent)

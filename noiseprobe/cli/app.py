@@ -1,0 +1,433 @@
+"""The command line: one short function per command; what they do lives in the rooms they call."""
+
+import os
+import sys
+import warnings
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from noiseprobe.cli import recorded as commands_replay
+from noiseprobe.cli.flags import (
+    MACHINE,
+    PROBE,
+    PROBE_SETTINGS,
+    SETTINGS,
+    Debug,
+    Json,
+    option,
+    taking,
+)
+from noiseprobe.cli.report import print_json
+from noiseprobe.core.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from noiseprobe.core.progress import Reporter
+    from noiseprobe.run.directory import Run
+    from noiseprobe.run.settings import RunConfig
+    from noiseprobe.training.preparing import Personalization
+
+UsageError: Any = typer.BadParameter.__base__  # click's, which typer may have under its own name
+
+app = typer.Typer(
+    help="Shows which randomness hides the progress of a diffusion fine-tune, and stops the "
+    "fine-tune when it has stopped learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Out = Annotated[
+    Path | None, option("Where the run is written (default: a new folder in runs/).", MACHINE)
+]
+ConfigFile = Annotated[
+    Path | None,
+    option("TOML with any of these flags, underscores for dashes.", MACHINE, "--config"),
+]
+Resume = Annotated[bool, option("Go on with the run in --out.", MACHINE)]
+Design = Annotated[
+    str,
+    option(
+        "settings (default): one factor redrawn at a time; sobol: pairs for variance shares.", PROBE
+    ),
+]
+
+
+QUIET_LIBRARIES = {
+    "DIFFUSERS_VERBOSITY": "error",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@app.command()
+@taking(*SETTINGS)
+def run(
+    context: typer.Context,
+    out: Out = None,
+    config: ConfigFile = None,
+    resume: Resume = False,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train, probe, replay the stopping rule and plot: the whole analysis of one concept."""
+    from noiseprobe.cli.report import print_summary
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.stages import pipeline
+
+    with Terminal() as terminal:
+        opened, chosen, ready = begin(context, out, config, resume, terminal)
+        terminal.note(f"run: {opened.directory}")
+        summary = pipeline.finish(opened, chosen, ready, terminal)
+    print_json(summary) if json_output else print_summary(summary)
+
+
+@app.command()
+@taking(*(key for key in SETTINGS if key not in PROBE_SETTINGS))
+def train(
+    context: typer.Context,
+    out: Out = None,
+    config: ConfigFile = None,
+    resume: Resume = False,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train alone, with L_det tracked and checkpoints written; probe later."""
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.stages import pipeline
+
+    with Terminal() as terminal:
+        opened, chosen, ready = begin(context, out, config, resume, terminal)
+        terminal.note(f"run: {opened.directory}")
+        pipeline.train_stage(opened, chosen, ready, terminal)
+    status = {"run": str(opened.directory)} | opened.status
+    if json_output:
+        print_json(status)
+    else:
+        print(f"stopped by {status['stopped_by']} at step {status['step']}: {status['run']}")
+
+
+@app.command()
+@taking(*PROBE_SETTINGS, "device")
+def probe(
+    context: typer.Context,
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    design: Design = "settings",
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Evaluate every checkpoint of a run with one factor redrawn at a time, then plot.
+
+    With --design sobol, on pairs of draws that share some factors, for the variance shares of
+    noiseprobe analyze; --replicates is then how many pairs (default: 32) and --probe-batch the
+    samples of each (default: 8).
+    """
+    from noiseprobe.cli.report import print_summary
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    if design != "settings":
+        return probe_sobol(design, run_directory, changed(context), json_output)
+    with Terminal() as terminal:
+        opened, chosen = pipeline.reopen(run_directory, changed(context))
+        ready = prepare(chosen, opened)
+        pipeline.probe_stage(opened, chosen, ready, terminal)
+        summary = pipeline.summarise(opened, pipeline.plot_stage(opened))
+    print_json(summary) if json_output else print_summary(summary)
+
+
+@app.command()
+def analyze(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    second_order: Annotated[
+        bool, typer.Option("--second-order", help="Also what two factors do only together.")
+    ] = False,
+    plot: Annotated[bool, typer.Option(help="Draw figures into RUN/figures.")] = True,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what the noise is made of, how much of each trace is progress, and where it is made."""
+    from noiseprobe.run.directory import Run
+
+    print_analysis(Run.open(run_directory), second_order, plot, json_output)
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    across: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for figures over all runs: where rules stop, which trace tells.",
+            show_default=False,
+        ),
+    ] = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw the figures of runs, as PNG and SVG, into each one's figures/."""
+    from noiseprobe.core.files import check_folder
+    from noiseprobe.run.directory import Run
+    from noiseprobe.stages import pipeline
+
+    if across:
+        check_folder("--across", across)
+    opened = [Run.open(directory) for directory in runs]
+    figures = [str(path) for run in opened for path in pipeline.plot_stage(run)]
+    if across:
+        figures += map(str, pipeline.plot_across(opened, across))
+    if json_output:
+        print_json(figures)
+    else:
+        print("\n".join(figures))
+
+
+@app.command()
+def measure(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated; the nearest checkpoints are measured (default: where the rules "
+            "end the run, and the last).",
+            show_default=False,
+        ),
+    ] = None,
+    dino: Annotated[
+        str | None,
+        typer.Option(
+            help="Also DINO similarity, by this directory or hub id, e.g. facebook/dino-vits16.",
+            show_default=False,
+        ),
+    ] = None,
+    lpips: Annotated[
+        bool,
+        typer.Option("--lpips", help="Also LPIPS diversity; needs the lpips package."),
+    ] = False,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw from checkpoints, and measure the CLIP similarity of the pictures.
+
+    A step that was measured before is not measured again.
+    """
+    from noiseprobe.cli.report import metrics_table
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.run.directory import Run
+    from noiseprobe.stages import pipeline
+
+    opened = [Run.open(directory) for directory in runs]
+    with Terminal() as terminal:
+        for run in opened:
+            wanted = pipeline.steps_to_measure(run, steps)
+            pipeline.measure_stage(run, run.config, wanted, terminal, dino, lpips)
+    measured = {str(run.directory): run.metrics_trace() for run in opened}
+    if json_output:
+        print_json({name: trace.to_dict("records") for name, trace in measured.items()})
+    else:
+        print(metrics_table(measured))
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to run; see README.")],
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes (default: those of the file).", show_default=False),
+    ] = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run concepts x methods x seeds in several processes, and measure them; resumable."""
+    from dataclasses import replace
+
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.stages.sweep import read_sweep, run_sweep
+
+    chosen = read_sweep(file)
+    if workers:
+        chosen = replace(chosen, workers=workers)
+    with Terminal() as terminal:
+        failed = run_sweep(chosen, terminal)
+    done = [str(out) for out in chosen.runs if str(out) not in failed]
+    if json_output:
+        print_json({"done": done, "failed": failed})
+    else:
+        print("\n".join(done))
+        for out, reason in failed.items():
+            print(f"failed: {out}: {reason}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def table(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, or folders that hold some."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write comparison.md, .csv, .tex, .json and runs.csv there.",
+            show_default=False,
+        ),
+    ] = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the stopping rules over runs: similarity, iterations, minutes, speed-up."""
+    from noiseprobe.analysis import comparison
+    from noiseprobe.cli.report import write_comparison
+    from noiseprobe.core.files import check_folder
+    from noiseprobe.core.tables import records
+    from noiseprobe.run.directory import find_runs
+
+    if out:
+        check_folder("--out", out)
+    raw = comparison.raw_numbers(find_runs(runs))
+    summary = comparison.table(raw)
+    if out:
+        write_comparison(raw, summary, out)
+    if json_output:
+        print_json(records(summary))
+    else:
+        print(comparison.plain(summary))
+
+
+app.command("dvar-replay")(commands_replay.dvar_replay)
+app.command()(commands_replay.criteria)
+app.command()(commands_replay.regret)
+
+
+def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:
+    """Probe the Sobol design, whose flags are its own, and print what it says."""
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    if design != "sobol":
+        raise UserError(f"--design: '{design}' given; choose from settings, sobol")
+    if "settings" in given:
+        raise UserError("--settings: a Sobol design redraws every factor; leave the flag out")
+    for key, own in (("replicates", "design_replicates"), ("probe_batch", "design_batch")):
+        if key in given:
+            given[own] = given.pop(key)
+    with Terminal() as terminal:
+        opened, chosen = pipeline.reopen(directory, given)
+        ready = prepare(chosen, opened)
+        pipeline.design_stage(opened, chosen, ready, terminal)
+    print_analysis(opened, False, True, json_output)
+
+
+def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:
+    """Analyze a run, draw its figures, and print tables or JSON."""
+    from noiseprobe.analysis import run_tables
+    from noiseprobe.stages import pipeline
+
+    found = run_tables.analyze(run, second_order)
+    figures = pipeline.draw_analysis(found, run.figures_directory) if plot else []
+    if json_output:
+        print_json(run_tables.document(found, figures))
+    else:
+        print(run_tables.text(found))
+        if figures:
+            print(f"\nFigures: {run.figures_directory}/")
+
+
+def changed(context: typer.Context) -> dict[str, Any]:
+    """The run settings that were given as flags."""
+    return {
+        key: value for key, value in context.params.items() if key in SETTINGS and value is not None
+    }
+
+
+def begin(
+    context: typer.Context,
+    out: Path | None,
+    file: Path | None,
+    resume: bool,
+    reporter: "Reporter",
+) -> "tuple[Run, RunConfig, Personalization]":
+    """A new run, or the one in `out` to go on with; its settings; and what it works on."""
+    from noiseprobe.run.directory import new_directory
+    from noiseprobe.run.settings import resolve
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    if resume:
+        if out is None:
+            raise UserError("--resume: which run? add --out with its folder")
+        if file is not None:
+            raise UserError("--config: a run goes on with its own settings; give flags instead")
+        run, config = pipeline.reopen(out, changed(context))
+        return run, config, prepare(config, run)
+    config = resolve(changed(context), file)
+    run, ready = pipeline.start(
+        config, out or new_directory(config.concept, config.method), reporter
+    )
+    return run, config, ready
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of ours in one line; those of libraries are theirs to mend, not the user's."""
+    if category.__module__.startswith("noiseprobe"):
+        print(f"noiseprobe: warning: {message}", file=sys.stderr)
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    if not debug:
+        warnings.showwarning = show_warning
+        for name, value in QUIET_LIBRARIES.items():
+            os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
+    try:
+        sys.exit(app(prog_name="noiseprobe", standalone_mode=False) or 0)
+    except UsageError as error:
+        where = error.ctx.command_path if error.ctx else "noiseprobe"
+        told = error.format_message().rstrip(".")
+        if told:  # without arguments the help page is all that there is to say
+            print(f"noiseprobe: {told[0].lower() + told[1:]}; see {where} --help", file=sys.stderr)
+        sys.exit(2)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"noiseprobe: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # who reads standard output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except PermissionError as error:
+        if debug:
+            raise
+        print(
+            f"noiseprobe: no permission for '{error.filename}'; allow it, or choose another place",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        print(f"noiseprobe: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:  # the last resort: a user never sees a traceback
+        if debug:
+            raise
+        print(
+            f"noiseprobe: {type(error).__name__}: {error}; run again with --debug for the details",
+            file=sys.stderr,
+        )
+        sys.exit(1)

@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all: written beside their place, flushed, renamed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from noiseprobe.core.errors import UserError
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, it replaces `path`.
+
+    The block creates a file or a directory at the temporary path. A file is flushed to disk before
+    the rename, so that a crash leaves either the old file or the new one, never a part of it. A
+    directory is replaced by a directory alone.
+
+    Raises:
+        UserError: a file is to be written where there is a folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.partial")
+    _remove(beside)
+    try:
+        yield beside
+        for file in [beside] if beside.is_file() else [f for f in beside.rglob("*") if f.is_file()]:
+            _flush(file)
+        if path.is_dir():
+            if not beside.is_dir():
+                raise UserError(f"{path}: a folder is where a file is to be written; move it away")
+            shutil.rmtree(path)
+        os.replace(beside, path)
+        _flush(path.parent)
+    finally:
+        _remove(beside)
+
+
+def check_file(flag: str, path: Path) -> None:
+    """Raise `UserError` unless a file can be written at `path`."""
+    if path.is_dir() or not path.name:
+        raise UserError(f"{flag} {path}: it is a folder; name a file in it")
+    check_folder(flag, path.parent)
+
+
+def check_folder(flag: str, path: Path) -> None:
+    """Raise `UserError` unless `path` is a folder to write in, or can be made one."""
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise UserError(f"{flag} {path}: {there} is no folder; choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{flag} {path}: no permission to write in {there}; choose another place")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write `document` as indented JSON, whole or not at all; NaN is refused, not written."""
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

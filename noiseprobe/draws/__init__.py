@@ -1,0 +1,1 @@
+"""The five factors, the settings that redraw some of them, and the draws themselves."""

@@ -1,0 +1,99 @@
+"""Parquet files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.logs.arrow import columns_of
+from noiseprobe.logs.log import one_line
+from noiseprobe.logs.table import Cells, Numbers, Other, Table
+
+MAGIC = b"PAR1"
+
+_MOST_ROWS = 100_000_000
+_BATCH = 1 << 16
+
+
+def read_parquet(path: Path, content: bytes) -> Table:
+    """The columns of numbers and text in a Parquet file; those of structures are left out.
+
+    An index that pandas wrote is a column if it has a name.
+
+    Raises:
+        UserError: the file is broken, or has more than a hundred million rows.
+    """
+    try:
+        table = _flat(content)
+        columns = dict(columns_of(table))
+        careful = _careful_columns(table, columns)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise UserError(
+            f"{path}: broken Parquet ({one_line(error)}); write the file again"
+        ) from None
+    kind = "W&B export" if {"_step", "_timestamp"} <= set(columns) else "Parquet"
+    return Table(
+        path,
+        kind,
+        table.num_rows,
+        {**_range_index(table), **columns, **careful},
+        lambda row: f"row {row + 1}",
+        kind != "Parquet",
+    )
+
+
+def _flat(content: bytes) -> pa.Table:
+    file = pq.ParquetFile(
+        pa.BufferReader(content),
+        thrift_string_size_limit=len(content) + 1,
+        thrift_container_size_limit=len(content) + 1,
+    )
+    if file.metadata.num_rows > _MOST_ROWS:
+        raise ValueError("more than a hundred million rows")
+    schema = file.schema_arrow
+    names = [
+        name
+        for name, kind in zip(schema.names, schema.types, strict=True)
+        if not pa.types.is_nested(kind) and not name.startswith("__index_level_")
+    ]
+    if len(set(names)) < len(names):
+        raise ValueError("two columns of one name")
+    batches, rows = [], 0
+    for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
+        rows += batch.num_rows
+        if rows > _MOST_ROWS:
+            raise ValueError("more than a hundred million rows")
+        batches.append(batch)
+    if not batches:
+        return pa.table({})
+    return pa.Table.from_batches(batches).replace_schema_metadata(schema.metadata)
+
+
+def _careful_columns(table: pa.Table, columns: dict[str, Numbers | Other]) -> dict[str, Cells]:
+    """The cells of columns that hold no plain numbers."""
+    rows = range(table.num_rows)
+    return {
+        name: Cells(rows, table.column(name).to_pylist())
+        for name, column in columns.items()
+        if isinstance(column, Other)
+    }
+
+
+def _range_index(table: pa.Table) -> dict[str, Numbers]:
+    """Steps that were the index of a pandas frame: metadata alone where they are evenly spaced."""
+    try:
+        told = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+        (index,) = [each for each in told["index_columns"] if isinstance(each, dict)]
+        name, first, step = index["name"], int(index["start"]), int(index["step"])
+        if max(abs(first), abs(first + step * table.num_rows)) >= 2**63:
+            return {}
+        whole = first + step * np.arange(table.num_rows, dtype=np.int64)
+    except (ValueError, KeyError, TypeError, OverflowError, AttributeError, RecursionError):
+        return {}
+    if not isinstance(name, str) or name in table.column_names:
+        return {}
+    rows = np.arange(table.num_rows, dtype=np.int64)
+    return {name: Numbers(rows, whole.astype(np.float64), np.zeros(len(rows), bool), whole)}

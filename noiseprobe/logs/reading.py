@@ -1,0 +1,196 @@
+"""What a source is, by its content, and reading it."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.logs.content import content_of
+from noiseprobe.logs.delimited import read_delimited
+from noiseprobe.logs.events import read_events
+from noiseprobe.logs.json_text import read_json
+from noiseprobe.logs.log import Log, Series, one_line
+from noiseprobe.logs.parquet import MAGIC, read_parquet
+from noiseprobe.logs.records import HEADER, looks_like_records
+from noiseprobe.logs.table import Numbers, Table, table_log
+from noiseprobe.logs.tags import choose_tags
+from noiseprobe.run.traces import TRAIN_COLUMNS, parts, read_trace
+
+TRAINER_STATE = "trainer_state.json"
+HEAD = 1 << 16
+"""How many bytes at the beginning of a file tell what it is."""
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_WANTED = "give a run directory, TensorBoard events, or a CSV, JSON Lines, JSON or Parquet file"
+
+
+def read_log(source: str | Path) -> Log:
+    """The traces recorded at `source`, whatever tool recorded them.
+
+    What a file is, its content says, not its name: TensorBoard events (whose records begin with a
+    checksum), Parquet, JSON Lines, JSON, or a table in text. A directory is a run of noiseprobe, a
+    folder of TensorBoard events, which are one run, or one that holds a `trainer_state.json`.
+
+    Raises:
+        UserError: there is nothing readable at `source`.
+
+    Warns:
+        TruncatedLogWarning: the log is cut off or garbled; what stands before the place was read.
+
+    Example:
+        >>> log = read_log("logs/textual-inversion")  # doctest: +SKIP
+        >>> log.kind, log.tags  # doctest: +SKIP
+        ('TensorBoard events', ('loss', 'lr'))
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _read_directory(path)
+    content = content_of(path)
+    if is_events(path, content):
+        return read_events(path, [path])
+    return table_log(_read_table(path, content))
+
+
+def read_series(path: str | Path, column: str | None = None) -> Series:
+    """One trace of the log at `path`.
+
+    Args:
+        path: where the losses lie, as for `read_log`.
+        column: the name of the trace; by default that of `choose_tags`.
+
+    Returns:
+        The series. In a run directory, rows in which the column is NaN because it was not evaluated
+        at that step are left out. For other tables, see `table_log`.
+
+    Raises:
+        UserError: there is nothing readable at `path`, no such trace, or something that is no
+            number where one belongs.
+
+    Warns:
+        TruncatedLogWarning: the log is cut off or garbled; what stands before the place was read.
+        RestartedLogWarning: the steps of a table fall back.
+    """
+    log = read_log(path)
+    if column is not None:
+        return log.series(column)
+    try:
+        chosen = choose_tags(log.tags, None)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if len(chosen) > 1:
+        shown = " or ".join(one_line(tag) for tag in chosen[:3])
+        raise UserError(f"{path}: several runs; choose one with --tag {shown}")
+    return log.series(chosen[0])
+
+
+def is_run(path: Path) -> bool:
+    """Whether the directory is a run of noiseprobe with a training trace."""
+    return bool(parts(path / "traces" / "train"))
+
+
+def files_of(source: Path) -> list[Path]:
+    """The files that a source is made of: itself, or those of a folder that are read."""
+    if not source.is_dir():
+        return [source]
+    state = source / TRAINER_STATE
+    return parts(source / "traces" / "train") or event_files(source) or [state] * state.is_file()
+
+
+def is_events(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with `head` holds TensorBoard events.
+
+    An event file that was never written to is known by its name alone.
+    """
+    return looks_like_records(head) or (len(head) < HEADER and "tfevents" in path.name)
+
+
+def is_text(head: bytes) -> bool:
+    """Whether a file that begins with `head` may be text."""
+    return head.startswith(_UTF16) or b"\0" not in head
+
+
+def event_files(folder: Path) -> list[Path]:
+    """The readable files right in `folder` that hold TensorBoard events."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and _begins_event(path)]
+
+
+def _begins_event(path: Path) -> bool:
+    try:
+        return is_events(path, content_of(path, HEADER))
+    except UserError:
+        return "tfevents" in path.name  # reading it says what is wrong
+
+
+def read_head(path: Path) -> Table | None:
+    """The table in a file, as far as its first bytes tell; None if it is no such file.
+
+    Raises:
+        UserError: it is no table.
+    """
+    head = content_of(path, HEAD)
+    if head.startswith(MAGIC):
+        return _read_table(path, content_of(path))
+    if not is_text(head):
+        return None
+    if len(head) == HEAD:
+        lines = head[: head.rfind(b"\n") + 1]
+        start = lines.lstrip()[:1]
+        whole = start == b"[" or (start == b"{" and not _ends_in_first_line(lines))
+        head = content_of(path) if whole else lines
+    return _read_table(path, head)
+
+
+def _ends_in_first_line(lines: bytes) -> bool:
+    return lines.lstrip().partition(b"\n")[0].rstrip().endswith(b"}")
+
+
+def _read_directory(path: Path) -> Log:
+    if is_run(path):
+        return table_log(_read_run(path))
+    try:
+        files = event_files(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the folder") from None
+    if files:
+        return read_events(path, files)
+    if (path / TRAINER_STATE).is_file():
+        state = path / TRAINER_STATE
+        return table_log(_read_table(path, content_of(state)))
+    raise UserError(
+        f"{path}: not a run directory, it has no traces/train/part-*.parquet, and it holds neither "
+        f"TensorBoard events nor a {TRAINER_STATE}; {_WANTED}"
+    )
+
+
+def _read_table(path: Path, content: bytes) -> Table:
+    if content.startswith(MAGIC):
+        return read_parquet(path, content)
+    try:
+        text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: neither TensorBoard events, Parquet nor UTF-8 text (byte {error.start}); "
+            f"{_WANTED}"
+        ) from None
+    if not text.strip():
+        raise UserError(f"{path}: the file is empty; record at least one loss")
+    if text.lstrip()[0] in "{[":
+        return read_json(path, text)
+    return read_delimited(path, text)
+
+
+def _read_run(path: Path) -> Table:
+    trace = path / "traces" / "train"
+    try:
+        frame = read_trace(trace, TRAIN_COLUMNS)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{trace}: not a training trace ({one_line(error)}); run the training again"
+        ) from None
+    rows = np.arange(len(frame), dtype=np.int64)
+    columns = {}
+    for name in TRAIN_COLUMNS:
+        values = frame[name].to_numpy(np.float64)
+        columns[name] = Numbers(rows, values, np.isnan(values))
+    return Table(path, "run directory", len(frame), columns, "row {}".format, sparse=True)

@@ -1,0 +1,80 @@
+"""Photographs, read as a viewer would show them."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from noiseprobe.core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+PHOTOGRAPH_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+class PhotographWarning(UserWarning):
+    """A photograph can be used, but not quite as its owner may expect."""
+
+
+def photographs_in(folder: Path) -> tuple[Path, ...]:
+    """The images in `folder`, sorted by name."""
+    return tuple(
+        sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and not path.name.startswith(".")
+        )
+    )
+
+
+def load_pixels(path: Path, resolution: int, center_crop: bool) -> "torch.Tensor":
+    """The photograph as a float32 tensor (3, resolution, resolution) in [-1, 1].
+
+    It is shown as a viewer would show it: turned by its EXIF orientation, palette and CMYK colours
+    resolved, 16 bits scaled to 8, transparency laid on white, the first frame of an animation.
+    Without `center_crop` the whole photograph is squeezed into the square, as in the diffusers
+    example of textual inversion. Raises `UserError` for what cannot be read as an image.
+    """
+    import torch
+
+    image = read_photograph(path)
+    if min(image.size) < resolution:
+        warnings.warn(
+            f"{path}: {image.width}x{image.height} is smaller than the resolution {resolution}; "
+            "it is enlarged",
+            PhotographWarning,
+            stacklevel=2,
+        )
+    size = (resolution, resolution)
+    if center_crop:
+        image = ImageOps.fit(image, size, Image.Resampling.BICUBIC)
+    else:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    values = np.asarray(image, dtype=np.float32) / 127.5 - 1.0
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+
+
+def read_photograph(path: Path) -> Image.Image:
+    """The photograph in RGB, as a viewer would show it; see `load_pixels`.
+
+    Raises `UserError` for what cannot be read as an image.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: not an image; replace it or remove it") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); replace it or remove it") from error
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        return Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""What a run is: its settings, each declared once; its directory and its traces."""

@@ -1,0 +1,240 @@
+"""The run directory: where each stage reads what the one before it wrote (see README, "Files")."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import write_json
+from noiseprobe.run.settings import RunConfig, read_toml, resolve, write_toml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGES = ("noiseprobe", "torch", "diffusers", "transformers", "numpy", "pandas", "pyarrow")
+
+
+class Run:
+    """A run directory: its paths, and what was recorded in it."""
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+        self.checkpoints_directory = self.directory / "checkpoints"
+        self.train_directory = self.directory / "traces" / "train"
+        self.probe_directory = self.directory / "traces" / "probe"
+        self.sobol_directory = self.directory / "traces" / "sobol"
+        self.metrics_directory = self.directory / "traces" / "metrics"
+        self.samples_directory = self.directory / "samples"
+        self.state_file = self.directory / "state.pt"
+        self.figures_directory = self.directory / "figures"
+
+    @classmethod
+    def create(cls, directory: Path | str, config: RunConfig, device: str) -> "Run":
+        """Start a run in `directory`, which must be new or empty; raises `UserError` if not."""
+        cls.require_vacant(directory)
+        run = cls(directory)
+        try:
+            write_toml(config, run.directory / "config.toml")
+        except OSError as error:
+            raise UserError(
+                f"--out: cannot write to '{directory}' ({error.strerror}); choose another folder"
+            ) from error
+        write_json(run.directory / "environment.json", environment(config, device))
+        run.write_status("created", 0, None)
+        return run
+
+    @staticmethod
+    def require_vacant(directory: Path | str) -> None:
+        """Raise `UserError` if `directory` is something else than a new or empty folder."""
+        place = Path(directory)
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise UserError(
+                f"--out: '{directory}' is not an empty folder; choose another, or add --resume"
+            )
+
+    @classmethod
+    def open(cls, directory: Path | str) -> "Run":
+        """An existing run; raises `UserError` if `directory` holds none."""
+        run = cls(directory)
+        if not (run.directory / "config.toml").is_file():
+            raise UserError(
+                f"'{directory}' is not a run directory (no config.toml in it); "
+                "give the folder that --out named"
+            )
+        return run
+
+    @property
+    def config(self) -> RunConfig:
+        """Every setting that the run was started with."""
+        before_layouts = {"fixed_batch": "random"}  # which runs without the key had
+        return resolve(before_layouts | read_toml(self.directory / "config.toml"))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Stage reached, steps done, what stopped training (None: nothing yet), probe seconds."""
+        if not (self.directory / "status.json").is_file():
+            return {"stage": "created", "step": 0, "stopped_by": None, "probe_seconds": 0.0}
+        return json.loads((self.directory / "status.json").read_text(encoding="utf-8"))
+
+    def write_status(self, stage: str, step: int, stopped_by: str | None) -> None:
+        """Record the stage reached."""
+        changed = {"stage": stage, "step": step, "stopped_by": stopped_by}
+        write_json(self.directory / "status.json", self.status | changed)
+
+    def add_probe_seconds(self, seconds: float) -> None:
+        """Count the time of one more probe, which may have taken several goes."""
+        status = self.status
+        status["probe_seconds"] += seconds
+        write_json(self.directory / "status.json", status)
+
+    def rewrite_config(self, config: RunConfig) -> None:
+        """Record changed settings, where a run goes on with others than it was started with."""
+        write_toml(config, self.directory / "config.toml")
+
+    def metrics_trace(self) -> "pd.DataFrame":
+        """One row per measured step and metric; columns `noiseprobe.run.traces.METRICS_COLUMNS`."""
+        from noiseprobe.run.traces import METRICS_COLUMNS, read_trace
+
+        again = f"delete it and measure that step: noiseprobe measure {self.directory} --steps STEP"
+        return read_trace(self.metrics_directory, METRICS_COLUMNS, again)
+
+    def samples(self, step: int, prompts: str) -> Path:
+        """The pictures drawn at a step, side by side, from `training` or `validation` prompts."""
+        return self.samples_directory / f"step-{step:08d}-{prompts}.png"
+
+    @property
+    def initializer(self) -> dict[str, Any] | None:
+        """The word that a CLIP chose, and its scores; None where it did not choose."""
+        path = self.directory / "initializer.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_initializer(self, chosen: dict[str, Any]) -> None:
+        """Record what `initializer` returns."""
+        write_json(self.directory / "initializer.json", chosen)
+
+    def checkpoint(self, step: int) -> Path:
+        """The directory of the checkpoint after `step` steps."""
+        return self.checkpoints_directory / f"step-{step:08d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """The steps of all checkpoints, ascending."""
+        names = [path.name for path in self.checkpoints_directory.glob("step-*")]
+        return sorted(int(name.removeprefix("step-")) for name in names)
+
+    def nearest_checkpoint(self, step: int) -> int:
+        """The step of the checkpoint that is nearest to `step`, the earlier of two.
+
+        A step that was measured counts although its checkpoint was deleted; without either, it is
+        `step` itself.
+        """
+        from noiseprobe.run.traces import first_step, parts
+
+        measured = map(first_step, parts(self.metrics_directory))
+        known = {*self.checkpoint_steps(), *measured} or {step}
+        return min(known, key=lambda each: (abs(each - step), each))
+
+    def train_trace(self) -> "pd.DataFrame":
+        """One row per training step; columns `noiseprobe.run.traces.TRAIN_COLUMNS`."""
+        from noiseprobe.run.traces import TRAIN_COLUMNS, read_trace
+
+        # A trace with a hole could not be told from a whole one: it is made again from the start.
+        again = (
+            f"delete {self.train_directory} and {self.state_file}, then train again: "
+            f"noiseprobe train --out {self.directory} --resume"
+        )
+        return read_trace(self.train_directory, TRAIN_COLUMNS, again)
+
+    def probe_trace(self) -> "pd.DataFrame":
+        """One row per evaluated sample; columns `noiseprobe.run.traces.PROBE_COLUMNS`."""
+        from noiseprobe.run.traces import PROBE_COLUMNS, read_trace
+
+        again = f"delete it and probe again: noiseprobe probe {self.directory}"
+        return read_trace(self.probe_directory, PROBE_COLUMNS, again)
+
+    def sobol_trace(self) -> "pd.DataFrame":
+        """One row per sample of the Sobol design; columns `noiseprobe.run.traces.PROBE_COLUMNS`.
+
+        `setting` is the row of the design (`noiseprobe.draws.sobol`), `replicate` the pair.
+        """
+        from noiseprobe.run.traces import PROBE_COLUMNS, read_trace
+
+        again = f"delete it and probe again: noiseprobe probe {self.directory} --design sobol"
+        return read_trace(self.sobol_directory, PROBE_COLUMNS, again)
+
+    def summary(self) -> dict[str, Any]:
+        """What `noiseprobe run --json` printed; raises `UserError` if the run is not done."""
+        path = self.directory / "summary.json"
+        if not path.is_file():
+            raise UserError(
+                f"'{self.directory}' has no summary yet; finish it with "
+                f"noiseprobe run --out {self.directory} --resume"
+            )
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def find_runs(places: Sequence[Path]) -> list[Run]:
+    """The runs in these directories, each of which is one or holds some, at any depth."""
+    found: dict[Path, Run] = {}
+    for place in places:
+        inside = (
+            [place]
+            if (place / "config.toml").is_file()
+            else sorted(path.parent for path in place.rglob("config.toml"))
+        )
+        if not inside:
+            raise UserError(f"'{place}' holds no run (no config.toml in it); check the path")
+        found |= {path.resolve(): Run(path) for path in inside}
+    return list(found.values())
+
+
+def new_directory(concept: str, method: str, root: Path = Path("runs")) -> Path:
+    """A folder name under `runs/` that is not taken: concept, method, time."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stem = f"{Path(concept).resolve().name}-{method}-{stamp}"
+    taken = [root / stem, *(root / f"{stem}-{index}" for index in range(2, 100))]
+    return next(path for path in taken if not path.exists())
+
+
+def environment(config: RunConfig, device: str) -> dict[str, Any]:
+    """What a run's numbers may depend on beside its settings."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor_count": os.cpu_count(),
+        "device": device,
+        "seed": config.seed,
+        "git_commit": _git_commit(),
+        "versions": {package: _version(package) for package in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that noiseprobe runs from, None for an installed package."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

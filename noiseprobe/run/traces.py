@@ -1,0 +1,106 @@
+"""The traces of a run: their columns, how a part is written, how all parts are read.
+
+A trace is a folder of Parquet parts, each named after the first step that it holds. A part appears
+whole or not at all, so that a killed run leaves a trace that is shorter, never one that is broken.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import written_whole
+
+TRAIN_COLUMNS = {
+    "step": "int64",
+    "loss": "float64",
+    "grad_norm": "float64",
+    "lr": "float64",
+    "l_det": "float64",
+    "dvar_ratio": "float64",
+    "seconds": "float64",
+    "l_det_seconds": "float64",
+    "clip_img": "float64",
+    "check_seconds": "float64",
+}
+"""One row per optimisation step.
+
+`step` counts finished optimiser steps. Row k holds the loss and gradient norm of the k-th step
+(taken before its update) and L_det after it, so that L_det at step k belongs to checkpoint k. Row 0
+is the start: it has L_det alone. Where L_det was not evaluated, `l_det` and `dvar_ratio` are NaN.
+`seconds` is the training time since step 0, without pauses between interruption and resumption.
+It includes `l_det_seconds`, what L_det took so far, and `check_seconds`, what CLIP checks took so
+far. `clip_img` is the CLIP similarity of drawn pictures to the photographs where a check was made,
+else NaN. The last three are NaN in the traces of versions before 0.2.
+"""
+
+PROBE_COLUMNS = {
+    "step": "int64",
+    "setting": "string",
+    "replicate": "int64",
+    "sample": "int64",
+    "image": "int64",
+    "caption": "int64",
+    "timestep": "int64",
+    "loss": "float32",
+}
+"""One row per evaluated sample: checkpoint `step`, under `setting`, in redraw `replicate`.
+
+`replicate` is 0 for the setting `deterministic` and 1…R for every other one. `image` and `caption`
+are the indices of the photograph and of the caption template that the sample was given. The trace
+of the Sobol design has the same columns: `setting` is the row of the design and `replicate` the
+pair, from 1.
+"""
+
+METRICS_COLUMNS = {"step": "int64", "metric": "string", "value": "float64"}
+"""One row per measured metric and step."""
+
+
+def part_path(directory: Path, first_step: int) -> Path:
+    """Where the part that begins at `first_step` lies in the trace folder `directory`."""
+    return directory / f"part-{first_step:08d}.parquet"
+
+
+def write_part(
+    directory: Path, columns: dict[str, str], rows: pd.DataFrame | Sequence[dict[str, Any]]
+) -> None:
+    """Write `rows` (at least one, sorted by step) as one part with the given `columns`."""
+    frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    with written_whole(part_path(directory, int(frame["step"].iloc[0]))) as beside:
+        frame.to_parquet(beside, index=False)
+
+
+def parts(directory: Path) -> list[Path]:
+    """All parts of the trace in `directory`, in the order of their steps."""
+    return sorted(directory.glob("part-*.parquet"))
+
+
+def first_step(part: Path) -> int:
+    """The step that a part's file name says it begins with."""
+    return int(part.stem.removeprefix("part-"))
+
+
+def read_trace(directory: Path, columns: dict[str, str], mend: str | None = None) -> pd.DataFrame:
+    """The whole trace in `directory`, sorted by step; empty with the right columns if none.
+
+    Where a part is damaged, raises a `UserError` that names it and tells the `mend`; without one,
+    whatever the reader of Parquet raises.
+    """
+    frames = [_read_part(part, columns, mend) for part in parts(directory)]
+    if not frames:
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read_part(part: Path, columns: dict[str, str], mend: str | None) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(part).reindex(columns=list(columns)).astype(columns)
+    except PermissionError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        if mend is None:
+            raise
+        raise UserError(f"'{part}' is damaged; {mend}") from error

@@ -1,0 +1,153 @@
+"""What a checkpoint has learned: pictures drawn from it, and how alike they are to what was asked.
+
+Written to `traces/metrics`, one part per checkpoint, with the pictures in `samples/`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from noiseprobe.core.errors import Interrupted
+from noiseprobe.core.files import written_whole
+from noiseprobe.core.progress import Reporter, Silent, stop_request
+from noiseprobe.pictures.likeness import training_prompts
+from noiseprobe.pictures.sampling import Sampler
+from noiseprobe.pictures.similarity import mean_similarity
+from noiseprobe.run.defaults import BUNDLED_MODEL
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.run.traces import METRICS_COLUMNS, write_part
+from noiseprobe.training.concept import Concept
+from noiseprobe.training.preparing import Personalization
+
+VALIDATION_PROMPTS = (
+    "a photo of a {} on the beach",
+    "a photo of a {} in the jungle",
+    "a photo of a {} in the snow",
+    "a photo of a {} on a cobblestone street",
+    "a photo of a {} on top of a wooden floor",
+    "a photo of a {} with a city in the background",
+    "a photo of a {} with a mountain in the background",
+    "a photo of a {} floating on top of water",
+)
+"""Places for objects, among those of DreamBooth (Ruiz et al. 2022, supplement)."""
+
+BUNDLED_VALIDATION_PROMPTS = (
+    "a photo of a {} on the beach",
+    "a photo of a {} in a forest",
+    "a photo of a {} in the snow",
+    "a photo of a {} in the desert",
+    "a photo of a {} on a wooden floor",
+    "a photo of a {} with a city in the background",
+    "a photo of a {} with a mountain in the background",
+    "a photo of a {} in the sea",
+)
+"""Places that the bundled model knows."""
+
+CAPTIONS_KEY = "Captions"
+EACH = 2  # pictures per validation prompt, as in Voronov et al. 2023
+
+Metric = Callable[[Sequence[Image.Image], Sequence[str]], float]
+"""A number from pictures and their captions."""
+
+
+def measure(
+    run: Run,
+    ready: Personalization,
+    config: RunConfig,
+    steps: Sequence[int],
+    reporter: Reporter | None = None,
+    extra: dict[str, Metric] | None = None,
+) -> None:
+    """Measure the checkpoints at `steps` that were not measured yet, or lack one of `extra`.
+
+    `train_clip_img` and `val_clip_img` are the similarity to the photographs of what is drawn from
+    `config.samples` training prompts and from validation prompts, two pictures each;
+    `val_clip_txt` is that of the latter to the validation prompt with the class noun in the place
+    of the placeholder. Each of `extra` is given the pictures and captions of the latter. Noise and
+    prompts are the same at every checkpoint, so that what was measured before is kept. Raises
+    `Interrupted` on Ctrl-C, between two checkpoints.
+    """
+    reporter = reporter or Silent()
+    extra = extra or {}
+    likeness = ready.likeness
+    todo, before = unmeasured(run, steps, list(extra)), _measured(run)
+    sampler = Sampler(ready.model, config.sampling_steps, config.guidance)
+    trained = training_prompts(ready.method.captions, config.samples, config.sampling_seed)
+    prompts = validation_prompts(ready.concept, config.model)
+    asked = [prompt for prompt in prompts for _ in range(EACH)]
+    plain = likeness.clip.embed_captions([each.format(ready.concept.class_noun) for each in asked])
+    asked = [each.format(ready.method.thing) for each in asked]
+    reporter.stage("measuring", len(steps), len(steps) - len(todo))
+    with stop_request() as stop:
+        for done, step in enumerate(todo, start=len(steps) - len(todo) + 1):
+            ready.method.load(ready.method.read(run.checkpoint(step)))
+            started = time.monotonic()
+            pictures = sampler.draw(trained, config.sampling_seed)
+            validation = sampler.draw(asked, config.sampling_seed + 1)
+            seen = likeness.clip.embed_images(validation)
+            values = {
+                "train_clip_img": likeness.of(pictures),
+                "val_clip_img": mean_similarity(seen, likeness.photographs),
+                "val_clip_txt": float((seen * plain).sum(1).mean()),
+            }
+            values |= {name: metric(validation, asked) for name, metric in extra.items()}
+            values["measure_seconds"] = time.monotonic() - started
+            save_strip(pictures, trained, run.samples(step, "training"))
+            save_strip(validation, asked, run.samples(step, "validation"))
+            values = before.get(step, {}) | values
+            rows = [{"step": step, "metric": name, "value": each} for name, each in values.items()]
+            write_part(run.metrics_directory, METRICS_COLUMNS, rows)
+            reporter.advance(done, f"checkpoint {step}")
+            if stop.is_set() and step != todo[-1]:
+                raise Interrupted(f"measuring stopped after step {step}; the same command goes on")
+
+
+def unmeasured(run: Run, steps: Sequence[int], extra: Sequence[str] = ()) -> list[int]:
+    """Those of the steps that the metrics trace of `run` lacks, or one of the `extra` metrics."""
+    found = _measured(run)
+    return [step for step in steps if step not in found or not found[step].keys() >= {*extra}]
+
+
+def _measured(run: Run) -> dict[int, dict[str, float]]:
+    """What was measured before, by step and metric."""
+    found: dict[int, dict[str, float]] = {}
+    trace = run.metrics_trace()
+    for step, metric, value in zip(trace["step"], trace["metric"], trace["value"], strict=True):
+        found.setdefault(int(step), {})[str(metric)] = float(value)
+    return found
+
+
+def validation_prompts(concept: Concept, model: str) -> tuple[str, ...]:
+    """Those of the concept, or places that the model knows."""
+    usual = BUNDLED_VALIDATION_PROMPTS if model == BUNDLED_MODEL else VALIDATION_PROMPTS
+    return concept.validation_prompts or usual
+
+
+def save_strip(pictures: Sequence[Image.Image], captions: Sequence[str], path: Path) -> None:
+    """Write square pictures of one size side by side, as PNG that holds their captions."""
+    side = pictures[0].width
+    row = Image.new("RGB", (side * len(pictures), side))
+    for index, picture in enumerate(pictures):
+        row.paste(picture, (side * index, 0))
+    about = PngInfo()
+    about.add_itxt(CAPTIONS_KEY, "\n".join(captions))
+    with written_whole(path) as beside:
+        row.save(beside, "PNG", pnginfo=about)
+
+
+def read_samples(run: Run, step: int) -> dict[str, list[tuple[str, Image.Image]]]:
+    """The measured pictures of a step with their captions, by kind: training and validation."""
+    samples = {}
+    for kind in ("training", "validation"):
+        row = Image.open(run.samples(step, kind))
+        captions = str(row.text[CAPTIONS_KEY]).split("\n")  # type: ignore[attr-defined]
+        side = row.height
+        samples[kind] = [
+            (caption, row.crop((side * index, 0, side * (index + 1), side)))
+            for index, caption in enumerate(captions)
+        ]
+    return samples

@@ -1,0 +1,302 @@
+"""The stages as functions on a run directory: train, probe, replay, plot, and all in a row."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import write_json
+from noiseprobe.core.progress import Reporter
+from noiseprobe.draws.factors import FACTORS
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig, resumed
+from noiseprobe.training.preparing import Personalization, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from noiseprobe.analysis.run_tables import Analysis
+    from noiseprobe.plots import Drawn
+    from noiseprobe.training.prior import Prior
+
+PROBE_DRAWS = ("settings", "replicates", "probe_batch")
+DESIGN_DRAWS = ("design_replicates", "design_batch")
+
+
+def start(
+    config: RunConfig, out: Path | str, reporter: Reporter | None = None
+) -> tuple[Run, Personalization]:
+    """A new run in `out`, prepared. Bad input leaves nothing behind."""
+    Run.require_vacant(out)
+    ready = prepare(config, reporter=reporter)
+    _ = ready.objective, ready.previews  # which find what else is wrong
+    run = Run.create(out, config, str(ready.model.device))
+    if ready.initializer:
+        run.write_initializer(ready.initializer)
+    return run, ready
+
+
+def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
+    """An existing run and its settings, with those that were given anew recorded.
+
+    Where the settings of the probe or of the Sobol design change, its trace begins again.
+    """
+    run = Run.open(out)
+    before = run.config
+    config = resumed(before, given)
+    done = run.status["step"]
+    if config.steps < done:
+        raise UserError(f"--steps: {config.steps} given, but {done} are done; give as many or more")
+    if config != before:
+        run.rewrite_config(config)
+    for keys, trace in (
+        (PROBE_DRAWS, run.probe_directory),
+        (DESIGN_DRAWS, run.sobol_directory),
+    ):
+        if any(getattr(config, key) != getattr(before, key) for key in keys):
+            shutil.rmtree(trace, ignore_errors=True)
+    return run, config
+
+
+def train_stage(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> None:
+    """Train, or go on training; see `noiseprobe.training.driver.train`."""
+    from noiseprobe.training.driver import train
+
+    prior = prepare_prior(run, config, ready, reporter) if config.prior else None
+    train(run, ready.objective, ready.method, config, reporter, prior, ready.previews)
+
+
+def prepare_prior(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> "Prior":
+    """The class images, drawn now by the untrained model where they are missing, and encoded."""
+    from noiseprobe.core.progress import Silent
+    from noiseprobe.pictures.sampling import Sampler
+    from noiseprobe.training.objective import Objective
+    from noiseprobe.training.prior import Prior, draw_class_images, find_class_images
+    from noiseprobe.training.views import Flips
+
+    model = ready.model
+    images = find_class_images(config, ready.concept, run.directory)
+    sampler = Sampler(model, config.sampling_steps, config.guidance)
+    paths = draw_class_images(images, sampler, config.sampling_seed, reporter or Silent())
+    objective = Objective(model, paths, Flips(model.resolution, flip=config.flip))
+    return Prior(objective, images.captions, config.prior_weight)
+
+
+def probe_stage(
+    run: Run,
+    config: RunConfig,
+    ready: Personalization,
+    reporter: Reporter | None = None,
+    steps: "Sequence[int] | None" = None,
+) -> None:
+    """Probe the checkpoints (default: all) not probed yet; see `probing.probe`."""
+    from noiseprobe.stages.probing import probe
+
+    require_checkpoints(run)
+    seconds = probe(run, ready.objective, ready.method, config, reporter, steps)
+    status = run.status
+    if status["stage"] == "trained":
+        run.write_status("probed", status["step"], status["stopped_by"])
+    run.add_probe_seconds(seconds)
+
+
+def design_stage(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> None:
+    """Evaluate the Sobol design where it is missing; see `probing.probe_design`."""
+    from noiseprobe.stages.probing import probe_design
+
+    require_checkpoints(run)
+    probe_design(run, ready.objective, ready.method, config, reporter)
+
+
+def require_checkpoints(run: Run) -> None:
+    """Raise `UserError` if `run` has no checkpoints."""
+    if not run.checkpoint_steps():
+        raise UserError(
+            f"'{run.directory}' has no checkpoints; train it first: "
+            f"noiseprobe train --out {run.directory} --resume"
+        )
+
+
+def measure_stage(
+    run: Run,
+    config: RunConfig,
+    steps: "Sequence[int]",
+    reporter: Reporter | None = None,
+    dino: str | None = None,
+    lpips: bool = False,
+) -> None:
+    """Measure checkpoints that lack a metric that is asked; see `measuring.measure`.
+
+    `dino` names a vision transformer for `val_dino_img`; with `lpips` there is `val_lpips`, the
+    diversity of the pictures of one prompt.
+    """
+    from noiseprobe.pictures.photographs import read_photograph
+    from noiseprobe.pictures.similarity import Dino, diversity, load_lpips, mean_similarity
+    from noiseprobe.stages.measuring import Metric, measure, unmeasured
+
+    asked = ["val_dino_img"] * bool(dino) + ["val_lpips"] * lpips
+    if not unmeasured(run, steps, asked):
+        return
+    ready = prepare(config, run)
+    device = ready.model.device
+    extra: dict[str, Metric] = {}
+    if dino:
+        judge_of_things = Dino.load(dino, device)
+        seen = judge_of_things.embed_images(map(read_photograph, ready.concept.photographs))
+        extra["val_dino_img"] = lambda pictures, _: mean_similarity(
+            judge_of_things.embed_images(pictures), seen
+        )
+    if lpips:
+        distances = load_lpips(device)
+        extra["val_lpips"] = lambda pictures, captions: diversity(pictures, captions, distances)
+    measure(run, ready, config, steps, reporter, extra)
+
+
+def steps_to_measure(run: Run, asked: str | None) -> list[int]:
+    """The checkpoints nearest to the steps `asked`, "0,100"; by default where rules end the run."""
+    from noiseprobe.analysis.stops import stops
+
+    require_checkpoints(run)
+    if asked is None:
+        wanted = [stop.step for stop in stops(run.train_trace(), run.config).values()]
+    else:
+        try:
+            wanted = [int(step) for step in asked.split(",")]
+        except ValueError:
+            raise UserError(f"--steps: '{asked}' given; give numbers, such as 0,100") from None
+    return sorted({run.nearest_checkpoint(step) for step in wanted})
+
+
+def plot_stage(run: Run) -> list[Path]:
+    """Draw every figure whose data is there into the run's `figures/`; returns their paths."""
+    from noiseprobe.analysis.stops import dvar_stop
+    from noiseprobe.plots import draw_all
+
+    config = run.config
+    train = run.train_trace()
+    stop_step = dvar_stop(train, config)
+    drawn = drawn_by_variant(run) if run.samples_directory.is_dir() else []
+    return draw_all(
+        train, run.probe_trace(), config.threshold, stop_step, run.figures_directory, drawn
+    )
+
+
+def draw_analysis(found: "Analysis", out: Path) -> list[Path]:
+    """Write the figure of each table into the folder `out`, as PNG and SVG; returns the paths.
+
+    The names are `7-shares`, `8-needed-batch`, `9-loss-by-timestep`, `10-change-by-timestep` and,
+    as `noiseprobe plot` has it, `5-correlation`.
+    """
+    from noiseprobe import plots
+    from noiseprobe.plots.style import save
+
+    tables, figures = found.tables, dict[str, "Figure"]()
+    if "correlations" in tables:
+        figures["5-correlation"] = plots.correlation_figure(tables["correlations"])
+    if "shares" in tables:
+        figures["7-shares"] = plots.shares_figure(tables["shares"])
+    if "signal_to_noise" in tables:
+        figures["8-needed-batch"] = plots.needed_batch_figure(tables["signal_to_noise"])
+    if "timestep_losses" in tables:
+        losses, learning = tables["timestep_losses"], tables["learning_bins"]
+        figures["9-loss-by-timestep"] = plots.timestep_losses_figure(losses)
+        figures["10-change-by-timestep"] = plots.timestep_change_figure(losses, learning)
+    return [path for name, figure in figures.items() for path in save(figure, out / name)]
+
+
+def plot_across(runs: "Sequence[Run]", out: Path) -> list[Path]:
+    """Draw figures over all runs into `out`: `stops`, and `correlation` where CLIP was checked."""
+    import pandas as pd
+
+    from noiseprobe.analysis import correlations
+    from noiseprobe.analysis.comparison import raw_numbers
+    from noiseprobe.plots import correlation_figure, stops_figure
+    from noiseprobe.plots.style import save
+
+    paths = save(stops_figure(raw_numbers(runs)), out / "stops")
+    told = pd.concat([correlations(run.train_trace(), run.probe_trace()) for run in runs])
+    if told["rho"].notna().any():
+        paths += save(correlation_figure(told), out / "correlation")
+    return paths
+
+
+def drawn_by_variant(run: Run) -> "list[Drawn]":
+    """The pictures measured at the checkpoints where the variants end the run, with captions."""
+    from noiseprobe.analysis.comparison import NAMES
+    from noiseprobe.analysis.stops import stops
+    from noiseprobe.plots import Drawn
+    from noiseprobe.stages.measuring import read_samples
+
+    rows: dict[int, list[str]] = {}
+    for variant, stop in stops(run.train_trace(), run.config).items():
+        rows.setdefault(run.nearest_checkpoint(stop.step), []).append(NAMES[variant])
+    found = []
+    for step, names in sorted(rows.items()):
+        if run.samples(step, "training").is_file():
+            samples = read_samples(run, step)
+            title = f"{', '.join(names)}\nstep {step}"
+            found.append(Drawn(title, samples["training"], samples["validation"]))
+    return found
+
+
+def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
+    """Write and return `summary.json`: what `noiseprobe run --json` prints."""
+    from noiseprobe.analysis import noise_to_signal
+    from noiseprobe.analysis.stops import dvar_stop
+
+    config, status = run.config, run.status
+    train = run.train_trace()
+    ratios = noise_to_signal(run.probe_trace())["noise_to_signal"]
+    summary = {
+        "run": str(run.directory),
+        "method": config.method,
+        "model": config.model,
+        "steps": int(train["step"].max()),
+        "max_steps": config.steps,
+        "stopped_by": status["stopped_by"],
+        "stop_step": dvar_stop(train, config),
+        "train_seconds": float(train["seconds"].max()),
+        "probe_seconds": run.status["probe_seconds"],
+        "noise_to_signal": {
+            factor: float(ratios[factor]) if math.isfinite(ratios[factor]) else None
+            for factor in FACTORS
+            if factor in ratios
+        },
+        "figures": [str(path) for path in figures],
+    }
+    write_json(run.directory / "summary.json", summary)
+    return summary
+
+
+def run_all(config: RunConfig, out: Path | str, reporter: Reporter | None = None) -> dict[str, Any]:
+    """A new run in `out`: train, probe, replay, plot. Returns the summary."""
+    run, ready = start(config, out, reporter)
+    return finish(run, config, ready, reporter)
+
+
+def resume_all(
+    out: Path | str, given: dict[str, Any] | None = None, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """Go on with the run in `out`, at the stage and step where it stopped. Returns the summary."""
+    run, config = reopen(out, given or {})
+    return finish(run, config, prepare(config, run), reporter)
+
+
+def finish(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """All that a run still lacks of training, probing, figures and summary."""
+    train_stage(run, config, ready, reporter)
+    probe_stage(run, config, ready, reporter)
+    summary = summarise(run, plot_stage(run))
+    run.write_status("done", summary["steps"], summary["stopped_by"])
+    return summary

@@ -1,0 +1,1 @@
+"""A concept, a method that teaches it to a model, and the driver that trains it."""

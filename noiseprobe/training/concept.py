@@ -1,0 +1,136 @@
+"""A concept: a folder of photographs, a class noun, a placeholder token; and caption templates."""
+
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.pictures.photographs import PHOTOGRAPH_SUFFIXES, photographs_in
+
+BUNDLED_CONCEPTS = Path(str(files("noiseprobe.models") / "assets" / "concepts"))
+
+TEMPLATES = (
+    "a photo of a {}",
+    "a rendering of a {}",
+    "a cropped photo of the {}",
+    "the photo of a {}",
+    "a photo of a clean {}",
+    "a photo of a dirty {}",
+    "a dark photo of the {}",
+    "a photo of my {}",
+    "a photo of the cool {}",
+    "a close-up photo of a {}",
+    "a bright photo of the {}",
+    "a cropped photo of a {}",
+    "a photo of the {}",
+    "a good photo of the {}",
+    "a photo of one {}",
+    "a close-up photo of the {}",
+    "a rendition of the {}",
+    "a photo of the clean {}",
+    "a rendition of a {}",
+    "a photo of a nice {}",
+    "a good photo of a {}",
+    "a photo of the nice {}",
+    "a photo of the small {}",
+    "a photo of the weird {}",
+    "a photo of the large {}",
+    "a photo of a cool {}",
+    "a photo of a small {}",
+)
+"""The caption templates for objects of Gal et al. 2022 (arXiv 2208.01618, appendix)."""
+
+STYLE_TEMPLATES = (
+    "a painting in the style of {}",
+    "a rendering in the style of {}",
+    "a cropped painting in the style of {}",
+    "the painting in the style of {}",
+    "a clean painting in the style of {}",
+    "a dirty painting in the style of {}",
+    "a dark painting in the style of {}",
+    "a picture in the style of {}",
+    "a cool painting in the style of {}",
+    "a close-up painting in the style of {}",
+    "a bright painting in the style of {}",
+    "a good painting in the style of {}",
+    "a rendition in the style of {}",
+    "a nice painting in the style of {}",
+    "a small painting in the style of {}",
+    "a weird painting in the style of {}",
+    "a large painting in the style of {}",
+)
+"""The caption templates for styles of the same source."""
+
+
+@dataclass(frozen=True)
+class Concept:
+    """What is being taught: photographs, what kind of thing they show, and its new name.
+
+    `validation_prompts` put `{}`, the thing, into places; a `concept.toml` may name them.
+    """
+
+    name: str
+    photographs: tuple[Path, ...]
+    class_noun: str
+    placeholder: str
+    validation_prompts: tuple[str, ...] = ()
+
+    def captions(
+        self, thing: str, learnable_property: Literal["object", "style"] = "object"
+    ) -> list[str]:
+        """Every caption template for objects, or for styles, filled with `thing`."""
+        templates = TEMPLATES if learnable_property == "object" else STYLE_TEMPLATES
+        return [template.format(thing) for template in templates]
+
+
+def bundled_concepts() -> list[str]:
+    """The names of the concepts that come with the package."""
+    return sorted(path.parent.name for path in BUNDLED_CONCEPTS.glob("*/concept.toml"))
+
+
+def load_concept(source: str | Path, class_noun: str | None, placeholder: str = "<v>") -> Concept:
+    """The concept in the folder `source`, or the bundled concept of that name.
+
+    `class_noun` may be None where the folder has a `concept.toml` that says it, as bundled ones do.
+    Raises `UserError` for an unknown name, a folder without photographs, or no class noun.
+    """
+    folder = Path(source)
+    if not folder.exists() and (BUNDLED_CONCEPTS / str(source)).is_dir():
+        folder = BUNDLED_CONCEPTS / str(source)
+    if not folder.exists():
+        names = bundled_concepts()
+        mend = did_you_mean(str(source), names, f"bundled are {', '.join(names)}")
+        raise UserError(f"--concept: '{source}' is neither a folder nor a bundled concept; {mend}")
+    if not folder.is_dir():
+        raise UserError(f"--concept: '{folder}' is a file; give the folder with the photographs")
+    photographs = photographs_in(folder)
+    if not photographs:
+        kinds = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTOGRAPH_SUFFIXES))
+        raise UserError(f"--concept: no photographs in '{folder}'; put 3-6 there ({kinds})")
+    said = _description_of(folder)
+    noun = class_noun if class_noun is not None else said.get("class_noun")
+    if not noun or not noun.strip():
+        raise UserError(
+            f"--class: what kind of thing '{folder}' shows is not said; add e.g. --class dog"
+        )
+    if not placeholder.strip() or any(letter.isspace() for letter in placeholder):
+        raise UserError(f"--placeholder: '{placeholder}' must be one word, e.g. '<v>'")
+    prompts = said.get("validation_prompts", [])
+    if not all(isinstance(prompt, str) and "{}" in prompt for prompt in prompts):
+        raise UserError(
+            f"{folder / 'concept.toml'}: validation_prompts must be texts with a {{}} each, where "
+            "the thing is named; mend or remove them"
+        )
+    return Concept(folder.resolve().name, photographs, noun.strip(), placeholder, tuple(prompts))
+
+
+def _description_of(folder: Path) -> dict[str, Any]:
+    description = folder / "concept.toml"
+    if not description.is_file():
+        return {}
+    try:
+        return tomllib.loads(description.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{description}: not valid TOML ({error}); mend or remove it") from error

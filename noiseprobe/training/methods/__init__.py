@@ -1,0 +1,30 @@
+"""The personalization methods: what of the model is trained. One file per method."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from noiseprobe.models.base import DiffusionModel
+    from noiseprobe.run.settings import RunConfig
+    from noiseprobe.training.concept import Concept
+    from noiseprobe.training.methods.base import Method
+
+HOME = {
+    "textual-inversion": "textual_inversion.TextualInversion",
+    "dreambooth": "dreambooth.DreamBooth",
+    "dreambooth-lora": "dreambooth_lora.DreamBoothLora",
+    "custom-diffusion": "custom_diffusion.CustomDiffusion",
+}
+"""Where each method is, by its name on the command line."""
+
+
+def attach(model: "DiffusionModel", concept: "Concept", config: "RunConfig") -> "Method":
+    """The method that `config` names, attached to the live model.
+
+    Raises `UserError` where the method's settings do not fit the model.
+    """
+    module, kind = HOME[config.method].split(".")
+    method: Method = getattr(import_module(f"noiseprobe.training.methods.{module}"), kind)(
+        model, concept, config
+    )
+    return method

@@ -1,0 +1,126 @@
+"""DreamBooth-LoRA: low-rank adapters beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.models.base import DiffusionModel
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.training.concept import Concept
+from noiseprobe.training.methods.base import Method
+from noiseprobe.training.methods.word import Word
+
+WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
+USUAL_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+TEXT_ENCODER_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+class DreamBoothLora(Method):
+    """Adapters of rank `rank` on `lora_targets` of the UNet.
+
+    With `train_text_encoder` the attention of the text encoder has some as well. With `train_word`
+    the placeholder's embedding is trained along with them, as in Voronov et al. 2023; without it
+    the thing is called by a rare word, as in DreamBooth. The adapters start from `seed` alone.
+    Raises `UserError` for a target that the UNet lacks.
+    """
+
+    def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
+        self.parts: dict[str, Any] = {"unet": model.unet}
+        targets = {"unet": config.lora_targets}
+        if config.train_text_encoder:
+            self.parts["text_encoder"] = model.text_encoder
+            targets["text_encoder"] = TEXT_ENCODER_TARGETS
+        require_targets(model.unet, config.lora_targets)
+        # Parameters, and what the tensor of each is called in a checkpoint.
+        self.named: dict[str, nn.Parameter] = {}
+        self.keys: dict[str, str] = {}
+        for part, module in self.parts.items():
+            add_adapter(module, targets[part], config.rank, config.alpha, config.seed)
+            self._name_parameters(part)
+        self.word: Word | None = None
+        if config.train_word:
+            self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)
+            self.named |= self.word.named
+        self.thing = self.word.text if self.word else f"{config.rare_word} {concept.class_noun}"
+        if config.instance_prompt:
+            self.captions = [config.instance_prompt]
+        elif self.word:
+            self.captions = concept.captions(self.thing)
+        else:
+            self.captions = [f"a photo of a {self.thing}"]
+
+    def save(self, directory: Path) -> None:
+        """Write `pytorch_lora_weights.safetensors`, for `load_lora_weights`.
+
+        With a word of its own also `learned_embeds.safetensors`, for `load_textual_inversion`.
+        """
+        layers = {part: self._layers(part) for part in self.parts}
+        about = {
+            part: module.peft_config["default"].to_dict() for part, module in self.parts.items()
+        }
+        StableDiffusionPipeline.save_lora_weights(
+            directory,
+            unet_lora_layers=layers["unet"],
+            text_encoder_lora_layers=layers.get("text_encoder"),
+            unet_lora_adapter_metadata=about["unet"],
+            text_encoder_lora_adapter_metadata=about.get("text_encoder"),
+        )
+        if self.word:
+            self.word.save(directory)
+
+    def read(self, directory: Path) -> dict[str, Tensor]:
+        """The tensors that `save` wrote."""
+        weights = load_file(directory / WEIGHTS_NAME)
+        tensors = {name: weights[key] for name, key in self.keys.items()}
+        return tensors | (self.word.read(directory) if self.word else {})
+
+    def _layers(self, part: str) -> dict[str, Tensor]:
+        """The adapters of one part, under the names that diffusers gives them."""
+        layers = get_peft_model_state_dict(self.parts[part], save_embedding_layers=False)
+        return convert_state_dict_to_diffusers(layers)
+
+    def _name_parameters(self, part: str) -> None:
+        """Take note of each trained parameter, and of what its tensor is called in a checkpoint."""
+        keys = {tensor.data_ptr(): key for key, tensor in self._layers(part).items()}
+        for name, parameter in self.parts[part].named_parameters():
+            if parameter.requires_grad:
+                self.named[f"{part}.{name}"] = parameter
+                self.keys[f"{part}.{name}"] = f"{part}.{keys[parameter.data_ptr()]}"
+
+
+def require_targets(unet: nn.Module, targets: Sequence[str]) -> None:
+    """Raise `UserError` unless each target ends the name of a layer that LoRA can adapt."""
+    layers = [
+        name for name, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
+    ]
+    ends = {name.split(".")[-1] for name in layers} | set(USUAL_TARGETS)
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            mend = did_you_mean(target, sorted(ends), f"usual are {','.join(USUAL_TARGETS)}")
+            raise UserError(f"--lora-targets: the UNet has no layer '{target}'; {mend}")
+
+
+def add_adapter(module: Any, targets: Sequence[str], rank: int, alpha: float, seed: int) -> None:
+    """Put float32 adapters beside the targets; they start as no change, from `seed` alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module.add_adapter(
+            LoraConfig(
+                r=rank,
+                lora_alpha=alpha,
+                target_modules=list(targets),
+                init_lora_weights="gaussian",
+            )
+        )
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()

@@ -1,0 +1,117 @@
+"""From what was drawn to a loss: photographs and noise become latents, latents become losses."""
+
+import queue
+import threading
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noiseprobe.draws.factors import Batch, Draws, Stream
+from noiseprobe.models.base import DiffusionModel
+from noiseprobe.training.views import Look
+
+T = TypeVar("T")
+
+
+class Objective:
+    """The training objective of one model on one set of photographs.
+
+    The VAE is frozen, so that the posteriors of all views of all photographs are computed once:
+    `mean` and `std` are (views, photographs, C, h, w) float32.
+    """
+
+    def __init__(self, model: DiffusionModel, photographs: Sequence[Path], look: Look) -> None:
+        self.model = model
+        self.look = look
+        means, stds, masks = [], [], []
+        self.prefixes: list[list[str]] = []
+        for number, path in enumerate(photographs):
+            views = look(number, path)
+            mean, std = model.encode_images(torch.stack([view.pixels for view in views]))
+            means.append(mean)
+            stds.append(std)
+            masks += [view.mask for view in views if view.mask is not None]
+            self.prefixes.append([f"{view.prefix} ".lstrip() for view in views])
+        self.mean, self.std = torch.stack(means, 1), torch.stack(stds, 1)
+        count, photos = self.mean.shape[:2]
+        self.mask: Tensor | None = None
+        if masks:
+            stacked = torch.stack(masks).unflatten(0, (photos, count)).transpose(0, 1)
+            self.mask = stacked.to(self.mean.device)
+
+    def draws(self, seed: int, stream: Stream, num_captions: int) -> Draws:
+        """The draws of one stream, for this model's latents and these photographs."""
+        return Draws(
+            seed=seed,
+            stream=stream,
+            num_images=self.mean.shape[1],
+            num_captions=num_captions,
+            num_timesteps=self.model.num_train_timesteps,
+            latent_shape=tuple(self.mean.shape[2:]),
+            view_shares=self.look.shares,
+        )
+
+    def captions(self, batch: Batch, templates: Sequence[str]) -> list[str]:
+        """The caption of each sample: its template, after what its view puts before it."""
+        return [
+            self.prefixes[image][view] + templates[caption]
+            for image, view, caption in zip(batch.images, batch.views, batch.captions, strict=True)
+        ]
+
+    def losses(self, batch: Batch, conditioning: Tensor) -> Tensor:
+        """The loss of each sample, (B,) float32; `conditioning` has one row per sample."""
+        device = self.mean.device
+        chosen = torch.from_numpy(batch.views), torch.from_numpy(batch.images)
+        vae_noise = torch.from_numpy(batch.vae_noise).to(device)
+        latents = self.model.sample_latents(self.mean[chosen], self.std[chosen], vae_noise)
+        noise = torch.from_numpy(batch.noise).to(device)
+        timesteps = torch.from_numpy(batch.timesteps).to(device)
+        mask = None if self.mask is None else self.mask[chosen]
+        return self.model.loss(latents, noise, timesteps, conditioning, mask)
+
+
+def conditioning_of(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
+    """The conditioning, one row per caption; each distinct caption is encoded once."""
+    distinct, rows = np.unique(captions, return_inverse=True)
+    return model.encode_captions(distinct.tolist())[torch.from_numpy(rows)]
+
+
+def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
+    """The items, each prepared on another thread while the one before it is used."""
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+    abandoned = threading.Event()
+
+    def put(item: T | None, error: BaseException | None = None) -> None:
+        while not abandoned.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def prepare() -> None:
+        try:
+            for item in items:
+                put(item)
+                if abandoned.is_set():
+                    return
+            put(None, StopIteration())
+        except BaseException as error:  # handed to the thread that asked
+            put(None, error)
+
+    thread = threading.Thread(target=prepare, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        abandoned.set()
+        thread.join()

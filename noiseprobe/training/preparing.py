@@ -1,0 +1,97 @@
+"""What a run trains, made ready: concept, model, method, objective and checks."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from noiseprobe.core.progress import Reporter
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig
+
+if TYPE_CHECKING:
+    from noiseprobe.models.base import DiffusionModel
+    from noiseprobe.pictures.likeness import Likeness, Previews
+    from noiseprobe.training.concept import Concept
+    from noiseprobe.training.methods.base import Method
+    from noiseprobe.training.objective import Objective
+    from noiseprobe.training.views import Look
+
+
+@dataclass
+class Personalization:
+    """A method attached to a live model, and what stages need of both, made when one first does.
+
+    `initializer` is what `noiseprobe.training.initializer.choose` returned, where it was asked.
+    """
+
+    config: RunConfig
+    concept: "Concept"
+    model: "DiffusionModel"
+    method: "Method"
+    initializer: dict[str, Any] | None = None
+
+    @cached_property
+    def objective(self) -> "Objective":
+        """The training objective on the photographs, all views of which are encoded here."""
+        from noiseprobe.training.objective import Objective
+
+        return Objective(self.model, self.concept.photographs, look(self.model, self.config))
+
+    @cached_property
+    def likeness(self) -> "Likeness":
+        """The CLIP that knows the photographs."""
+        from noiseprobe.pictures.likeness import Likeness
+
+        return Likeness.load(self.model, self.concept.photographs, self.config)
+
+    @cached_property
+    def previews(self) -> "Previews | None":
+        """The CLIP checks of training, if there are any."""
+        from noiseprobe.pictures.likeness import Previews
+
+        if not (self.config.checks or self.config.stop == "clip"):
+            return None
+        return Previews(self.model, self.method.captions, self.likeness, self.config)
+
+
+def prepare(
+    config: RunConfig, run: Run | None = None, reporter: Reporter | None = None
+) -> Personalization:
+    """Load the concept and the model, and attach the method; raises `UserError` for bad input.
+
+    `run` is the one to go on with, if there is one: what it chose before stays chosen.
+    """
+    from noiseprobe.core.progress import Silent
+    from noiseprobe.models import load_model
+    from noiseprobe.pictures.likeness import Likeness
+    from noiseprobe.training.concept import load_concept
+    from noiseprobe.training.initializer import CHOICES, choose
+    from noiseprobe.training.methods import attach
+    from noiseprobe.training.prior import find_class_images
+
+    concept = load_concept(config.concept, config.class_noun, config.placeholder)
+    if config.prior:
+        find_class_images(config, concept, None)
+    model = load_model(config.model, config.device, config.precision)
+    if config.initializer not in CHOICES:
+        return Personalization(config, concept, model, attach(model, concept, config))
+    initializer, likeness = run.initializer if run else None, None
+    if initializer is None:
+        likeness = Likeness.load(model, concept.photographs, config)
+        tokenizer, silent = model.tokenizer, reporter or Silent()
+        initializer = choose(config.initializer, tokenizer, likeness, config.seed, silent)
+    chosen = config.model_copy(update={"initializer": initializer["word"]})
+    ready = Personalization(config, concept, model, attach(model, concept, chosen), initializer)
+    if likeness:
+        ready.likeness = likeness
+    return ready
+
+
+def look(model: "DiffusionModel", config: RunConfig) -> "Look":
+    """How the photographs are seen in training."""
+    from noiseprobe.training.views import Flips, Rescales
+
+    size, crop, flip = model.resolution, config.center_crop, config.flip
+    if config.rescale:
+        return Rescales(size, model.latent_shape[-1], crop, flip, seed=config.seed)
+    return Flips(size, crop, flip)

@@ -1,0 +1,139 @@
+"""How a photograph is seen in training: as it is, flipped, or at another size.
+
+The VAE is frozen and runs once per view, before training. So augmentations are a list of views per
+photograph, one of which is drawn with it, rather than made anew at each step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from noiseprobe.pictures.photographs import load_pixels
+
+_STREAM = 3  # of the seed's spawn keys, beside those of `noiseprobe.draws.factors.Stream`
+# Kumari et al. 2023 (arXiv 2212.04488, section 3.2 and supplement): two thirds of the photographs
+# are shrunk, to no less than a third of the side; the others are enlarged by 1.2 to 1.4.
+SHRUNK_SHARE, SMALLEST, LARGER = 0.66, 1 / 3, (1.2, 1.4)
+FAR_BELOW = 0.6
+FAR, NEAR = ("a far away", "very small"), ("zoomed in", "close up")
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to see a photograph.
+
+    `pixels` is (3, H, W) in [-1, 1]. `mask` (1, h, w), of the latents' size, is 1 where the loss
+    counts; None: everywhere. `prefix` goes before the caption.
+    """
+
+    pixels: Tensor
+    mask: Tensor | None = None
+    prefix: str = ""
+
+
+class Look(Protocol):
+    """How photographs are seen: as many views of each, in the same order."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The probability of each view."""
+        ...
+
+    def __call__(self, number: int, path: Path) -> Sequence[View]:
+        """The views of one photograph."""
+        ...
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Two views of each photograph: flipped with probability `flip`, and as it is."""
+
+    resolution: int
+    center_crop: bool = True
+    flip: float = 0.5
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The probability of each view."""
+        return (self.flip, 1 - self.flip)
+
+    def __call__(self, number: int, path: Path) -> list[View]:
+        """The photograph flipped, and as it is."""
+        pixels = load_pixels(path, self.resolution, self.center_crop)
+        return [View(pixels.flip(-1)), View(pixels)]
+
+
+@dataclass(frozen=True)
+class Rescales:
+    """`count` views at random sizes and places, as Custom Diffusion augments photographs.
+
+    A shrunk photograph stands on grey, which the loss does not see; an enlarged one is cropped. The
+    caption says so. Every view is flipped with probability `flip`. Views depend on `seed` and on
+    the photograph's number alone.
+    """
+
+    resolution: int
+    latent_size: int
+    center_crop: bool = False
+    flip: float = 0.5
+    count: int = 50
+    seed: int = 0
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The probability of each view."""
+        return (1 / self.count,) * self.count
+
+    def __call__(self, number: int, path: Path) -> list[View]:
+        """The photograph's views."""
+        pixels = load_pixels(path, self.resolution, self.center_crop)
+        return [self._view(pixels, number, index) for index in range(self.count)]
+
+    def _view(self, pixels: Tensor, number: int, index: int) -> View:
+        key = np.random.SeedSequence(self.seed, spawn_key=(_STREAM, number, index))
+        shrunk, size, top, left, flipped, word = np.random.Generator(np.random.Philox(key)).random(
+            6
+        )
+        if flipped < self.flip:
+            pixels = pixels.flip(-1)
+        full = self.resolution
+        if shrunk < SHRUNK_SHARE:
+            side = round(full * (SMALLEST + size * (1 - SMALLEST)))
+        else:
+            side = round(full * (LARGER[0] + size * (LARGER[1] - LARGER[0])))
+        scaled = _resized(pixels, side)
+        room = abs(full - side)
+        y, x = int(top * (room + 1)), int(left * (room + 1))
+        if side > full:
+            return View(
+                scaled[:, y : y + full, x : x + full], self._everywhere(), NEAR[int(word * 2)]
+            )
+        paper = torch.zeros_like(pixels)
+        paper[:, y : y + side, x : x + side] = scaled
+        prefix = FAR[int(word * 2)] if side < FAR_BELOW * full else ""
+        return View(paper, self._inside(y, x, side), prefix)
+
+    def _everywhere(self) -> Tensor:
+        return torch.ones(1, self.latent_size, self.latent_size)
+
+    def _inside(self, top: int, left: int, side: int) -> Tensor:
+        """1 where a latent sees the photograph alone, not its surroundings."""
+        cell = self.resolution // self.latent_size
+        mask = torch.zeros(1, self.latent_size, self.latent_size)
+        rows = slice(-(-top // cell), (top + side) // cell)
+        columns = slice(-(-left // cell), (left + side) // cell)
+        mask[:, rows, columns] = 1
+        return mask
+
+
+def _resized(pixels: Tensor, side: int) -> Tensor:
+    scaled = F.interpolate(
+        pixels[None], (side, side), mode="bicubic", antialias=True, align_corners=False
+    )
+    return scaled[0].clamp(-1, 1)

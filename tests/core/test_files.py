@@ -1,0 +1,50 @@
+"""Files appear whole or not at all, and nothing that was there is lost by mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import check_file, check_folder, write_json, written_whole
+
+
+def test_a_folder_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "kept.csv").write_text("1")
+    with pytest.raises(UserError, match="a folder is where a file is to be written"):
+        write_json(folder, 2)
+    assert [path.name for path in tmp_path.rglob("*")] == ["logs", "kept.csv"]
+
+
+def test_a_folder_is_replaced_by_a_whole_folder(tmp_path: Path) -> None:
+    for word in ("old", "new"):
+        with written_whole(tmp_path / "checkpoint") as beside:
+            beside.mkdir()
+            (beside / word).write_text(word)
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["new"]
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, float("nan"))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_what_cannot_be_an_output_file_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    source = tmp_path / "log.csv"
+    source.write_text("step,loss\n0,1\n")
+    for path, told in {
+        tmp_path: "it is a folder",
+        Path("."): "it is a folder",
+        source / "table.csv": "log.csv is no folder",
+        source / "deeper" / "table.csv": "log.csv is no folder",
+    }.items():
+        with pytest.raises(UserError, match=told):
+            check_file("--csv", path)
+    check_file("--csv", tmp_path / "new" / "table.csv")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match=r"--out .*log.csv: .* is no folder"):
+        check_folder("--out", source)

@@ -1,0 +1,189 @@
+"""The figure of replays marks each stop on its trace and in its criterion's row."""
+
+import warnings
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder  # type: ignore[import-untyped]
+from fontTools.pens.ttGlyphPen import TTGlyphPen  # type: ignore[import-untyped]
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.text import Text
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.logs import Series
+from noiseprobe.plots.fonts import families_with
+from noiseprobe.plots.replays import MOST_PANELS, replays_figure, write_replays
+from noiseprobe.plots.style import StepFormatter, save_one
+from noiseprobe.stopping import CRITERIA
+
+
+def trace(name: str, points: int = 50) -> Series:
+    steps = np.arange(points, dtype=np.int64) * 10
+    return Series(name, steps, np.exp(-steps / 100), "l_det")
+
+
+REPLAYS: list[dict[str, Any]] = [
+    {"criterion": "dvar", "stop_step": 200, "kept_step": 200},
+    {"criterion": "patience", "stop_step": 300, "kept_step": 120},
+    {"criterion": "uprising", "stop_step": None, "kept_step": 490},
+]
+
+
+def panel(figure: Figure, label: str) -> Axes:
+    (axes,) = [each for each in figure.axes if each.get_label() == label]
+    return axes
+
+
+def marks(axes: Axes, marker: str, filled: bool = True) -> list[tuple[float, float]]:
+    found = [line for line in axes.lines if line.get_marker() == marker]
+    if marker == "o":
+        found = [line for line in found if (line.get_markerfacecolor() != "white") == filled]
+    return [
+        (float(np.asarray(line.get_xdata())[0]), float(np.asarray(line.get_ydata())[0]))
+        for line in found
+    ]
+
+
+def test_stops_are_marked_on_the_trace_and_in_the_rows() -> None:
+    figure = replays_figure([trace("run")], REPLAYS)
+    assert marks(panel(figure, "0"), "o") == [
+        (200.0, pytest.approx(np.exp(-2))),
+        (300.0, pytest.approx(np.exp(-3))),
+    ]
+    rows = panel(figure, "stops 0")
+    assert [label.get_text() for label in rows.get_yticklabels()] == [
+        "dvar",
+        "patience",
+        "uprising",
+    ]
+    assert marks(rows, "o") == [(200.0, 0.0), (300.0, 1.0)]
+    assert marks(rows, "o", filled=False) == [(490.0, 2.0)]
+    assert marks(rows, "|") == [(120.0, 1.0)]
+
+
+def test_each_trace_has_its_own_replays_and_a_name_that_tells() -> None:
+    second = [row | {"stop_step": 100, "kept_step": 100} for row in REPLAYS]
+    traces = [trace("runs/sweep/cup"), trace("runs/sweep/dog"), trace("runs/sweep/fish")]
+    figure = replays_figure([*traces, trace("runs/sweep/house")], [*REPLAYS, *second * 3])
+    assert len(figure.axes) == 8
+    assert panel(figure, "0").get_title(loc="left") == "cup"
+    assert [x for x, _ in marks(panel(figure, "stops 0"), "o")] == [200.0, 300.0]
+    assert [x for x, _ in marks(panel(figure, "stops 1"), "o")] == [100.0] * 3
+
+
+def test_odd_traces_are_drawn(tmp_path: Path) -> None:
+    gaps = trace("gaps")
+    gaps.values[[0, 20, 30]] = np.nan, np.inf, np.nan
+    write_replays([gaps, trace("one", 1), trace("x" * 200)], REPLAYS * 3, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_a_trace_without_a_finite_loss_keeps_its_rows() -> None:
+    diverged = trace("diverged")
+    diverged.values[:] = np.nan
+    figure = replays_figure([diverged], REPLAYS)
+    assert marks(panel(figure, "0"), "o") == []
+    assert marks(panel(figure, "stops 0"), "o") == [(200.0, 0.0), (300.0, 1.0)]
+
+
+def test_every_criterion_has_a_colour_of_its_own() -> None:
+    criteria = [name for name in CRITERIA if name != "never"]
+    stops = [
+        {"criterion": name, "stop_step": 10 * row, "kept_step": 10 * row}
+        for row, name in enumerate(criteria)
+    ]
+    rows = panel(replays_figure([trace("run")], stops), "stops 0")
+    colours = {to_hex(line.get_color()) for line in rows.lines if line.get_marker() == "o"}
+    assert len(colours) == len(criteria)
+
+
+def test_labels_of_many_steps_stay_apart() -> None:
+    steps = np.arange(600, dtype=np.int64) * 1000
+    series = [Series(name, steps, np.exp(-steps / 1e5), "loss") for name in "abc"]
+    figure = replays_figure(series, REPLAYS * 3)
+    FigureCanvasAgg(figure).draw()
+    boxes = []
+    for place in range(3):
+        labels = panel(figure, f"stops {place}").get_xticklabels()
+        shown = [label for label in labels if 0 <= label.get_position()[0] <= 600_000]
+        assert [label.get_text() for label in shown] == ["0", "200k", "400k", "600k"]
+        boxes += [label.get_window_extent() for label in shown]
+    assert all(left.x1 + 4 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize(
+    ("places", "texts"),
+    [
+        ([0, 2500, 5000], ["0", "2500", "5000"]),
+        ([0, 2500, 10_000], ["0", "2.5k", "10k"]),
+        ([1_000_000, 1_000_020], ["1000k", "1000.02k"]),
+        ([0, 20_000_000], ["0", "20M"]),
+    ],
+)
+def test_steps_are_short_and_exact(places: list[int], texts: list[str]) -> None:
+    assert StepFormatter().format_ticks(places) == texts
+
+
+def _title(axes: Axes) -> Text:
+    (title,) = [text for text in axes.findobj(Text) if text.get_text() == axes.get_title("left")]
+    assert isinstance(title, Text)
+    return title
+
+
+@pytest.fixture
+def font(tmp_path: Path) -> Iterator[str]:
+    """A font of the machine whose only letter is 东, a triangle."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    pen.lineTo((0, 900))
+    pen.lineTo((900, 0))
+    pen.closePath()
+    glyph = pen.glyph()
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder([".notdef", "east"])
+    builder.setupCharacterMap({ord("东"): "east"})
+    builder.setupGlyf({".notdef": glyph, "east": glyph})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "east": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Test Sans", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "test.ttf")
+    before = list(fontManager.ttflist)
+    fontManager.addfont(tmp_path / "test.ttf")
+    yield "Test Sans"
+    fontManager.ttflist[:] = before
+
+
+def test_a_name_in_another_script_is_written_in_a_font_that_has_it(
+    font: str, tmp_path: Path
+) -> None:
+    figure = replays_figure([trace("东.csv"), trace("plain.csv")], REPLAYS * 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # that a glyph is missing
+        save_one(figure, tmp_path / "a.png")
+    families = [_title(panel(figure, label)).get_fontfamily() for label in "01"]
+    assert [font in family for family in families] == [True, False]
+    assert families_with(frozenset("东\U0010fffd")) == [font]
+
+
+def test_the_same_replays_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        write_replays([trace("run")], REPLAYS, tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ends in \.png or \.svg"):
+        write_replays([trace("run")], REPLAYS, tmp_path / "a.jpg")
+    many = [trace(str(place)) for place in range(MOST_PANELS + 1)]
+    with pytest.raises(UserError, match=f"at most {MOST_PANELS}"):
+        write_replays(many, REPLAYS * len(many), tmp_path / "a.png")

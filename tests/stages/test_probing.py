@@ -1,0 +1,255 @@
+"""The probe: what it redraws, and everything that must not change what it finds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from noiseprobe.core.errors import Interrupted
+from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS, Batch, parse_settings
+from noiseprobe.draws.sobol import SOBOL_ROWS, sobol_design
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig, resolve
+from noiseprobe.run.traces import parts
+from noiseprobe.stages.pipeline import (
+    design_stage,
+    finish,
+    prepare,
+    probe_stage,
+    reopen,
+    start,
+    train_stage,
+)
+from noiseprobe.stages.probing import evaluate, evaluate_design, plan_rows, probe
+from noiseprobe.training.methods.textual_inversion import TextualInversion
+from noiseprobe.training.objective import Objective
+from tests.training.test_driver import InterruptAt, embedding
+
+DRAWN = {"images": "image", "captions": "caption", "timesteps": "timestep"}
+
+
+@pytest.fixture
+def run(config: RunConfig, tmp_path: Path) -> Run:
+    run, ready = start(config, tmp_path / "run")
+    train_stage(run, config, ready)
+    return run
+
+
+def probed(run: Run, config: RunConfig, **more: Any) -> pd.DataFrame:
+    ready = prepare(config)
+    probe(run, ready.objective, ready.method, config, **more)
+    return run.probe_trace()
+
+
+def test_every_row_of_the_design_is_there(run: Run, config: RunConfig) -> None:
+    trace = probed(run, config)
+    per_checkpoint = 3 + 6 * 2 * 3
+    assert len(trace) == 4 * per_checkpoint
+    assert trace["step"].unique().tolist() == [0, 2, 4, 6]
+    assert trace["setting"].unique().tolist() == [setting.name for setting in NAMED_SETTINGS]
+    fixed = trace["setting"] == "deterministic"
+    assert set(trace["replicate"][fixed]) == {0}
+    assert set(trace["replicate"][~fixed]) == {1, 2}
+    assert np.isfinite(trace["loss"]).all()
+
+
+def test_only_the_named_factor_changes_at_any_step_or_replicate(
+    run: Run, config: RunConfig
+) -> None:
+    trace = probed(run, config)
+    drawn = list(DRAWN.values())
+    one_step = trace[trace["step"] == 0]
+    for step in (2, 4, 6):
+        other = trace[trace["step"] == step]
+        assert one_step[drawn].to_numpy().tolist() == other[drawn].to_numpy().tolist()
+    fixed = one_step[one_step["setting"] == "deterministic"].set_index("sample")[drawn]
+    for setting in NAMED_SETTINGS[1:]:
+        rows = one_step[one_step["setting"] == setting.name].set_index("sample")
+        for factor, column in DRAWN.items():
+            same = (rows[column] == fixed[column].loc[rows.index]).all()
+            assert (factor in setting.redrawn) != same, (setting.name, factor)
+
+
+def test_a_factor_moves_the_loss_only_where_it_is_redrawn(run: Run, config: RunConfig) -> None:
+    trace = probed(run, config)
+    means = trace.groupby(["step", "setting", "replicate"])["loss"].mean().unstack("setting")
+    for factor in FACTORS:
+        spread = means[factor].dropna().groupby("step").nunique()
+        assert (spread == 2).all(), factor
+
+
+def test_the_deterministic_setting_is_l_det_of_a_random_batch(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    config = resolve(given | {"eval_batch": 3, "probe_batch": 3, "fixed_batch": "random"})
+    run, ready = start(config, tmp_path / "run")
+    train_stage(run, config, ready)
+    trace = probed(run, config)
+    fixed = trace[trace["setting"] == "deterministic"].groupby("step")["loss"].mean()
+    l_det = run.train_trace().set_index("step")["l_det"].loc[fixed.index]
+    np.testing.assert_allclose(fixed, l_det, rtol=1e-5)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 4, 1000])
+def test_how_rows_are_cut_changes_losses_by_rounding_alone(
+    objective: Objective, method: TextualInversion, micro_batch: int
+) -> None:
+    draws = objective.draws(0, "probe", len(method.captions))
+    rows = plan_rows(parse_settings(["deterministic", "noise", "original"]), 2, 3)
+    one, other = (evaluate(objective, method, draws, rows, size) for size in (5, micro_batch))
+    pd.testing.assert_frame_equal(one.drop(columns="loss"), other.drop(columns="loss"))
+    np.testing.assert_allclose(one["loss"], other["loss"], rtol=2e-5)
+
+
+def test_checkpoints_can_be_probed_in_any_order(
+    run: Run, config: RunConfig, tmp_path: Path
+) -> None:
+    forwards = probed(run, config)
+    for part in parts(run.probe_directory):
+        part.unlink()
+    pd.testing.assert_frame_equal(probed(run, config, steps=[6, 0, 4, 2]), forwards)
+
+
+def test_an_interrupted_probe_goes_on_with_what_is_missing(run: Run, config: RunConfig) -> None:
+    with pytest.raises(Interrupted, match="1 of 4"):
+        probed(run, config, reporter=InterruptAt(1))
+    first = parts(run.probe_directory)
+    kept = first[0].stat().st_mtime_ns
+    resumed = probed(run, config)
+    assert first[0].stat().st_mtime_ns == kept
+    for part in parts(run.probe_directory):
+        part.unlink()
+    pd.testing.assert_frame_equal(probed(run, config), resumed)
+
+
+def test_two_runs_with_one_seed_have_byte_identical_probe_traces(
+    run: Run, config: RunConfig, tmp_path: Path
+) -> None:
+    probed(run, config)
+    twin, ready = start(config, tmp_path / "twin")
+    train_stage(twin, config, ready)
+    probed(twin, config)
+    ours, theirs = parts(run.probe_directory), parts(twin.probe_directory)
+    assert [part.read_bytes() for part in ours] == [part.read_bytes() for part in theirs]
+
+
+def test_probing_between_two_halves_of_training_changes_no_weight(
+    given: dict[str, Any], run: Run, tmp_path: Path
+) -> None:
+    short = resolve(given | {"steps": 2})
+    half, ready = start(short, tmp_path / "half")
+    train_stage(half, short, ready)
+    probe_stage(half, short, ready)
+    half, config = reopen(half.directory, {"steps": 6})
+    train_stage(half, config, ready)
+    assert embedding(half, 6) == embedding(run, 6)
+
+
+def test_probing_leaves_the_random_state_of_torch_alone(run: Run, config: RunConfig) -> None:
+    ready = prepare(config)
+    before = torch.get_rng_state()
+    probe(run, ready.objective, ready.method, config)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_other_probe_settings_begin_the_probe_trace_again(run: Run, config: RunConfig) -> None:
+    probed(run, config)
+    again, changed = reopen(run.directory, {"replicates": 1, "settings": ("deterministic",)})
+    assert parts(again.probe_directory) == []
+    assert set(probed(again, changed)["setting"]) == {"deterministic"}
+
+
+def test_an_error_in_the_draws_reaches_the_caller(
+    objective: Objective, method: TextualInversion
+) -> None:
+    draws = objective.draws(0, "probe", len(method.captions))
+    rows = plan_rows(parse_settings(["noise"]), 1, 4)
+    broken = type(rows)(rows.settings, rows.replicates, rows.samples - 3)
+    with pytest.raises(ValueError, match=r"negative|must be"):
+        evaluate(objective, method, draws, broken, 2)
+
+
+def test_the_whole_pipeline_summarises_what_it_did(config: RunConfig, tmp_path: Path) -> None:
+    run, ready = start(config, tmp_path / "run")
+    summary = finish(run, config, ready)
+    assert set(summary["noise_to_signal"]) == set(FACTORS)
+    assert all(value > 0 for value in summary["noise_to_signal"].values())
+    assert all(Path(figure).stat().st_size > 1000 for figure in summary["figures"])
+    assert summary == run.summary()
+    assert run.status["stage"] == "done"
+
+
+def small_design(run: Run) -> tuple[Run, RunConfig]:
+    return reopen(run.directory, {"design_replicates": 2, "design_batch": 3})
+
+
+def test_every_row_of_a_sobol_design_is_there_with_finite_losses(run: Run) -> None:
+    run, config = small_design(run)
+    design_stage(run, config, prepare(config))
+    trace = run.sobol_trace()
+    assert len(trace) == 4 * len(SOBOL_ROWS) * 2 * 3
+    assert set(trace["setting"]) == set(SOBOL_ROWS)
+    assert set(trace["replicate"]) == {1, 2}
+    assert np.isfinite(trace["loss"]).all()
+    assert run.probe_trace().empty
+
+
+def test_a_design_has_the_losses_of_its_rows_evaluated_one_by_one(
+    objective: Objective, method: TextualInversion
+) -> None:
+    draws = objective.draws(0, "probe", len(method.captions))
+    found = evaluate_design(objective, method, draws, sobol_design(draws, 2, 3), 5)
+    found = found.set_index(["setting", "replicate", "sample"]).sort_index()
+    original = evaluate(objective, method, draws, plan_rows(parse_settings(["original"]), 4, 3), 5)
+    original = original.set_index(["replicate", "sample"])
+    for pair in (1, 2):
+        for row, replicate in (("A", 2 * pair - 1), ("B", 2 * pair)):
+            ours = found.query(f"setting == '{row}' and replicate == {pair}")
+            theirs = original.query(f"replicate == {replicate}")
+            np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=2e-5)
+            assert ours["timestep"].tolist() == theirs["timestep"].tolist()
+    timestep, caption = found["timestep"].unstack("setting"), found["caption"].unstack("setting")
+    assert (timestep["AB_timesteps"] == timestep["B"]).all()
+    assert (timestep["BA_timesteps"] == timestep["A"]).all()
+    assert (caption["AB_timesteps"] == caption["A"]).all()
+
+
+def test_the_model_sees_each_draw_of_a_design_once(
+    objective: Objective, method: TextualInversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = objective.draws(0, "probe", 1)
+    monkeypatch.setattr(type(method), "captions", property(lambda _: ["a photo"]), raising=False)
+    seen: list[int] = []
+    losses = objective.losses
+
+    def counted(batch: Batch, conditioning: torch.Tensor) -> torch.Tensor:
+        seen.append(len(batch.noise))
+        return losses(batch, conditioning)
+
+    monkeypatch.setattr(objective, "losses", counted)
+    design = sobol_design(draws, 3, 4)
+    trace = evaluate_design(objective, method, draws, design, 8)
+    # With one caption, AB_captions is A and BA_captions is B.
+    assert sum(seen) == len(design.evaluated) <= len(trace) - 2 * 3 * 4
+    wide = trace.pivot(index=["replicate", "sample"], columns="setting", values="loss")
+    assert (wide["AB_captions"] == wide["A"]).all()
+    assert (wide["BA_captions"] == wide["B"]).all()
+
+
+def test_an_interrupted_design_goes_on_and_others_numbers_begin_again(run: Run) -> None:
+    run, config = small_design(run)
+    with pytest.raises(Interrupted, match=r"1 of 4 .* --design sobol"):
+        design_stage(run, config, prepare(config), InterruptAt(1))
+    (first,) = parts(run.sobol_directory)
+    kept = first.stat().st_mtime_ns
+    run, config = reopen(run.directory, {})
+    design_stage(run, config, prepare(config))
+    assert first.stat().st_mtime_ns == kept
+    assert len(parts(run.sobol_directory)) == 4
+    reopen(run.directory, {"replicates": 1})
+    assert len(parts(run.sobol_directory)) == 4
+    reopen(run.directory, {"design_batch": 2})
+    assert parts(run.sobol_directory) == []

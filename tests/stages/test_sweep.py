@@ -1,0 +1,159 @@
+"""A sweep: what its file may say, that it resumes, and that one failure holds up nothing."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from noiseprobe.analysis.comparison import raw_numbers, table
+from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.core.progress import Silent
+from noiseprobe.run.directory import find_runs
+from noiseprobe.stages.pipeline import probe_stage, start, train_stage
+from noiseprobe.stages.sweep import read_sweep, run_sweep, train_one
+
+SMALL: dict[str, Any] = {
+    "steps": 6,
+    "window": 3,
+    "threshold": 0.6,
+    "patience": 1,
+    "check_every": 2,
+    "checkpoint_every": 2,
+    "samples": 2,
+    "sampling_steps": 1,
+    "train_batch_size": 1,
+    "eval_batch": 2,
+    "replicates": 2,
+    "probe_batch": 2,
+    "clip": "tiny-clip",
+    "class": "dog",
+    "device": "cpu",
+}
+
+
+def written(file: Path, content: dict[str, Any]) -> Path:
+    file.write_text(tomli_w.dumps(content))
+    return file
+
+
+class Told(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.stages: list[tuple[str, int]] = []
+
+    def stage(self, name: str, total: int, done: int = 0) -> None:
+        self.stages.append((name, total))
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_a_sweep_goes_on_past_a_failure_resumes_and_fills_the_table(
+    tmp_path: Path, photographs: Path, model_directory: Path
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "broken.png").write_bytes(b"no image")
+    content = {
+        "concepts": [str(photographs), "bad"],
+        "methods": ["textual-inversion", "dreambooth-lora"],
+        "out": "runs",
+        "workers": 2,
+        "probe": 6,
+        "settings": SMALL | {"model": str(model_directory)},
+        "method": {"dreambooth-lora": {"rank": 1}},
+    }
+    sweep = read_sweep(written(tmp_path / "sweep.toml", content))
+    assert len(sweep.runs) == 4
+    told = Told()
+    failed = run_sweep(sweep, told)
+    assert sorted(Path(out).parent.name for out in failed) == ["bad", "bad"]
+    assert ["broken.png: not an image" in reason for reason in failed.values()] == [True] * 2, (
+        failed
+    )
+    assert len(told.notes) == 2
+    assert told.stages == [("training", 4), ("measuring", 2)]
+    runs = find_runs([tmp_path / "runs"])
+    assert {run.config.method for run in runs} == {"textual-inversion", "dreambooth-lora"}
+    assert {run.config.rank for run in runs if run.config.method == "dreambooth-lora"} == {1}
+    assert all(set(run.probe_trace()["step"]) == {0, 6} for run in runs)
+    summary = table(raw_numbers(runs))
+    assert set(summary["variant"]) == {"baseline", "clip", "few", "dvar"}
+    assert summary["val_clip_img"].notna().all()
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.parquet")}
+    assert run_sweep(sweep, Silent()).keys() == failed.keys()
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_a_run_that_was_probed_before_its_end_is_trained_to_it(
+    tmp_path: Path, photographs: Path, model_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content: dict[str, Any] = {
+        "concepts": [str(photographs)],
+        "out": "runs",
+        "probe": 2,
+        "settings": SMALL | {"model": str(model_directory)},
+    }
+    sweep = read_sweep(written(tmp_path / "sweep.toml", content))
+    ((out, config),) = sweep.runs.items()
+    run, ready = start(config, out)
+    with monkeypatch.context() as stopped:
+        asked = threading.Event()
+        asked.set()
+        stopped.setattr("noiseprobe.core.progress.STOP_SOON", asked)
+        with pytest.raises(Interrupted):
+            train_stage(run, config, ready)
+    probe_stage(run, config, ready)
+    assert (run.status["stage"], run.status["step"]) == ("training", 0)
+    train_one(out, config, 2)
+    assert (run.status["stage"], run.status["step"]) == ("probed", 6)
+    assert set(run.probe_trace()["step"]) == {0, 2, 4, 6}
+    with pytest.raises(UserError, match=r"--seed: this run was started with 0, not 1"):
+        train_one(out, config.model_copy(update={"seed": 1}), 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"concept": ["a"]}, "unknown key 'concept'; did you mean 'concepts'?"),
+        ({"concepts": ["a"], "settings": {"stpes": 3}}, "'settings.stpes'; did you mean 'steps'?"),
+        ({"concepts": ["a"], "method": {"dreamboth": {}}}, "did you mean 'dreambooth'?"),
+        ({"concepts": ["a"], "methods": ["lora"]}, "methods: unknown 'lora'; did you mean"),
+        ({"concepts": []}, "concepts: [] given, but a list"),
+        ({}, "concepts: [] given, but a list"),
+        ({"concepts": ["x*"]}, "no folder matches 'x*'"),
+        ({"concepts": ["a"], "workers": 0}, "workers: 0 given"),
+        ({"concepts": ["a"], "settings": {"steps": 0}}, "--steps: 0 given"),
+        ({"concepts": ["a"], "settings": {"stop": "dvar"}}, "settings.stop"),
+        ({"concepts": ["a"], "settings": 5}, "settings: 5 given, but a table is expected"),
+        ({"concepts": [1]}, "concepts: 1 given, but a text in quotes is expected"),
+        ({"concepts": ["a"], "methods": [2]}, "methods: 2 given, but a text"),
+        ({"concepts": ["a"], "out": 1}, "out: 1 given, but a text in quotes is expected"),
+        ({"concepts": ["a"], "method": 3}, "method: 3 given, but a table is expected"),
+        (
+            {"concepts": ["a"], "method": {"dreambooth": 1}},
+            "method.dreambooth: 1 given, but a table is expected: [method.dreambooth]",
+        ),
+        ({"concepts": ["x/dog", "y/dog"]}, "'x/dog' and 'y/dog' have the same name; rename"),
+    ],
+)
+def test_a_wrong_file_is_told_of_in_one_line(
+    tmp_path: Path, content: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        read_sweep(written(tmp_path / "sweep.toml", content))
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == [tmp_path / "sweep.toml"]
+
+
+def test_methods_concepts_and_seeds_are_multiplied(tmp_path: Path) -> None:
+    content = {"concepts": ["banded-cup", "patched-dog"], "seeds": [0, 1, 2]}
+    sweep = read_sweep(written(tmp_path / "sweep.toml", content))
+    assert len(sweep.runs) == 6
+    assert tmp_path / "runs/sweep/textual-inversion/patched-dog/seed-2" in sweep.runs
+    assert all(config.stop == "none" and config.checks for config in sweep.runs.values())

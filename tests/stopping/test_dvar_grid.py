@@ -1,0 +1,114 @@
+"""A grid of windows and thresholds decides as DVAR does in every cell."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from noiseprobe.analysis.replay import replay_grid, replay_grids
+from noiseprobe.core.errors import UserError
+from noiseprobe.logs import Series
+from noiseprobe.stopping import NEVER, dvar_grid, dvar_ratios, dvar_stops
+
+THRESHOLDS = [1e-6, 0.01, 0.1, 0.15, 0.25, 0.5, 1.0, 1.5]
+
+
+def by_row(
+    losses: NDArray[np.float64], windows: list[int], thresholds: list[float]
+) -> list[list[int]]:
+    rows = [dvar_stops(losses, window, thresholds) for window in windows]
+    return [[NEVER if stop is None else stop for stop in row] for row in rows]
+
+
+def traces() -> dict[str, NDArray[np.float64]]:
+    random = np.random.default_rng(0)
+    steps = np.arange(900)
+    noise = random.normal(size=900)
+    gaps = 0.2 + np.exp(-steps / 90) + 0.02 * noise
+    gaps[[0, 3, 400]] = math.nan, math.inf, -math.inf
+    return {
+        "falling": 0.3 + np.exp(-steps / 100) + 0.02 * noise,
+        "noise": noise,
+        "flat, then a step": np.where(steps < 300, 1.0, 0.5) + 1e-12 * noise,
+        "far from zero": 1e9 + np.exp(-steps / 60) + 1e-3 * noise,
+        "huge": 1e160 * noise,
+        "tiny": 1e-160 * noise,
+        "one spike": np.where(steps == 2, 1e6, 0.0) + 1e-3 * noise,
+        "constant": np.full(900, 0.1),
+        "ties": random.integers(0, 2, 900).astype(np.float64),
+        "gaps": gaps,
+        "two": np.array([1.0, 2.0]),
+        "none": np.array([]),
+        "all NaN": np.full(5, math.nan),
+    }
+
+
+@pytest.mark.parametrize("name", traces())
+def test_decides_as_dvar_on_every_kind_of_trace(name: str) -> None:
+    losses, windows = traces()[name], [2, 3, 10, 77, 450, 899, 900, 901]
+    assert dvar_grid(losses, windows, THRESHOLDS).tolist() == by_row(losses, windows, THRESHOLDS)
+
+
+@given(
+    losses=st.lists(st.floats(), max_size=12),
+    windows=st.lists(st.integers(2, 6), max_size=3),
+    thresholds=st.lists(st.floats(1e-12, 10), max_size=3),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_floats_at_all_are_decided_as_by_dvar(
+    losses: list[float], windows: list[int], thresholds: list[float]
+) -> None:
+    values = np.array(losses, dtype=np.float64)
+    grid = dvar_grid(values, windows, thresholds)
+    assert grid.shape == (len(windows), len(thresholds))
+    assert grid.tolist() == by_row(values, windows, thresholds)
+
+
+@pytest.mark.parametrize(("windows", "thresholds"), [([1], [0.1]), ([2], [0.0]), ([2], [math.nan])])
+def test_bad_arguments_are_refused(windows: list[int], thresholds: list[float]) -> None:
+    with pytest.raises(UserError):
+        dvar_grid([1.0, 2.0], windows, thresholds)
+
+
+def test_a_long_level_far_from_the_first_loss_costs_no_digits() -> None:
+    # The sums of squares grow to the number of losses, what a window varies is 1e-10 of that.
+    random = np.random.default_rng(2)
+    spread = np.geomspace(3e-3, 6e-4, 50_000)
+    losses = np.concatenate([[2.0], 1 + spread * random.normal(size=50_000)])
+    lowest = np.unique(np.minimum.accumulate(dvar_ratios(losses, 10)[1000:]))
+    lowest = lowest[lowest > 2e-3]
+    near = [float(ratio * factor) for ratio in lowest for factor in (1 - 2e-6, 1 + 2e-6)]
+    assert dvar_grid(losses, [10], near).tolist() == by_row(losses, [10], near)
+
+
+def test_most_cells_of_a_usual_trace_need_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = []
+
+    def counted(losses: object, window: int, thresholds: list[float]) -> list[int | None]:
+        slow.extend(thresholds)
+        return dvar_stops(losses, window, thresholds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("noiseprobe.stopping.grid.dvar_stops", counted)
+    thresholds = np.geomspace(0.001, 1, 50).tolist()
+    dvar_grid(traces()["falling"], range(5, 455, 10), thresholds)
+    assert len(slow) < 0.02 * 45 * 50
+
+
+def test_grids_of_many_traces_are_those_of_each() -> None:
+    random = np.random.default_rng(1)
+    many = [
+        Series(f"run-{length}", np.arange(length) * 5 + 3, random.normal(size=length), "l_det")
+        for length in (50, 20, 1)
+    ]
+    windows, thresholds = [3, 10, 30], [0.05, 0.3]
+    table = replay_grids(many, windows, thresholds)
+    assert table.index.names == ["trace", "window"]
+    assert len(table) == 9
+    for series in many:
+        own = replay_grid(series, windows, thresholds)
+        here = table[table.index.get_level_values("trace") == series.name].droplevel("trace")
+        pd.testing.assert_frame_equal(here, own)

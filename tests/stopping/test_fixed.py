@@ -1,0 +1,33 @@
+"""A fixed number of steps stops at that number."""
+
+import json
+import math
+
+import pytest
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.stopping import Criterion, FixedSteps
+
+
+def test_stops_at_the_given_step_whatever_the_losses() -> None:
+    criterion: Criterion = FixedSteps(3)
+    assert [criterion.update(loss) for loss in (1.0, math.nan, 5.0, 0.0)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_goes_on_from_a_saved_state() -> None:
+    before, after = FixedSteps(3), FixedSteps(3)
+    before.update(1.0)
+    before.update(1.0)
+    after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+    assert after.update(1.0)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, True])
+def test_no_steps_at_all_are_refused(steps: int) -> None:
+    with pytest.raises(UserError, match=f"steps {steps}: give a whole number of losses"):
+        FixedSteps(steps)

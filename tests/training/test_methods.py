@@ -1,0 +1,233 @@
+"""Every method: what it trains, and that stock diffusers loads what it saves."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.models.stable_diffusion import StableDiffusion
+from noiseprobe.pictures.sampling import contiguous
+from noiseprobe.run.defaults import METHODS
+from noiseprobe.run.settings import resolve
+from noiseprobe.stages.pipeline import start
+from noiseprobe.training.concept import Concept
+from noiseprobe.training.driver import train
+from noiseprobe.training.methods import HOME, attach
+from noiseprobe.training.methods.base import Method
+from noiseprobe.training.preparing import prepare
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "textual-inversion": {"method": "textual-inversion"},
+    "three-vectors": {"method": "textual-inversion", "num_vectors": 3},
+    "dreambooth": {"method": "dreambooth"},
+    "dreambooth-text": {"method": "dreambooth", "train_text_encoder": True},
+    "lora": {"method": "dreambooth-lora", "rank": 2, "lora_alpha": 6.0},
+    "lora-text": {"method": "dreambooth-lora", "rank": 3, "train_text_encoder": True},
+    "lora-no-word": {"method": "dreambooth-lora", "rank": 1, "train_word": False},
+    "custom": {"method": "custom-diffusion"},
+    "custom-queries": {"method": "custom-diffusion", "attention": "crossattn"},
+}
+LOAD = {
+    "textual-inversion": "pipeline.load_textual_inversion(folder, weight_name=WORD)",
+    "three-vectors": "pipeline.load_textual_inversion(folder, weight_name=WORD)",
+    "dreambooth": "pipeline.unet = UNet2DConditionModel.from_pretrained(f'{folder}/unet')",
+    "dreambooth-text": """
+pipeline = StableDiffusionPipeline.from_pretrained(
+    model,
+    unet=UNet2DConditionModel.from_pretrained(f'{folder}/unet'),
+    text_encoder=CLIPTextModel.from_pretrained(f'{folder}/text_encoder'),
+    safety_checker=None,
+)""",
+    "lora": """
+pipeline.load_textual_inversion(folder, weight_name=WORD)
+pipeline.load_lora_weights(folder)""",
+    "lora-text": """
+pipeline.load_textual_inversion(folder, weight_name=WORD)
+pipeline.load_lora_weights(folder)""",
+    "lora-no-word": "pipeline.load_lora_weights(folder)",
+    "custom": """
+pipeline.load_textual_inversion(folder, weight_name=WORD)
+pipeline.unet.load_attn_procs(folder, weight_name=ATTENTION, _pipeline=pipeline)""",
+    "custom-queries": """
+pipeline.load_textual_inversion(folder, weight_name=WORD)
+pipeline.unet.load_attn_procs(folder, weight_name=ATTENTION, _pipeline=pipeline)""",
+}
+STOCK = """
+import sys, numpy, torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel
+WORD, ATTENTION = "learned_embeds.safetensors", "pytorch_custom_diffusion_weights.bin"
+model, folder, prompt, out = sys.argv[1:]
+torch.set_num_threads(1)
+pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None)
+{load}
+drawn = pipeline(prompt, num_inference_steps=3, output_type="np",
+                 generator=torch.Generator().manual_seed(3))
+numpy.save(out, drawn.images[0])
+"""
+
+
+def test_every_method_has_a_home_and_a_variant_here() -> None:
+    assert tuple(HOME) == METHODS
+    assert {options["method"] for options in VARIANTS.values()} == set(METHODS)
+
+
+def our_image(model: StableDiffusion, prompt: str) -> np.ndarray:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pipeline = model.pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    random = torch.Generator().manual_seed(3)
+    with contiguous(pipeline.unet):
+        drawn = pipeline(prompt, num_inference_steps=3, output_type="np", generator=random)
+    torch.set_num_threads(threads)
+    return drawn.images[0]
+
+
+def attached(model: StableDiffusion, concept: Concept, variant: str) -> Method:
+    return attach(model, concept, resolve(VARIANTS[variant]))
+
+
+def shaken(method: Method) -> None:
+    """Move every trained tensor away from where it started."""
+    random = torch.Generator().manual_seed(5)
+    method.load(
+        {
+            name: value + 0.05 * torch.randn(value.shape, generator=random)
+            for name, value in method.trained().items()
+        }
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_stock_pipeline_draws_our_image_bit_for_bit(
+    model: StableDiffusion,
+    model_directory: Path,
+    concept: Concept,
+    tmp_path: Path,
+    variant: str,
+) -> None:
+    method = attached(model, concept, variant)
+    start = method.trained()
+    shaken(method)
+    method.save(tmp_path / "checkpoint")
+    # Stock pipelines write one token for several vectors.
+    prompt = "a photo of a " + method.thing.replace("<v> <v>_1 <v>_2", "<v>")
+    ours = our_image(model, prompt)
+    arguments = [str(model_directory), str(tmp_path / "checkpoint"), prompt]
+    script = STOCK.format(load=LOAD[variant])
+    out = tmp_path / "stock.npy"
+    subprocess.run([sys.executable, "-c", script, *arguments, str(out)], check=True)
+    assert np.array_equal(ours, np.load(out))
+    method.load(start)
+    assert not np.array_equal(ours, our_image(model, prompt))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_checkpoint_reads_back_exactly_and_holds_only_what_was_trained(
+    model: StableDiffusion, concept: Concept, tmp_path: Path, variant: str
+) -> None:
+    method = attached(model, concept, variant)
+    shaken(method)
+    method.save(tmp_path / "a" / "checkpoint")
+    trained, read = method.trained(), method.read(tmp_path / "a" / "checkpoint")
+    assert trained.keys() == read.keys()
+    assert [name for name in trained if not torch.equal(trained[name], read[name])] == []
+    files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    values = sum(tensor.numel() for tensor in trained.values())
+    assert sum(path.stat().st_size for path in files) < 4 * values + 40_000
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_named_is_trained_and_nothing_else(
+    model: StableDiffusion, concept: Concept, variant: str
+) -> None:
+    method = attached(model, concept, variant)
+    named = {id(parameter) for parameter in method.parameters()}
+    parts: list[nn.Module] = [model.unet, model.text_encoder, model.vae]
+    live = {id(p): p for part in parts for p in part.parameters() if p.requires_grad}
+    assert named == set(live)
+    shape = (2, *model.latent_shape)
+    latents, noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    words = model.encode_captions(method.captions[:1] * 2)
+    model.loss(latents, noise, torch.tensor([20, 700]), words).sum().backward()
+    # LoRA starts with one of its two factors at zero, and so the other without a gradient.
+    moved = [p for p in live.values() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert len(moved) >= len(live) / 2
+    assert all(parameter.dtype == torch.float32 for parameter in live.values())
+
+
+@pytest.mark.parametrize(
+    "variant", [name for name in VARIANTS if VARIANTS[name]["method"] != "textual-inversion"]
+)
+def test_a_method_starts_as_no_change(
+    model: StableDiffusion, model_directory: Path, concept: Concept, variant: str
+) -> None:
+    shape = (2, *model.latent_shape)
+    latents, noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    words = model.encode_captions(["a photo of a dog"] * 2).detach()
+    with torch.no_grad():
+        before = model.loss(latents, noise, torch.tensor([20, 700]), words)
+        attached(model, concept, variant)
+        after = model.loss(latents, noise, torch.tensor([20, 700]), words)
+    assert torch.allclose(before, after, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_trains_and_a_resumed_one_is_bit_identical(
+    given: dict[str, Any], tmp_path: Path, variant: str, precision: str
+) -> None:
+    given |= VARIANTS[variant] | {"precision": precision, "prior": False}
+    whole, ready = start(resolve(given | {"steps": 4}), tmp_path / "whole")
+    train(whole, ready.objective, ready.method, whole.config)
+    before = ready.method.read(whole.checkpoint(0))
+    after = ready.method.read(whole.checkpoint(4))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    cut, first = start(resolve(given | {"steps": 2}), tmp_path / "cut")
+    train(cut, first.objective, first.method, cut.config)
+    longer = resolve(given | {"steps": 4})
+    second = prepare(longer)
+    train(cut, second.objective, second.method, longer)
+    resumed = second.method.read(cut.checkpoint(4))
+    assert [name for name in after if not torch.equal(after[name], resumed[name])] == []
+
+
+def test_adapters_start_from_the_seed_alone(model_directory: Path, concept: Concept) -> None:
+    from noiseprobe.models import load_model
+
+    def start(seed: int) -> dict[str, torch.Tensor]:
+        model = load_model(str(model_directory), "cpu")
+        return attach(model, concept, resolve(VARIANTS["lora"] | {"seed": seed})).trained()
+
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = start(0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    again, other = start(0), start(1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"lora_targets": "to_kk"}, "the UNet has no layer 'to_kk'; did you mean 'to_k'?"),
+        ({"lora_targets": ""}, "--lora-targets: none given"),
+        ({"rank": 0}, "--rank: 0 given"),
+        ({"method": "dreambooht"}, "--method: 'dreambooht' given"),
+        ({"lora_alpha": 0}, "--lora-alpha"),
+    ],
+)
+def test_wrong_options_are_named(
+    model: StableDiffusion, concept: Concept, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=told.replace("?", r"\?")):
+        attach(model, concept, resolve({"method": "dreambooth-lora"} | options))
