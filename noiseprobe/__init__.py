@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from noiseprobe.analysis.replay import replay_grid
     from noiseprobe.analysis.run_tables import analyze
     from noiseprobe.core.errors import UserError
-    from noiseprobe.draws.factors import FACTORS, Draws, Setting, parse_setting
+    from noiseprobe.draws.draws import Draws
+    from noiseprobe.draws.factors import FACTORS, Setting, parse_setting
     from noiseprobe.logs import read_series
     from noiseprobe.models import load_model
     from noiseprobe.pictures.sampling import Sampler
@@ -23,7 +24,7 @@ _HOME = {
     "Clip": "pictures.similarity",
     "Concept": "training.concept",
     "DVAR": "stopping",
-    "Draws": "draws.factors",
+    "Draws": "draws.draws",
     "FACTORS": "draws.factors",
     "Run": "run.directory",
     "RunConfig": "run.settings",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseprobe.draws.factors import FACTORS, Draws
+from noiseprobe.draws.draws import Draws
+from noiseprobe.draws.factors import FACTORS
 
 _EACH = np.eye(len(FACTORS), dtype=np.int64)
 

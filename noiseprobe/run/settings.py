@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.core.files import written_whole
-from noiseprobe.draws.factors import NAMED_SETTINGS, parse_settings
-from noiseprobe.draws.fixed_batch import Layout
+from noiseprobe.draws.factors import NAMED_SETTINGS, Layout, parse_settings
 from noiseprobe.run.defaults import BUNDLED_MODEL, DEFAULT_CONCEPT, METHODS, defaults_of
 
 MAY_CHANGE_ON_RESUME = {

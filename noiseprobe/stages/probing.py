@@ -19,7 +19,8 @@ from torch import Tensor
 
 from noiseprobe.core.errors import Interrupted
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.factors import Batch, Draws, Setting, parse_settings
+from noiseprobe.draws.draws import Batch, Draws
+from noiseprobe.draws.factors import Setting, parse_settings
 from noiseprobe.draws.sobol import Design, sobol_design
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig

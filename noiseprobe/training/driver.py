@@ -12,7 +12,7 @@ from torch import Tensor
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.factors import Batch, Draws
+from noiseprobe.draws.draws import Batch, Draws
 from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.pictures.likeness import Previews
 from noiseprobe.run.directory import Run

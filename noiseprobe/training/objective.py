@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noiseprobe.draws.factors import Batch, Draws, Stream
+from noiseprobe.draws.draws import Batch, Draws, Stream
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.training.views import Look
 

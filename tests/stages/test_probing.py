@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from noiseprobe.core.errors import Interrupted
-from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS, Batch, parse_settings
+from noiseprobe.draws.draws import Batch
+from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS, parse_settings
 from noiseprobe.draws.sobol import SOBOL_ROWS, sobol_design
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig, resolve

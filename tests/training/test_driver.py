@@ -15,7 +15,8 @@ import torch
 
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Silent
-from noiseprobe.draws.fixed_batch import LAYOUTS, Layout, fixed_batch
+from noiseprobe.draws.factors import LAYOUTS, Layout
+from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig, resolve
 from noiseprobe.stages.pipeline import reopen, train_stage
