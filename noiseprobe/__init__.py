@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from noiseprobe.pictures.sampling import Sampler
     from noiseprobe.pictures.similarity import Clip
     from noiseprobe.run.directory import Run
-    from noiseprobe.run.settings import RunConfig, resolve
+    from noiseprobe.run.resolving import resolve
+    from noiseprobe.run.settings import RunConfig
     from noiseprobe.stages.pipeline import resume_all, run_all
     from noiseprobe.stopping import DVAR
     from noiseprobe.training.concept import Concept, load_concept
@@ -38,7 +39,7 @@ _HOME = {
     "parse_setting": "draws.factors",
     "read_series": "logs",
     "replay_grid": "analysis.replay",
-    "resolve": "run.settings",
+    "resolve": "run.resolving",
     "resume_all": "stages.pipeline",
     "run_all": "stages.pipeline",
     "variance_shares": "analysis",

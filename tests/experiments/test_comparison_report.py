@@ -28,7 +28,7 @@ from experiments.tiny_sd.concepts import tuned
 from noiseprobe.analysis.comparison import table
 from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS, Layout
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.run.traces import METRICS_COLUMNS, PROBE_COLUMNS, TRAIN_COLUMNS, write_part
 from noiseprobe.stages.sweep import Sweep
 

@@ -18,7 +18,8 @@ from noiseprobe.core.progress import Silent
 from noiseprobe.draws.factors import LAYOUTS, Layout
 from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import RunConfig, resolve
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.settings import RunConfig
 from noiseprobe.stages.pipeline import reopen, train_stage
 from noiseprobe.stopping.base import NonFiniteLossWarning
 from noiseprobe.training.objective import conditioning_of
