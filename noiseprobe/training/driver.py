@@ -18,7 +18,7 @@ from noiseprobe.pictures.likeness import Previews
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, first_step, parts, write_part
-from noiseprobe.stopping import DVAR, ClipPlateau
+from noiseprobe.stopping import DVAR, Patience
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import Objective, ahead, conditioning_of
 from noiseprobe.training.prior import Prior
@@ -88,7 +88,7 @@ class _Driver:
         # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
         self.criterion = DVAR(config.window, config.threshold)
-        self.plateau = ClipPlateau(config.patience, config.eps)
+        self.plateau = Patience(config.patience, min_delta=config.eps)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         probe_draws = self.objective.draws(config.seed, "probe", captions)
         self.prior_draws: Draws | None = None
@@ -116,7 +116,7 @@ class _Driver:
             self.note_rule("dvar", self.criterion.update(value))
         if self.previews:
             for value in recorded["clip_img"][recorded["step"] % self.config.check_every == 0]:
-                self.note_rule("clip", self.plateau.update(value))
+                self.note_rule("clip", self.plateau.update(-value))
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
@@ -232,7 +232,7 @@ class _Driver:
             return {}
         started = time.monotonic()
         similarity = self.previews.similarity()
-        self.note_rule("clip", self.plateau.update(similarity))
+        self.note_rule("clip", self.plateau.update(-similarity))
         self.check_seconds += time.monotonic() - started
         return {"clip_img": similarity}
 
