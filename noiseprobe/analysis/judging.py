@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from noiseprobe.analysis.regret import Judged, to_be_high
+from noiseprobe.analysis.regret import Judged
 from noiseprobe.analysis.replaying import shown_params
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.tables import aligned, records
 from noiseprobe.logs import choose_tags, read_logs, run_of
+from noiseprobe.stopping import to_be_high
 
 
 def judged_traces(

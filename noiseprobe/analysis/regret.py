@@ -22,15 +22,11 @@ from numpy.typing import NDArray
 from noiseprobe.analysis.bootstrap import RESAMPLES, bootstrap_interval
 from noiseprobe.analysis.replay import warn_of_skipped
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs import Series, words_of
-from noiseprobe.stopping import build, completed, outcome
+from noiseprobe.logs import Series
+from noiseprobe.stopping import as_losses, build, completed, outcome
 
 MEASURES = ("regret", "kept_regret", "steps_spent")
 """The columns of raw numbers that `summary` and `paired` average over traces."""
-
-TO_BE_HIGH = ("clip", "similarity", "accuracy", "acc", "score", "psnr", "ssim")
-TO_BE_LOW = ("loss", "error")
-"""A judge with a word of the first in its tag, and none of the second, is to be high."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +79,6 @@ class _Verdict:
         """The normalised regret of stopping at `step`; NaN if the best gains `min_gain` or less."""
         gain = self.best - self.first
         return (self.best - self.at(step)) / gain if abs(gain) > min_gain else math.nan
-
-
-def to_be_high(tag: str) -> bool:
-    """Whether a judge of that name is to be high: a similarity, accuracy or score, and no loss.
-
-    The name of a run that stands before the tag, as in exports of Weights & Biases, does not count.
-
-    Example:
-        >>> to_be_high("val_clip_img"), to_be_high("clip-run - val_loss")
-        (True, False)
-    """
-    words = words_of(tag)
-    return words.isdisjoint(TO_BE_LOW) and not words.isdisjoint(TO_BE_HIGH)
 
 
 def regret(
@@ -164,7 +147,8 @@ def row_of(
 ) -> dict[str, object]:
     """The row of `regret` for one trace and the criterion `name` with all its parameters."""
     trace, verdict = judged.trace, _Verdict.of(judged)
-    found = outcome(build(name, params), trace.values)
+    losses = as_losses(trace.column, trace.values)
+    found = outcome(build(name, params), losses, trace.steps)
     stop = len(trace.steps) - 1 if found.stop_index is None else found.stop_index
     stop_step, kept_step = int(trace.steps[stop]), int(trace.steps[found.kept_index])
     start = min([int(trace.steps[0]), *verdict.steps[:1].tolist()])

@@ -15,6 +15,7 @@ from noiseprobe.stopping import (
     DVAR,
     NEVER,
     NonFiniteLossWarning,
+    as_losses,
     build,
     completed,
     dvar_grid,
@@ -135,7 +136,8 @@ def replay_criterion(
         (40, 20, 0.2)
     """
     chosen = completed(criterion, params)
-    found = outcome(build(criterion, chosen), series.values)
+    losses = as_losses(series.column, series.values)
+    found = outcome(build(criterion, chosen), losses, series.steps)
     warn_of_skipped(series)
     stop = found.stop_index
     return CriterionReplay(

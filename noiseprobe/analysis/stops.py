@@ -12,7 +12,7 @@ import pandas as pd
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.stopping import clip_stop, dvar_stops
+from noiseprobe.stopping import Patience, dvar_stops, outcome
 
 VARIANTS = ("baseline", "clip", "few", "dvar")
 """All steps; the CLIP rule; as many steps as the CLIP rule takes on average; DVAR."""
@@ -47,7 +47,8 @@ def stops(train: pd.DataFrame, config: RunConfig, few: float | None = None) -> d
     found = {"baseline": _stop(train, int(train["step"].max()), False, ())}
     checks = train[train["clip_img"].notna()]
     if not checks.empty:
-        index = clip_stop(checks["clip_img"], config.patience, config.eps)
+        clip = Patience(config.patience, min_delta=config.eps)
+        index = outcome(clip, -checks["clip_img"]).stop_index
         row = None if index is None else int(checks["step"].iloc[index])
         found["clip"] = _fired(train, row, ("check_seconds",))
     if few is not None:

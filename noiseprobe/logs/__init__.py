@@ -11,7 +11,7 @@ from noiseprobe.logs.log import (
     TruncatedLogWarning,
 )
 from noiseprobe.logs.reading import files_of, read_log, read_series
-from noiseprobe.logs.tags import STEP_COLUMNS, choose_tags, run_of, words_of
+from noiseprobe.logs.tags import STEP_COLUMNS, choose_tags, run_of
 
 __all__ = [
     "STEP_COLUMNS",
@@ -28,5 +28,4 @@ __all__ = [
     "read_logs",
     "read_series",
     "run_of",
-    "words_of",
 ]

@@ -1,12 +1,12 @@
 """Which trace of a log is the loss to follow, and which of its columns counts steps."""
 
 import difflib
-import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.words import metric_of, words_of
 from noiseprobe.logs.log import one_line
 
 STEP_COLUMNS = (
@@ -158,11 +158,6 @@ def is_loss(tag: str) -> bool:
     return _rank(tag) < _NOT_A_LOSS
 
 
-def metric_of(tag: str) -> str:
-    """The tag without the name of the run that Weights & Biases writes before it."""
-    return tag.rpartition(" - ")[2]
-
-
 def run_of(tag: str) -> str:
     """The name of that run; "" where there is none.
 
@@ -186,17 +181,6 @@ def _step_rank(name: str) -> tuple[int, ...]:
     if not kinds or words.difference(_OF_COUNTERS, _VALIDATION, *_COUNTERS):
         return ()
     return 2 if kinds[0] == len(_COUNTERS) - 1 else 1, plain != "epoch", kinds[0]
-
-
-def words_of(tag: str) -> set[str]:
-    """The words of the metric, in small letters.
-
-    Example:
-        >>> sorted(words_of("run - train/valLoss"))
-        ['loss', 'train', 'val']
-    """
-    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", metric_of(tag))
-    return set(re.findall(r"[a-z]+", split.lower()))
 
 
 def _rank(tag: str) -> tuple[int, bool]:

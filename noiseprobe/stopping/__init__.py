@@ -6,19 +6,20 @@ stops when the last losses brought too little of all that was gained. Beside the
 others use: `Patience`, `EMAPlateau`, `RelativeRange`, `TheilSen`, Prechelt's
 `GeneralizationLoss` and `Uprising`, and two that do not look at the losses: `FixedSteps`, which
 stops after a number of steps, and `Never`. `CRITERIA` has them by name, and `build` makes one.
-`ClipPlateau` stops when drawn pictures no longer come nearer to the photographs.
+What is to be high, such as a similarity, is negated before a criterion sees it (`as_losses`).
 """
 
 from noiseprobe.stopping.base import Criterion, Grid, LossCriterion, NonFiniteLossWarning
 from noiseprobe.stopping.catalogue import (
     CRITERIA,
     Outcome,
+    as_losses,
     build,
     completed,
     criterion_named,
     outcome,
+    to_be_high,
 )
-from noiseprobe.stopping.clip import ClipPlateau, clip_stop
 from noiseprobe.stopping.dvar import DVAR, dvar_ratios, dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps, Never
@@ -34,7 +35,6 @@ __all__ = [
     "CRITERIA",
     "DVAR",
     "NEVER",
-    "ClipPlateau",
     "Criterion",
     "EMAPlateau",
     "FixedSteps",
@@ -49,12 +49,13 @@ __all__ = [
     "RelativeRange",
     "TheilSen",
     "Uprising",
+    "as_losses",
     "build",
-    "clip_stop",
     "completed",
     "criterion_named",
     "dvar_grid",
     "dvar_ratios",
     "dvar_stops",
     "outcome",
+    "to_be_high",
 ]

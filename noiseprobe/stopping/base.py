@@ -1,7 +1,9 @@
 """What every stopping criterion can do, and the checks and the warning that they share."""
 
+import inspect
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, ClassVar, Protocol
@@ -20,8 +22,8 @@ class Criterion(Protocol):
     the same arguments.
     """
 
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True means: stop now."""
+    def update(self, loss: float, step: int | None = None) -> bool:
+        """Take the next loss, of the training step `step` if known; True means: stop now."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -40,10 +42,11 @@ Grid = Mapping[str, tuple[float, ...]]
 """For each parameter of a criterion the values worth trying."""
 
 
-class LossCriterion(Criterion, Protocol):
-    """A criterion over recorded losses that is chosen by name: what it says of itself.
+class LossCriterion(ABC):
+    """A `Criterion` that is chosen by name: what it says of itself, and what all have in common.
 
-    Its constructor gives each parameter, an int or a float, a default.
+    Its constructor gives each parameter, an int or a float, a default, and keeps it as an attribute
+    of the same name.
 
     Attributes:
         formula: when it stops, in one line of text, in the names of its parameters.
@@ -56,12 +59,58 @@ class LossCriterion(Criterion, Protocol):
     grid: ClassVar[Grid]
 
     @property
+    @abstractmethod
+    def least(self) -> int:
+        """How many finite losses it must have seen before it can fire."""
+
+    @property
     def best_index(self) -> int | None:
         """Which step to keep: the 0-based index of the update with the best loss.
 
         None where the criterion keeps no best: the step at which it stops is the one to keep.
         """
-        ...
+        return None
+
+    def update(self, loss: float, step: int | None = None) -> bool:
+        """Take the next loss; True means: stop now.
+
+        Args:
+            loss: of one evaluation.
+            step: the training step of that loss, where it is known; `FixedSteps` alone looks at it.
+
+        Warns:
+            NonFiniteLossWarning: the loss is NaN or infinite; it is left out and False returned.
+        """
+        loss = float(loss)
+        if math.isfinite(loss):
+            return self._take(loss)
+        warnings.warn(
+            f"the loss is {loss}: {type(self).__name__} leaves it out and does not stop on it",
+            NonFiniteLossWarning,
+            stacklevel=2,
+        )
+        self._skip()
+        return False
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far, as a document that JSON holds without loss."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state` as if all its losses had been seen here."""
+
+    def _take(self, loss: float) -> bool:
+        """Take a finite loss; whether to stop. For a criterion that has no `update` of its own."""
+        raise NotImplementedError
+
+    def _skip(self) -> None:  # noqa: B027
+        """Count an update that brought no evidence, where updates are counted."""
+
+    def __repr__(self) -> str:
+        names = inspect.signature(type(self)).parameters
+        shown = (f"{name}={getattr(self, name):.12g}" for name in names)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def is_whole(value: object) -> bool:
@@ -110,15 +159,3 @@ def require_same(state: Mapping[str, Any], name: str, value: float) -> None:
         raise UserError(
             f"{name} {value}: the saved state has {name} {state[name]}; resume with that"
         )
-
-
-def is_evidence(loss: float, criterion: object) -> bool:
-    """Whether `loss` is finite; for one that is not, `criterion` warns here and must not stop."""
-    if math.isfinite(loss):
-        return True
-    warnings.warn(
-        f"the loss is {loss}: {type(criterion).__name__} leaves it out and does not stop on it",
-        NonFiniteLossWarning,
-        stacklevel=3,
-    )
-    return False

@@ -1,15 +1,17 @@
-"""The criteria by name: what there is, how one is built, and where one stops a recorded trace."""
+"""The criteria by name: what there is, how one is built, what it sees, where it stops a trace."""
 
 import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.words import words_of
 from noiseprobe.stopping.base import LossCriterion, NonFiniteLossWarning
 from noiseprobe.stopping.dvar import DVAR, dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
@@ -35,6 +37,12 @@ CRITERIA: dict[str, type[LossCriterion]] = {
 }
 """The criteria over recorded losses, by the name that `build` and the command line take."""
 
+Values = TypeVar("Values", float, NDArray[np.float64])
+
+TO_BE_HIGH = {"clip", "similarity", "accuracy", "acc", "score", "psnr", "ssim"}
+TO_BE_LOW = {"loss", "error"}
+"""What is named by a word of the first, and by none of the second, is to be high."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -44,10 +52,13 @@ class Outcome:
         stop_index: 0-based index of the loss at which it fires; None if it never does.
         kept_index: index of the loss whose weights to keep: the best one up to the stop, or of a
             criterion that keeps no best, the stop itself; without a stop, that of the whole trace.
+        could_fire: False where it had no chance, whatever the losses: there are fewer finite ones
+            than `LossCriterion.least`, or no step is as late as `FixedSteps` wants it.
     """
 
     stop_index: int | None
     kept_index: int
+    could_fire: bool = True
 
 
 def criterion_named(name: str) -> type[LossCriterion]:
@@ -96,7 +107,30 @@ def build(name: str, params: Mapping[str, float] | None = None) -> LossCriterion
     return make(**completed(name, params))
 
 
-def outcome(criterion: LossCriterion, losses: ArrayLike) -> Outcome:
+def to_be_high(name: str) -> bool:
+    """Whether what is recorded under that name is to be high: a similarity, accuracy or score.
+
+    The name of a run that stands before it, as in exports of Weights & Biases, does not count.
+
+    Example:
+        >>> to_be_high("val_clip_img"), to_be_high("clip-run - val_loss")
+        (True, False)
+    """
+    words = words_of(name)
+    return words.isdisjoint(TO_BE_LOW) and not words.isdisjoint(TO_BE_HIGH)
+
+
+def as_losses(name: str, values: Values) -> Values:
+    """What is recorded under that name as criteria see it: negated where it is to be high.
+
+    Example:
+        >>> as_losses("clip_img", 0.7), as_losses("l_det", 0.2)
+        (-0.7, 0.2)
+    """
+    return -values if to_be_high(name) else values
+
+
+def outcome(criterion: LossCriterion, losses: ArrayLike, steps: ArrayLike | None = None) -> Outcome:
     """Where a new `criterion` stops in a recorded trace, and which step it would keep.
 
     It is fed with one loss after the other, but DVAR, which `dvar_stops` answers at once. Losses
@@ -104,26 +138,27 @@ def outcome(criterion: LossCriterion, losses: ArrayLike) -> Outcome:
 
     Args:
         criterion: as `build` returns it; it has seen nothing yet.
-        losses: shape (n,), at least one.
+        losses: shape (n,), at least one; lower is better (`as_losses`).
+        steps: the training step of each, (n,), where they are known.
 
     Example:
         >>> outcome(build("patience", {"patience": 2}), [0.9, 0.5, 0.6, 0.7, 0.4])
-        Outcome(stop_index=3, kept_index=1)
+        Outcome(stop_index=3, kept_index=1, could_fire=True)
     """
     values = np.asarray(losses, dtype=np.float64)
     if isinstance(criterion, DVAR):
         (stop,) = dvar_stops(values, criterion.window, [criterion.threshold])
     else:
-        stop = _streamed_stop(criterion, values.tolist())
+        at = [None] * len(values) if steps is None else np.asarray(steps).tolist()
+        updates = enumerate(zip(values.tolist(), at, strict=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NonFiniteLossWarning)
+            stop = next((index for index, pair in updates if criterion.update(*pair)), None)
     best = criterion.best_index
     end = len(values) - 1 if stop is None else stop
-    return Outcome(stop, end if best is None else best)
-
-
-def _streamed_stop(criterion: LossCriterion, losses: Iterable[float]) -> int | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NonFiniteLossWarning)
-        return next((index for index, loss in enumerate(losses) if criterion.update(loss)), None)
+    enough = np.count_nonzero(np.isfinite(values)) >= criterion.least
+    could_fire = stop is not None or (bool(enough) and not isinstance(criterion, FixedSteps))
+    return Outcome(stop, end if best is None else best, could_fire)
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:

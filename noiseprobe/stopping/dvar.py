@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.stopping.base import (
     Grid,
+    LossCriterion,
     checked_positive,
     checked_whole,
-    is_evidence,
     require_same,
 )
 
@@ -33,7 +33,7 @@ _LARGEST, _SMALLEST_CHANGE = 1e150, 1e-140
 """Losses beyond these have squares that leave the range of a float64."""
 
 
-class DVAR:
+class DVAR(LossCriterion):
     """Stops when var(last `window` losses) / var(all losses so far) < `threshold`.
 
     The sums behind both variances are kept as exact integers, because a finite float is a whole
@@ -79,25 +79,14 @@ class DVAR:
         self._ratio = math.nan
 
     @property
-    def best_index(self) -> None:
-        """None: no best is kept."""
+    def least(self) -> int:
+        """`window`: nothing is decided before there are as many losses."""
+        return self.window
 
     @property
     def ratio(self) -> float:
         """The ratio over the finite losses so far; NaN before `window` of them or if all equal."""
         return self._ratio
-
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True if the ratio is now strictly below the threshold.
-
-        Warns:
-            NonFiniteLossWarning: the loss is NaN or infinite; it is left out and False returned.
-        """
-        loss = float(loss)
-        if not is_evidence(loss, self):
-            return False
-        self._include(loss)
-        return self._ratio < self.threshold
 
     def state_dict(self) -> dict[str, Any]:
         """What was seen so far, JSON-able; its size depends on the window alone.
@@ -130,7 +119,7 @@ class DVAR:
         self._recent_squares = sum(value * value for value in scaled)
         self._ratio = self._exact_ratio()
 
-    def _include(self, loss: float) -> None:
+    def _take(self, loss: float) -> bool:
         value = self._scaled(loss)
         square = value * value
         self._count += 1
@@ -144,6 +133,7 @@ class DVAR:
             self._recent_sum -= value
             self._recent_squares -= value * value
         self._ratio = self._exact_ratio()
+        return self._ratio < self.threshold
 
     def _exact_ratio(self) -> float:
         if self._count < self.window:

@@ -3,11 +3,11 @@
 import math
 from typing import Any, ClassVar
 
-from noiseprobe.stopping.base import Grid, checked_positive, is_evidence, require_same
+from noiseprobe.stopping.base import Grid, checked_positive, require_same
 from noiseprobe.stopping.patience import Patience
 
 
-class EMAPlateau:
+class EMAPlateau(Patience):
     """Stops when an exponential moving average of the loss has not improved for `patience` losses.
 
     The average after n losses is Σ wᵏ x_{n−k} / Σ wᵏ over k = 0 … n − 1, with w = 2^(−1/halflife):
@@ -42,7 +42,7 @@ class EMAPlateau:
 
     def __init__(self, halflife: float = 20.0, patience: int = 50, min_delta: float = 0.0) -> None:
         self.halflife = checked_positive("halflife", halflife, 20)
-        self._plateau = Patience(patience, min_delta)
+        super().__init__(patience, min_delta)
         self._decay = 2 ** (-1 / self.halflife)
         self._average, self._weight = math.nan, 0.0
 
@@ -51,27 +51,17 @@ class EMAPlateau:
         """The average of the finite losses so far; NaN before the first."""
         return self._average
 
-    @property
-    def best_index(self) -> int | None:
-        """The index of the update with the best average; None before the first loss."""
-        return self._plateau.best_index
-
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True if the average did not improve for `patience` losses."""
-        loss = float(loss)
-        if not is_evidence(loss, self):
-            self._plateau.skip()
-            return False
+    def _take(self, loss: float) -> bool:
         self._weight = self._decay * self._weight + 1
         before = loss if math.isnan(self._average) else self._average
         self._average = before + (loss - before) / self._weight
-        return self._plateau.update(self._average)
+        return super()._take(self._average)
 
     def state_dict(self) -> dict[str, Any]:
         """The average, the sum of its weights, and what Patience keeps of the averages."""
         average = None if math.isnan(self._average) else self._average
         own = {"halflife": self.halflife, "average": average, "weight": self._weight}
-        return own | self._plateau.state_dict()
+        return own | super().state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; patience and min_delta are no part of what was seen.
@@ -83,4 +73,4 @@ class EMAPlateau:
         average = state["average"]
         self._average = math.nan if average is None else float(average)
         self._weight = float(state["weight"])
-        self._plateau.load_state_dict(state)
+        super().load_state_dict(state)

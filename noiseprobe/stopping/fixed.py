@@ -2,18 +2,18 @@
 
 from typing import Any, ClassVar
 
-from noiseprobe.stopping.base import Grid, checked_whole
+from noiseprobe.stopping.base import MOST, Grid, LossCriterion, checked_whole
 
 
-class FixedSteps:
-    """Stops at the `steps`-th update and at every later one, whatever the losses are.
+class FixedSteps(LossCriterion):
+    """Stops at the first loss of a step that is at least `steps`, and at every later one.
 
-    NaN and infinite losses count like any other: the number of steps is all that matters.
+    Where nobody tells the step of a loss, losses are counted: it stops at the `steps`-th. NaN and
+    infinite ones count like any other: the number of steps is all that matters.
 
     Args:
-        steps: how many updates to see, at least 1 (475 are the published "Few iterations" of
-            textual inversion). Where a loss was recorded before the first step, as in runs of
-            noiseprobe, the k-th update is step k - 1.
+        steps: after how many training steps to stop, at least 1 (475 are the published "Few
+            iterations" of textual inversion).
 
     Raises:
         UserError: `steps` is not a whole number of at least 1.
@@ -22,24 +22,27 @@ class FixedSteps:
         >>> criterion = FixedSteps(3)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.4)]
         [False, False, True]
+        >>> [FixedSteps(300).update(0.5, step) for step in (0, 200, 400)]
+        [False, False, True]
     """
 
-    formula: ClassVar[str] = "number of losses >= steps"
+    formula: ClassVar[str] = "step >= steps"
     source: ClassVar[str] = "Voronov et al., NeurIPS 2023, arXiv 2302.04841, Few iterations"
     grid: ClassVar[Grid] = {"steps": (10, 20, 50, 100, 150, 200, 300, 475, 700, 1000, 2000, 4000)}
 
     def __init__(self, steps: int = 475) -> None:
-        self.steps = checked_whole("steps", steps, 1, "losses")
+        self.steps = checked_whole("steps", steps, 1, "steps")
         self._seen = 0
 
     @property
-    def best_index(self) -> None:
-        """None: no best is kept."""
+    def least(self) -> int:
+        """1: a single loss is enough, if its step is late enough."""
+        return 1
 
-    def update(self, loss: float) -> bool:
-        """Count one step; True from the `steps`-th on."""
+    def update(self, loss: float, step: int | None = None) -> bool:
+        """True where `step`, or else the number of losses, is at least `steps`."""
         self._seen += 1
-        return self._seen >= self.steps
+        return (self._seen if step is None else step) >= self.steps
 
     def state_dict(self) -> dict[str, Any]:
         """The number of updates seen."""
@@ -50,7 +53,7 @@ class FixedSteps:
         self._seen = int(state["seen"])
 
 
-class Never:
+class Never(LossCriterion):
     """Never stops: training goes on to its last step, whatever the losses are.
 
     What the others are worth beside it says whether stopping is worth more than a few steps.
@@ -65,11 +68,12 @@ class Never:
     grid: ClassVar[Grid] = {}
 
     @property
-    def best_index(self) -> None:
-        """None: no best is kept."""
+    def least(self) -> int:
+        """More than there can be."""
+        return MOST
 
-    def update(self, loss: float) -> bool:
-        """False."""
+    def update(self, loss: float, step: int | None = None) -> bool:
+        """False, and no loss is worth a warning."""
         return False
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 from noiseprobe.stopping.base import (
     Grid,
+    LossCriterion,
     checked_positive,
     checked_whole,
-    is_evidence,
     require_same,
 )
 
 
-class GainShare:
+class GainShare(LossCriterion):
     """Stops when the gain over the last `window` losses is below a share of all gain so far.
 
     With m_k the median of the last `window` // 3 losses, and m_0 the first such median,
@@ -68,8 +68,9 @@ class GainShare:
         self._medians: deque[float] = deque(maxlen=self.window - self._part + 1)
 
     @property
-    def best_index(self) -> None:
-        """None: no best is kept."""
+    def least(self) -> int:
+        """`window`: nothing is decided before there are as many losses."""
+        return self.window
 
     @property
     def share(self) -> float:
@@ -84,11 +85,7 @@ class GainShare:
             return gain / total
         return -math.inf if gain < 0 else math.nan
 
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True if the share of the last gain is now below the threshold."""
-        loss = float(loss)
-        if not is_evidence(loss, self):
-            return False
+    def _take(self, loss: float) -> bool:
         self._recent.append(loss)
         if len(self._recent) == self._part:
             now = median(self._recent)

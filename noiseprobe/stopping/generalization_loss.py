@@ -3,11 +3,11 @@
 import math
 from typing import Any, ClassVar
 
-from noiseprobe.stopping.base import Grid, checked_positive, is_evidence
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive
 from noiseprobe.stopping.best import Best
 
 
-class GeneralizationLoss:
+class GeneralizationLoss(LossCriterion):
     """Stops when GL = 100·(loss / lowest loss so far − 1) > `alpha`: GL_α.
 
     Source: Prechelt, Early Stopping — But When? (1998), §2.2, where the loss is a validation loss
@@ -40,6 +40,11 @@ class GeneralizationLoss:
         self._loss = math.nan
 
     @property
+    def least(self) -> int:
+        """2: the first loss is the lowest so far."""
+        return 2
+
+    @property
     def best_index(self) -> int | None:
         """The index of the update with the lowest loss; None before the first."""
         return self._best.index
@@ -54,12 +59,10 @@ class GeneralizationLoss:
             return math.inf
         return 100 * (self._loss / lowest - 1) if lowest > 0 else math.nan
 
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True if it is more than `alpha` per cent above the lowest."""
-        loss = float(loss)
-        if not is_evidence(loss, self):
-            self._best.skip()
-            return False
+    def _skip(self) -> None:
+        self._best.skip()
+
+    def _take(self, loss: float) -> bool:
         self._best.take(loss)
         self._loss = loss
         return self.percent > self.alpha

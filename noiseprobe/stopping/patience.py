@@ -2,11 +2,11 @@
 
 from typing import Any, ClassVar
 
-from noiseprobe.stopping.base import Grid, checked_gain, checked_whole, is_evidence
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_gain, checked_whole
 from noiseprobe.stopping.best import Best
 
 
-class Patience:
+class Patience(LossCriterion):
     """Stops after `patience` losses in a row that are not below the best by more than `min_delta`.
 
     The best is the last loss that was an improvement: a slow descent counts as soon as it has come
@@ -44,20 +44,19 @@ class Patience:
         self._waited = 0
 
     @property
+    def least(self) -> int:
+        """`patience` + 1: the first loss is an improvement."""
+        return self.patience + 1
+
+    @property
     def best_index(self) -> int | None:
         """The index of the update that was the last improvement; None before the first loss."""
         return self._best.index
 
-    def skip(self) -> None:
-        """Count an update that brought no evidence."""
+    def _skip(self) -> None:
         self._best.skip()
 
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True if there was no improvement for `patience` losses."""
-        loss = float(loss)
-        if not is_evidence(loss, self):
-            self.skip()
-            return False
+    def _take(self, loss: float) -> bool:
         self._waited = 0 if self._best.take(loss, self.min_delta) else self._waited + 1
         return self._waited >= self.patience
 

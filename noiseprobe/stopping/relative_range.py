@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 from noiseprobe.stopping.base import (
     Grid,
+    LossCriterion,
     checked_positive,
     checked_whole,
-    is_evidence,
     require_same,
 )
 
 
-class RelativeRange:
+class RelativeRange(LossCriterion):
     """Stops when 2·(max − min) / (|max| + |min|) of the last `window` losses < `threshold`.
 
     For losses of one sign that is the range over the middle of the range. It is the fractional
@@ -57,8 +57,9 @@ class RelativeRange:
         self._lowest: deque[tuple[int, float]] = deque()
 
     @property
-    def best_index(self) -> None:
-        """None: no best is kept."""
+    def least(self) -> int:
+        """`window`: nothing is decided before there are as many losses."""
+        return self.window
 
     @property
     def ratio(self) -> float:
@@ -73,11 +74,7 @@ class RelativeRange:
         high, low = math.ldexp(high, unit), math.ldexp(low, unit)
         return 2 * (high - low) / (abs(high) + abs(low))
 
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True if the relative range is now strictly below the threshold."""
-        loss = float(loss)
-        if not is_evidence(loss, self):
-            return False
+    def _take(self, loss: float) -> bool:
         for queue, sign in ((self._highest, 1.0), (self._lowest, -1.0)):
             while queue and sign * queue[-1][1] <= sign * loss:
                 queue.pop()

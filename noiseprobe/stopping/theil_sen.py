@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.stopping.base import Grid, checked_whole, is_evidence, require_same
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_whole, require_same
 
 
-class TheilSen:
+class TheilSen(LossCriterion):
     """Stops when the slope over the last `window` losses is not significantly below 0.
 
     The slope is Theil's and Sen's: the median of (x_j − x_i)/(j − i) over all pairs i < j. Whether
@@ -63,8 +63,9 @@ class TheilSen:
         self._tied = 0
 
     @property
-    def best_index(self) -> None:
-        """None: no best is kept."""
+    def least(self) -> int:
+        """`window`: nothing is decided before there are as many losses."""
+        return self.window
 
     @property
     def score(self) -> int:
@@ -92,14 +93,6 @@ class TheilSen:
         first, second = np.triu_indices(self.window, k=1)
         return float(np.median((losses[second] - losses[first]) / (second - first)))
 
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True if the slope is now not significantly below 0."""
-        loss = float(loss)
-        if not is_evidence(loss, self):
-            return False
-        self._include(loss)
-        return self.p_value >= self.alpha
-
     def state_dict(self) -> dict[str, Any]:
         """The losses of the window, oldest first."""
         return {"window": self.window, "recent": self._in_order().tolist()}
@@ -113,9 +106,9 @@ class TheilSen:
         require_same(state, "window", self.window)
         self._clear()
         for loss in state["recent"]:
-            self._include(float(loss))
+            self._take(float(loss))
 
-    def _include(self, loss: float) -> None:
+    def _take(self, loss: float) -> bool:
         held = min(self._count, self.window)
         place = self._count % self.window
         if held == self.window:
@@ -130,6 +123,7 @@ class TheilSen:
         self._score -= _sign_sum(self._recent[:held], loss)
         self._tie(loss, 1)
         self._count += 1
+        return self.p_value >= self.alpha
 
     def _tie(self, loss: float, change: int) -> None:
         """Keep Σ t(t−1)(2t+5) as the group of losses equal to `loss` gains or loses one."""

@@ -2,11 +2,11 @@
 
 from typing import Any, ClassVar
 
-from noiseprobe.stopping.base import Grid, checked_whole, is_evidence, require_same
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_whole, require_same
 from noiseprobe.stopping.best import Best
 
 
-class Uprising:
+class Uprising(LossCriterion):
     """Stops when the loss rose in `strips` successive strips of `length` losses: UP_s.
 
     Source: Prechelt, Early Stopping — But When? (1998), §2.2. With t the end of a strip and k its
@@ -43,16 +43,19 @@ class Uprising:
         self._end: float | None = None
 
     @property
+    def least(self) -> int:
+        """(`strips` + 1) · `length`: the first strip has none to rise above."""
+        return (self.strips + 1) * self.length
+
+    @property
     def best_index(self) -> int | None:
         """The index of the update with the lowest loss; None before the first."""
         return self._best.index
 
-    def update(self, loss: float) -> bool:
-        """Take the next loss; True if it ends the last of `strips` strips that rose."""
-        loss = float(loss)
-        if not is_evidence(loss, self):
-            self._best.skip()
-            return False
+    def _skip(self) -> None:
+        self._best.skip()
+
+    def _take(self, loss: float) -> bool:
         self._best.take(loss)
         self._count += 1
         if self._count % self.length:

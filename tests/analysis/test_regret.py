@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noiseprobe.analysis.regret import Judged, paired, regret, summary, to_be_high
+from noiseprobe.analysis.regret import Judged, paired, regret, summary
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
-from noiseprobe.stopping import NonFiniteLossWarning
+from noiseprobe.stopping import NonFiniteLossWarning, to_be_high
 
 
 def series(name: str, values: list[float], every: int = 1, tag: str = "loss") -> Series:

@@ -10,7 +10,7 @@ import torch
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import start, train_stage
-from noiseprobe.stopping import clip_stop, dvar_stops
+from noiseprobe.stopping import Patience, dvar_stops, outcome
 
 RULES = {
     "steps": 20,
@@ -64,7 +64,8 @@ def replayed(run: Run, rule: str) -> int:
         assert stop is not None
         return int(trace["step"][stop])
     checks = trace.dropna(subset="clip_img")
-    index = clip_stop(checks["clip_img"], config.patience, config.eps)
+    clip = Patience(config.patience, min_delta=config.eps)
+    index = outcome(clip, -checks["clip_img"]).stop_index
     assert index is not None
     return int(checks["step"].iloc[index])
 

@@ -26,6 +26,7 @@ from noiseprobe.stopping import (
     RelativeRange,
     TheilSen,
     Uprising,
+    as_losses,
     build,
     completed,
     outcome,
@@ -65,7 +66,7 @@ def test_all_criteria_are_tested_here() -> None:
 
 
 def test_never_never_stops() -> None:
-    assert outcome(build("never"), falling(40)) == Outcome(None, 39)
+    assert outcome(build("never"), falling(40)) == Outcome(None, 39, could_fire=False)
 
 
 def test_patience_by_hand() -> None:
@@ -310,6 +311,35 @@ def test_the_zero_of_the_loss_does_not_matter(name: str, losses: list[float], sh
     assert outcome(build(name, SMALL[name]), shifted) == outcome(build(name, SMALL[name]), losses)
 
 
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "fixed"])
+@given(losses=whole_losses)
+@settings(max_examples=50, deadline=None)
+def test_fires_no_earlier_than_it_says_and_could_fire_then(name: str, losses: list[float]) -> None:
+    loose = {"threshold": 2.0} if name == "dvar" else {}
+    least = build(name, SMALL[name]).least
+    found = outcome(build(name, SMALL[name] | loose), [math.nan, *losses])
+    assert found.stop_index is None or found.stop_index >= least
+    assert found.could_fire == (len(losses) >= least)
+    ends = ([1.0] * least, [float(place) for place in range(1, least + 1)])
+    assert least - 1 in [outcome(build(name, SMALL[name] | loose), end).stop_index for end in ends]
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_shows_its_parameters_as_they_are_given(name: str) -> None:
+    criterion = build(name, SMALL.get(name, {}))
+    params = completed(name, SMALL.get(name))
+    shown = ", ".join(f"{key}={value:g}" for key, value in params.items())
+    assert repr(criterion) == f"{type(criterion).__name__}({shown})"
+
+
+def test_what_is_to_be_high_is_negated_before_a_criterion_sees_it() -> None:
+    scores = np.array([0.60, 0.70, 0.71, 0.715, 0.90])
+    clip = outcome(Patience(2, min_delta=0.02), as_losses("val_clip_img", scores))
+    assert (clip.stop_index, clip.kept_index) == (3, 1)
+    assert as_losses("run - train/loss", scores) is scores
+    assert as_losses("clip_img", 0.5) == -0.5
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_the_state_does_not_grow_with_the_number_of_losses(name: str) -> None:
     criterion = build(name, SMALL[name])
@@ -407,8 +437,8 @@ def test_without_a_best_the_stop_is_kept(name: str) -> None:
     found = outcome(build(name, SMALL[name]), falling(40))
     assert found.stop_index == found.kept_index
     short: NDArray[np.float64] = np.array([3.0, 2.0])
-    assert outcome(build(name, SMALL[name]), short) == Outcome(None, 1)
+    assert outcome(build(name, SMALL[name]), short) == Outcome(None, 1, could_fire=False)
 
 
 def test_a_best_is_kept_also_without_a_stop() -> None:
-    assert outcome(Patience(10), [3.0, 1.0, 2.0]) == Outcome(None, 1)
+    assert outcome(Patience(10), [3.0, 1.0, 2.0]) == Outcome(None, 1, could_fire=False)
