@@ -29,7 +29,7 @@ def flag_of(key: str) -> Any:
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[
-            kind(key) | None,  # type: ignore[operator]
+            kind(key) | None,
             option(help, about.panel, names, metavar=about.metavar),
         ],
     )

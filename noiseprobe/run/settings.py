@@ -70,7 +70,8 @@ class About:
 def setting(help: str, group: str, default: Any = ..., *, about: Any = None, **bounds: Any) -> Any:
     """A field of `RunConfig`: `about` holds what else `About` takes, `bounds` go to pydantic."""
     more = About(help, group, **(about or {}))
-    return Field(default, json_schema_extra={"about": more}, **bounds)  # type: ignore[call-overload]
+    extra: Any = {"about": more}
+    return Field(default, json_schema_extra=extra, **bounds)
 
 
 _BOTH = ("run", "train", "probe")
@@ -407,7 +408,7 @@ def flag(key: str) -> str:
     return "--" + (ABOUT[key].flag or key.replace("_", "-"))
 
 
-def kind(key: str) -> type:
+def kind(key: str) -> Any:
     """What the command line reads of a setting: bool, int, float or str; a list where repeatable.
 
     A list of names is one text, with commas between them.

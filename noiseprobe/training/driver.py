@@ -18,6 +18,7 @@ from noiseprobe.pictures.likeness import Previews
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, first_step, parts, write_part
+from noiseprobe.stopping import DVAR
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, conditioning_of
 from noiseprobe.training.prior import Prior
@@ -89,7 +90,6 @@ class _Driver:
         # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
         self.watches = watches(config)
-        self.dvar = next(watch.criterion for watch in self.watches if watch.name == "dvar")
         self.parts = MicroBatches.of(self.objective.model, config.micro_batch, self.reporter)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         probe_draws = self.objective.draws(config.seed, "probe", captions)
@@ -117,7 +117,6 @@ class _Driver:
             if first_step(part) > self.step:
                 part.unlink()
         self.watches = shown(self.run.train_trace(), self.config)
-        self.dvar = next(watch.criterion for watch in self.watches if watch.name == "dvar")
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
@@ -206,13 +205,18 @@ class _Driver:
             row |= self.check_now()
         self.first_fire = self.show(row)
         if "l_det" in row:
-            row["dvar_ratio"] = self.dvar.ratio if math.isfinite(row["l_det"]) else math.nan
+            row["dvar_ratio"] = self.dvar_ratio() if math.isfinite(row["l_det"]) else math.nan
         return row
 
     def show(self, row: dict[str, Any]) -> bool:
         """Show the criteria what was recorded; whether one of them fires for the first time."""
         seen = [watch for watch in self.watches if watch.column in row]
         return sum(watch.see(self.step, row[watch.column]) for watch in seen) > 0
+
+    def dvar_ratio(self) -> float:
+        """What DVAR, which is always watched, compares with its threshold."""
+        found = [watch.criterion for watch in self.watches if watch.name == "dvar"]
+        return found[0].ratio if isinstance(found[0], DVAR) else math.nan
 
     def losses(self, batch: Batch) -> Tensor:
         """The loss (B,) of each sample, under the live model."""

@@ -13,11 +13,12 @@ import pandas as pd
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.stopping import (
     DVAR,
+    FixedSteps,
     LossCriterion,
     NonFiniteLossWarning,
     Patience,
+    as_losses,
     build,
-    to_be_high,
 )
 
 
@@ -41,8 +42,7 @@ class Watch:
 
     def see(self, step: int, value: float) -> bool:
         """Take the value of `step`; whether the criterion fires for the first time."""
-        signed = -value if to_be_high(self.column) else value
-        self.fires = self.criterion.update(signed, step)
+        self.fires = self.criterion.update(as_losses(self.column, value), step)
         first = self.fires and self.fired_step is None
         if first:
             self.fired_step = step
@@ -50,9 +50,10 @@ class Watch:
 
     def cannot_fire(self, config: RunConfig) -> str:
         """Why it never can in a run of these settings, in one sentence; "" where it can."""
-        values = values_of(self.column, config)
-        least = self.criterion.least
-        if least is None or least <= values:
+        values, least = values_of(self.column, config), self.criterion.least
+        if isinstance(self.criterion, FixedSteps) and self.criterion.steps > config.steps:
+            return f"{self.criterion!r} cannot fire: the run has {config.steps} steps"
+        if least <= values:
             return ""
         mend = f"; --window {max(values // 4, 2)}" if self.name == "dvar" else ""
         return (

@@ -25,7 +25,7 @@ EARLY: dict[str, list[str]] = {
     "relative-range": ["window=4", "threshold=1"],
     "theil-sen": ["window=4", "alpha=0.01"],
     "generalization-loss": ["alpha=0.001"],
-    "uprising": ["strips=1", "length=2"],
+    "uprising": ["strips=1", "length=1"],
     "fixed": ["steps=9"],
     "never": [],
 }
@@ -38,6 +38,7 @@ def settings(given: dict[str, Any], name: str, **more: Any) -> dict[str, Any]:
     own = {"window": 5, "threshold": 0.9} if name == "dvar" else {}
     plain = {key: value for key, value in given.items() if key not in ("window", "threshold")}
     long = {"steps": STEPS, "checkpoint_every": 5, "stop": name, "param": EARLY[name]}
+    long |= {"learning_rate": 0.5}  # so large that L_det rises now and then
     return plain | long | own | more
 
 
