@@ -23,7 +23,7 @@ def flag_of(key: str) -> Any:
     """The parameter of a command that is the setting `key`; None where it was not given."""
     about, name = ABOUT[key], flag(key)
     names = f"{name}/--no-{name.removeprefix('--')}" if kind(key) is bool else name
-    help = f"{about.help} {told_default(key)}."
+    help = f"{about.help} (default: {told_default(key)})."
     return inspect.Parameter(
         key,
         inspect.Parameter.KEYWORD_ONLY,

@@ -183,14 +183,14 @@ def defaults_of(model: str, method: str) -> dict[str, Any]:
 
 
 def shown(key: str) -> str:
-    """A setting's default for a help text: one number, or one per method, and the bundled model's.
+    """A setting's default in words: one number, or one per method, and the bundled model's.
 
     Methods are those of `METHODS`, in their order.
     """
     usual, bundled = _listed("stable-diffusion", key), _listed(BUNDLED_MODEL, key)
-    by_method = " by method" if " / " in usual + bundled else ""
+    by_method = "by method " if " / " in usual + bundled else ""
     differs = f"; {BUNDLED_MODEL}: {bundled}" if bundled != usual else ""
-    return f"(default{by_method}: {usual}{differs})"
+    return f"{by_method}{usual}{differs}"
 
 
 def _listed(family: str, key: str) -> str:

@@ -425,12 +425,12 @@ def told_default(key: str) -> str:
     """The default in words: as it is declared, or by family and method."""
     about, default = ABOUT[key], RunConfig.model_fields[key].default
     if about.usual:
-        return f"(default: {about.usual})"
+        return about.usual
     if RunConfig.model_fields[key].is_required():
         return shown(key)
     if isinstance(default, bool):
         default = "yes" if default else "no"
-    return f"(default: {','.join(default) if isinstance(default, tuple) else default})"
+    return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
 def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
