@@ -139,10 +139,13 @@ class _Driver:
             row |= {"seconds": self.seconds, "l_det_seconds": self.l_det_seconds}
             self.rows.append(row | {"check_seconds": self.check_seconds})
             self.reporter.advance(self.step, f"L_det {self.last_l_det:.5f}")
-            if self.step % config.checkpoint_every == 0 or self.first_fire:
+            kept = self.step % config.checkpoint_every == 0 or self.first_fire
+            if kept:
                 self.save_checkpoint()
-            elif time.monotonic() - self.saved_at > SAVE_SECONDS:
-                self.save_state_in_time()
+            since = time.monotonic() - self.saved_at
+            # A run that goes on from an earlier state takes the same steps again.
+            if since > self.save_cost / SAVE_SHARE and (kept or since > SAVE_SECONDS):
+                self.save_state(None)
         batches.close()
         stopped_by = config.stop if self.stops else "steps"
         self.save_checkpoint()
@@ -248,15 +251,6 @@ class _Driver:
         if not path.is_dir():
             with written_whole(path) as beside:
                 self.method.save(beside)
-        self.save_state_in_time()
-
-    def save_state_in_time(self) -> None:
-        """Save state, unless the last time was so long or so near that it would cost too much.
-
-        A run that goes on from an earlier state takes the same steps again.
-        """
-        if time.monotonic() - self.saved_at > self.save_cost / SAVE_SHARE:
-            self.save_state(None)
 
     def save_state(self, stopped_by: str | None) -> None:
         """Everything needed to go on. The trace goes first: its rows may outlive the state."""

@@ -28,7 +28,14 @@ STEPS = 12
 
 
 def settings(**more: Any) -> RunConfig:
-    given = {"window": 3, "threshold": 0.1, "patience": 2, "eps": 0.01, "steps": STEPS}
+    given = {
+        "window": 3,
+        "threshold": 0.1,
+        "patience": 2,
+        "eps": 0.01,
+        "steps": STEPS,
+        "stop": "none",
+    }
     return resolve({"concept": "banded-cup"} | given | more)
 
 
