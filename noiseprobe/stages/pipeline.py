@@ -35,7 +35,8 @@ def start(
     Run.require_vacant(out)
     ready = prepare(config, reporter=reporter)
     _ = ready.objective, ready.previews  # which find what else is wrong
-    run = Run.create(out, config, str(ready.model.device))
+    model = ready.model
+    run = Run.create(out, config, str(model.device), model.num_train_timesteps)
     if ready.initializer:
         run.write_initializer(ready.initializer)
     return run, ready
