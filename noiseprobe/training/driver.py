@@ -217,7 +217,7 @@ class _Driver:
     def track(self) -> dict[str, float]:
         """L_det now, and the DVAR ratio with it."""
         started = time.monotonic()
-        losses = self.losses(self.fixed.batch).double().cpu()
+        losses = self.losses(self.fixed.batch).cpu().double()
         if self.fixed_weights is None:
             self.fixed_weights = torch.from_numpy(self.fixed.weights(losses.tolist()))
         self.last_l_det = (self.fixed_weights @ losses).item()
