@@ -34,6 +34,10 @@ class Run:
         self.state_file = self.directory / "state.pt"
         self.figures_directory = self.directory / "figures"
 
+    def __repr__(self) -> str:
+        status = self.status
+        return f"Run('{self.directory}', stage='{status['stage']}', step={status['step']})"
+
     @classmethod
     def create(cls, directory: Path | str, config: RunConfig, device: str) -> "Run":
         """Start a run in `directory`, which must be new or empty; raises `UserError` if not."""
