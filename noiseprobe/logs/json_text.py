@@ -2,20 +2,20 @@
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.json
+import numpy as np
+from numpy.typing import NDArray
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs.arrow import columns_of
 from noiseprobe.logs.log import TruncatedLogWarning, one_line
-from noiseprobe.logs.table import Cells, Numbers, Other, Table
+from noiseprobe.logs.table import Table, column_of
 
 _DEEPEST = 8
+_CHUNK = 1 << 12
 
 
 def read_json(path: Path, text: str) -> Table:
@@ -36,7 +36,7 @@ def read_json(path: Path, text: str) -> Table:
     """
     first, _, others = text.lstrip().partition("\n")
     if others.strip() and isinstance(_parsed(first), dict):
-        return _fast_lines(path, text) or _lines(path, text)
+        return _lines(path, text)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -52,17 +52,19 @@ def _document(path: Path, document: Any) -> Table:
         return _objects(path, "trainer state", document["log_history"], "entry {} of log_history")
     if isinstance(document, list) and document and all(map(_is_point, document)):
         names = ("wall_time", "step", "value")
-        points = zip(*document, strict=True)
-        rows = range(len(document))
-        cells = {name: Cells(rows, each) for name, each in zip(names, points, strict=True)}
-        return Table(path, "JSON", len(document), cells, "point {}".format)
+        points = map(column_of, zip(*document, strict=True))
+        columns = dict(zip(names, points, strict=True))
+        return Table(path, "JSON", len(document), columns, "point {}".format)
     if isinstance(document, list):
         return _objects(path, "JSON", document, "object {}")
-    columns = {name: _cells(cells) for name, cells in document.items()}
-    lists = {_clean(name): cells for name, cells in columns.items() if cells is not None}
+    lists = {
+        _clean(name): column_of(list(cells.values() if isinstance(cells, dict) else cells))
+        for name, cells in document.items()
+        if isinstance(cells, list | dict)
+    }
     if not lists:
         return _objects(path, "JSON Lines", [document], "line {}")
-    height = max(len(cells.rows) for cells in lists.values())
+    height = max(len(column.rows) for column in lists.values())
     return Table(path, "JSON", height, lists, "row {}".format)
 
 
@@ -71,51 +73,87 @@ def _is_point(each: Any) -> bool:
     return isinstance(each, list) and len(each) == 3
 
 
-def _cells(column: Any) -> Cells | None:
-    if isinstance(column, dict):
-        column = list(column.values())
-    return Cells(range(len(column)), column) if isinstance(column, list) else None
-
-
 def _objects(path: Path, kind: str, objects: list[Any], place: str) -> Table:
     for number, each in enumerate(objects, start=1):
         if not isinstance(each, dict):
             raise UserError(
                 f"{path}, {place.format(number)}: not a JSON object; write one JSON object per line"
             )
-    return _table(path, kind, objects, lambda row: place.format(row + 1))
+    return _table(path, kind, [objects], lambda row: place.format(row + 1))
 
 
 def _lines(path: Path, text: str) -> Table:
-    objects, numbers = [], []
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    def place(row: int) -> str:
+        told = (n for n, line in enumerate(text.split("\n"), start=1) if line.strip())
+        return f"line {next(islice(told, row, None))}"
+
+    return _table(path, "JSON Lines", _chunks(path, text, place), place)
+
+
+def _chunks(path: Path, text: str, place: Callable[[int], str]) -> Iterator[list[dict[str, Any]]]:
+    """The objects of the lines of `text`, many parsed together, which takes half the time."""
+    lines = list(filter(str.strip, text.split("\n")))
+    for first in range(0, len(lines), _CHUNK):
+        chunk = lines[first : first + _CHUNK]
         try:
-            each = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                warnings.warn(
-                    f"{path}, line {number}: cut off; what stands before it is read",
-                    TruncatedLogWarning,
-                    stacklevel=2,
-                )
-                break
-            raise UserError(
-                f"{path}, line {number}: not JSON ({_said(error)}); write one object per line"
-            ) from None
-        if not isinstance(each, dict):
-            raise UserError(f"{path}, line {number}: not a JSON object; write one per line")
-        objects.append(each)
-        numbers.append(number)
-    return _table(path, "JSON Lines", objects, lambda row: f"line {numbers[row]}")
+            objects = json.loads(f"[{','.join(chunk)}]")
+        except (ValueError, RecursionError):
+            objects = []
+        if len(objects) != len(chunk) or set(map(type, objects)) != {dict}:
+            objects = []
+            for row, line in enumerate(chunk, start=first):
+                try:
+                    each = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    if row + 1 == len(lines) and text.endswith(line):
+                        told = f"{path}, {place(row)}: cut off; what stands before it is read"
+                        warnings.warn(told, TruncatedLogWarning, stacklevel=2)
+                        break
+                    raise UserError(
+                        f"{path}, {place(row)}: not JSON ({_said(error)}); write one object per "
+                        "line"
+                    ) from None
+                if not isinstance(each, dict):
+                    raise UserError(f"{path}, {place(row)}: not a JSON object; write one per line")
+                objects.append(each)
+        yield objects
 
 
 def _table(
-    path: Path, kind: str, objects: list[dict[str, Any]], place: Callable[[int], str]
+    path: Path, kind: str, chunks: Iterable[list[dict[str, Any]]], place: Callable[[int], str]
 ) -> Table:
-    columns: dict[str, tuple[list[int], list[Any]]] = {}
+    """The table of all objects; they come in chunks, so that few of them are held at a time."""
+    columns: dict[str, tuple[list[NDArray[np.int64]], list[Any]]] = {}
+    height = 0
+    for objects in chunks:
+        for name, (rows, cells) in _columns(objects).items():
+            all_rows, all_cells = columns.setdefault(name, ([], []))
+            all_rows.append(np.asarray(rows, np.int64) + height)
+            all_cells += cells
+        height += len(objects)
+    wandb = {"_step", "_timestamp"} <= set(columns)
+    return Table(
+        path,
+        "W&B export" if wandb else kind,
+        height if columns else 0,
+        {
+            _clean(name): column_of(cells, np.concatenate(rows))
+            for name, (rows, cells) in columns.items()
+        },
+        place,
+        wandb,
+    )
+
+
+def _columns(objects: Sequence[dict[str, Any]]) -> dict[str, tuple[Sequence[int], list[Any]]]:
+    """For each name, the objects that have it, by number, and what it is in each of them."""
+    names = dict.fromkeys(chain.from_iterable(objects))
+    columns: dict[str, tuple[Any, list[Any]]] = {}
+    if all(len(each) == len(names) for each in objects):
+        columns = {name: (range(len(objects)), [each[name] for each in objects]) for name in names}
+        if not any(dict in set(map(type, cells)) for _, cells in columns.values()):
+            return columns
+        columns = {}
     for row, each in enumerate(objects):
         for name, cell in _flat(each):
             rows, cells = columns.setdefault(name, ([], []))
@@ -124,15 +162,7 @@ def _table(
             else:
                 rows.append(row)
                 cells.append(cell)
-    wandb = _is_wandb(columns)
-    return Table(
-        path,
-        "W&B export" if wandb else kind,
-        len(objects) if columns else 0,
-        {name: Cells(*each) for name, each in columns.items()},
-        place,
-        wandb,
-    )
+    return columns
 
 
 def _flat(each: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -140,57 +170,7 @@ def _flat(each: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator
         if isinstance(cell, dict) and depth < _DEEPEST:
             yield from _flat(cell, f"{before}{name}/", depth + 1)
         else:
-            yield _clean(before + name), cell
-
-
-def _fast_lines(path: Path, text: str) -> Table | None:
-    """JSON Lines, read by Arrow, which knows no NaN; None where that takes more care."""
-    try:
-        table = pa.json.read_json(
-            pa.BufferReader(text.encode()), pa.json.ReadOptions(use_threads=False)
-        )
-    except (pa.ArrowException, ValueError):
-        return None
-    flat = list(chain.from_iterable(map(_leaves, table.column_names, table.columns)))
-    names = [name for name, _ in flat]
-    if not table.num_rows or not names or len(set(names)) < len(names):
-        return None
-    columns = columns_of(pa.table([column for _, column in flat], names))
-    # Arrow does not tell a null from what is not there.
-    vague = "null" in text
-    if not vague:
-        columns = {name: _present(column) for name, column in columns.items()}
-    wandb = _is_wandb(names)
-    return Table(
-        path,
-        "W&B export" if wandb else "JSON Lines",
-        table.num_rows,
-        columns,
-        lambda row: f"row {row + 1}",
-        sparse=wandb,
-        vague=vague,
-        careful=lambda: _lines(path, text),
-    )
-
-
-def _leaves(name: str, column: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    if not pa.types.is_struct(column.type):
-        yield name, column
-        return
-    for inner, cells in zip(column.type, column.flatten(), strict=True):
-        yield from _leaves(f"{name}/{inner.name}", cells)
-
-
-def _present(column: Numbers | Other) -> Numbers | Other:
-    if isinstance(column, Other):
-        return column
-    there = ~column.empty
-    whole = None if column.whole is None else column.whole[there]
-    return Numbers(column.rows[there], column.values[there], column.empty[there], whole)
-
-
-def _is_wandb(names: Collection[str]) -> bool:
-    return {"_step", "_timestamp"} <= set(names)
+            yield before + name, cell
 
 
 def _parsed(line: str) -> Any:

@@ -13,7 +13,7 @@ from noiseprobe.logs.json_text import read_json
 from noiseprobe.logs.log import Log, Series, one_line
 from noiseprobe.logs.parquet import MAGIC, read_parquet
 from noiseprobe.logs.records import HEADER, looks_like_records
-from noiseprobe.logs.table import Numbers, Table, table_log
+from noiseprobe.logs.table import Column, Table, table_log
 from noiseprobe.logs.tags import choose_tags
 from noiseprobe.run.traces import TRAIN_COLUMNS, parts, read_trace
 
@@ -188,9 +188,8 @@ def _read_run(path: Path) -> Table:
         raise UserError(
             f"{trace}: not a training trace ({one_line(error)}); run the training again"
         ) from None
-    rows = np.arange(len(frame), dtype=np.int64)
     columns = {}
     for name in TRAIN_COLUMNS:
         values = frame[name].to_numpy(np.float64)
-        columns[name] = Numbers(rows, values, np.isnan(values))
+        columns[name] = Column(np.arange(len(frame)), np.ma.array(values, mask=np.isnan(values)))
     return Table(path, "run directory", len(frame), columns, "row {}".format, sparse=True)
