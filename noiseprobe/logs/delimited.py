@@ -139,7 +139,7 @@ def _column(cells: pd.Series) -> Column:
     if cells.dtype in ("Int64", "Float64"):
         numbers = cells.fillna(0).to_numpy(np.int64 if cells.dtype == "Int64" else np.float64)
         return Column(rows, np.ma.array(numbers, mask=empty))
-    return Column(rows, np.where(empty, None, cells.to_numpy(object)))
+    return Column(rows, np.where(empty, np.array(None), cells.to_numpy(object)))
 
 
 def _layout(path: Path, text: str) -> _Layout:

@@ -3,19 +3,20 @@
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from contextlib import suppress
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs.log import TruncatedLogWarning, one_line
-from noiseprobe.logs.table import Table, column_of
+from noiseprobe.logs.table import Column, Table, column_of
 
 _DEEPEST = 8
-_CHUNK = 1 << 12
+_CHUNK = 1 << 17
 
 
 def read_json(path: Path, text: str) -> Table:
@@ -35,7 +36,7 @@ def read_json(path: Path, text: str) -> Table:
         TruncatedLogWarning: the last of several lines is cut off; it was left out.
     """
     first, _, others = text.lstrip().partition("\n")
-    if others.strip() and isinstance(_parsed(first), dict):
+    if others and not others.isspace() and isinstance(_parsed(first), dict):
         return _lines(path, text)
     try:
         document = json.loads(text)
@@ -92,20 +93,23 @@ def _lines(path: Path, text: str) -> Table:
 
 def _chunks(path: Path, text: str, place: Callable[[int], str]) -> Iterator[list[dict[str, Any]]]:
     """The objects of the lines of `text`, many parsed together, which takes half the time."""
-    lines = list(filter(str.strip, text.split("\n")))
-    for first in range(0, len(lines), _CHUNK):
-        chunk = lines[first : first + _CHUNK]
+    first = end = 0
+    while end < len(text):
+        begin, end = end, text.find("\n", end + _CHUNK) + 1 or len(text)
+        chunk = text[begin:end].rstrip("\n")
         try:
-            objects = json.loads(f"[{','.join(chunk)}]")
+            objects = json.loads("[" + chunk.replace("\n", ",") + "]")
         except (ValueError, RecursionError):
             objects = []
-        if len(objects) != len(chunk) or set(map(type, objects)) != {dict}:
+        if len(objects) != chunk.count("\n") + 1 or set(map(type, objects)) != {dict}:
+            last = end == len(text)
+            lines = list(filter(str.strip, chunk.split("\n")))
             objects = []
-            for row, line in enumerate(chunk, start=first):
+            for row, line in enumerate(lines, start=first):
                 try:
                     each = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    if row + 1 == len(lines) and text.endswith(line):
+                    if last and line is lines[-1] and text.endswith(line):
                         told = f"{path}, {place(row)}: cut off; what stands before it is read"
                         warnings.warn(told, TruncatedLogWarning, stacklevel=2)
                         break
@@ -116,6 +120,7 @@ def _chunks(path: Path, text: str, place: Callable[[int], str]) -> Iterator[list
                 if not isinstance(each, dict):
                     raise UserError(f"{path}, {place(row)}: not a JSON object; write one per line")
                 objects.append(each)
+        first += len(objects)
         yield objects
 
 
@@ -123,46 +128,52 @@ def _table(
     path: Path, kind: str, chunks: Iterable[list[dict[str, Any]]], place: Callable[[int], str]
 ) -> Table:
     """The table of all objects; they come in chunks, so that few of them are held at a time."""
-    columns: dict[str, tuple[list[NDArray[np.int64]], list[Any]]] = {}
+    pieces: dict[str, list[Column]] = {}
     height = 0
     for objects in chunks:
-        for name, (rows, cells) in _columns(objects).items():
-            all_rows, all_cells = columns.setdefault(name, ([], []))
-            all_rows.append(np.asarray(rows, np.int64) + height)
-            all_cells += cells
+        for name, piece in _columns(objects, height).items():
+            pieces.setdefault(name, []).append(piece)
         height += len(objects)
-    wandb = {"_step", "_timestamp"} <= set(columns)
+    wandb = {"_step", "_timestamp"} <= set(pieces)
     return Table(
         path,
         "W&B export" if wandb else kind,
-        height if columns else 0,
-        {
-            _clean(name): column_of(cells, np.concatenate(rows))
-            for name, (rows, cells) in columns.items()
-        },
+        height if pieces else 0,
+        {_clean(name): _joined(each) for name, each in pieces.items()},
         place,
         wandb,
     )
 
 
-def _columns(objects: Sequence[dict[str, Any]]) -> dict[str, tuple[Sequence[int], list[Any]]]:
-    """For each name, the objects that have it, by number, and what it is in each of them."""
-    names = dict.fromkeys(chain.from_iterable(objects))
-    columns: dict[str, tuple[Any, list[Any]]] = {}
-    if all(len(each) == len(names) for each in objects):
-        columns = {name: (range(len(objects)), [each[name] for each in objects]) for name in names}
-        if not any(dict in set(map(type, cells)) for _, cells in columns.values()):
-            return columns
-        columns = {}
-    for row, each in enumerate(objects):
+def _columns(objects: Sequence[dict[str, Any]], first: int) -> dict[str, Column]:
+    """The columns of objects, which are the rows from `first` on."""
+    columns = {}
+    if len(set(map(len, objects))) == 1:
+        with suppress(KeyError):
+            rows = np.arange(first, first + len(objects))
+            for name in objects[0]:
+                columns[name] = column_of(list(map(itemgetter(name), objects)), rows)
+            if not any(_has_objects(column) for column in columns.values()):
+                return columns
+    cells: dict[str, dict[int, Any]] = {}
+    for row, each in enumerate(objects, start=first):
         for name, cell in _flat(each):
-            rows, cells = columns.setdefault(name, ([], []))
-            if rows and rows[-1] == row:
-                cells[-1] = cell
-            else:
-                rows.append(row)
-                cells.append(cell)
-    return columns
+            cells.setdefault(name, {})[row] = cell
+    return {
+        name: column_of(list(found.values()), np.fromiter(found, np.int64, len(found)))
+        for name, found in cells.items()
+    }
+
+
+def _has_objects(column: Column) -> bool:
+    return column.cells.dtype == object and dict in set(map(type, column.cells))
+
+
+def _joined(pieces: Sequence[Column]) -> Column:
+    rows = np.concatenate([piece.rows for piece in pieces])
+    if len({piece.cells.dtype for piece in pieces}) == 1:
+        return Column(rows, np.concatenate([piece.cells for piece in pieces]))
+    return column_of([cell for piece in pieces for cell in piece.cells.tolist()], rows)
 
 
 def _flat(each: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

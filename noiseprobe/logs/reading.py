@@ -173,7 +173,7 @@ def _read_table(path: Path, content: bytes) -> Table:
             f"{path}: neither TensorBoard events, Parquet nor UTF-8 text (byte {error.start}); "
             f"{_WANTED}"
         ) from None
-    if not text.strip():
+    if not text or text.isspace():
         raise UserError(f"{path}: the file is empty; record at least one loss")
     if text.lstrip()[0] in "{[":
         return read_json(path, text)

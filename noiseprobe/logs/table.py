@@ -4,6 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,16 +88,14 @@ class Table:
 
 def column_of(cells: Sequence[Any], rows: NDArray[np.int64] | None = None) -> Column:
     """The column of these cells, in `rows`; in all by default."""
+    rows = np.arange(len(cells)) if rows is None else rows
     kinds = set(map(type, cells))
-    numbers = np.fromiter(cells, object, len(cells))
-    if kinds and kinds <= {int, float}:
-        try:
-            numbers = np.array(cells, np.int64 if kinds == {int} else np.float64)
-        except OverflowError:
-            kinds = set()
-        if len(kinds) > 1 and np.any(np.abs(numbers) >= INEXACT):
-            numbers = np.fromiter(cells, object, len(cells))
-    return Column(np.arange(len(cells)) if rows is None else rows, numbers)
+    if kinds in ({int}, {float}, {int, float}):
+        with suppress(OverflowError):
+            numbers = np.fromiter(cells, np.int64 if kinds == {int} else np.float64, len(cells))
+            if len(kinds) == 1 or not np.any(np.abs(numbers) >= INEXACT):
+                return Column(rows, numbers)
+    return Column(rows, np.fromiter(cells, object, len(cells)))
 
 
 def table_log(table: Table) -> Log:
@@ -249,17 +248,16 @@ def _counted(
     numbers = np.arange(table.height)
     found, values = table.columns[name], _values(table, name, f"give {_WHOLE_NUMBERS}")
     whole, usable = _whole(found, values)
-    there = np.zeros(table.height, bool)
-    there[found.rows] = True
-    if not there[rows].all():
-        row = int(rows[np.argmin(there[rows])])
+    places = np.full(table.height, -1)
+    places[found.rows] = np.arange(len(found.rows))
+    cells = places[rows]
+    if np.any(cells < 0):
+        row = int(rows[np.argmin(cells)])
         raise UserError(
             f"{table.path}, {table.place(row)}: {one_line(name)} is missing; give {_WHOLE_NUMBERS}"
         )
-    fractional = np.isfinite(values) & (values != np.round(values))
-    if counts_epochs(name) and fractional.any():
+    if counts_epochs(name) and np.any(np.isfinite(values) & (values != np.round(values))):
         return rows, numbers, f"{one_line(name)} holds fractions"
-    cells = np.searchsorted(found.rows, rows)
     steps = whole[cells]
     if not usable[cells].all():
         at = int(np.argmin(usable[cells]))
@@ -269,7 +267,8 @@ def _counted(
             f"{table.path}, {table.place(int(rows[at]))}: {one_line(name)} is {value:g}; give "
             + (f"whole numbers below 2^63{_OR}" if beyond else _WHOLE_NUMBERS)
         )
-    if _begins_in_each_epoch(table, found.rows[usable], whole[usable]):
+    counted, counts = found.rows[usable], whole[usable]
+    if _begins_in_each_epoch(table, counted, counts):
         return rows, numbers, f"{one_line(name)} begins anew in each epoch"
     falling = np.append(False, steps[1:] < steps[:-1])
     if np.count_nonzero(falling) * _ROWS_PER_RESTART > len(steps):
@@ -278,14 +277,14 @@ def _counted(
             f"{table.path}, {table.place(int(rows[at]))}: {one_line(name)} is {steps[at]} after "
             f"{steps[at - 1]}; sort the rows, or keep one run per file"
         )
-    if repeating(steps) or repeating(whole[usable]):
+    if repeating(steps) or repeating(counts):
         # The longest trace decides for all, or one could not be held against another.
         told = (usable & _told(table, tag)[found.rows] for tag in tags)
         longest = max(told, key=np.count_nonzero, default=cells)
         if repeating(whole[longest]):
             return rows, numbers, f"{one_line(name)} repeats too often to tell points apart"
     clock = np.full(table.height, np.iinfo(np.int64).max)
-    clock[found.rows[usable]] = whole[usable]
+    clock[counted] = counts
     return steps, clock, ""
 
 

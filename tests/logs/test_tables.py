@@ -309,7 +309,7 @@ values: st.SearchStrategy[Any] = st.one_of(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["step", "loss", "lr"]), values), min_size=2))
 def test_json_lines_are_read_as_an_array_of_them(rows: list[dict[str, Any]]) -> None:
-    with mock.patch("noiseprobe.logs.json_text._CHUNK", 3):
+    with mock.patch("noiseprobe.logs.json_text._CHUNK", 30):
         table = read_json(Path("log"), "\n".join(map(json.dumps, rows)) + "\n")
     array = read_json(Path("log"), json.dumps(rows))
     assert (table.height, list(table.columns)) == (array.height, list(array.columns))
