@@ -8,7 +8,7 @@ The run is kept in `runs/figures`; where it is already there, only the figures a
 from pathlib import Path
 
 from noiseprobe.core.files import written_whole
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import resume_all, run_all
 
 RUN = Path("runs") / "figures"

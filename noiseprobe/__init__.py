@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from noiseprobe.analysis.replay import replay_grid
     from noiseprobe.analysis.run_tables import analyze
     from noiseprobe.core.errors import UserError
-    from noiseprobe.draws.factors import FACTORS, Draws, Setting, parse_setting
+    from noiseprobe.draws.draws import Draws
+    from noiseprobe.draws.factors import FACTORS, Setting, parse_setting
     from noiseprobe.logs import read_series
     from noiseprobe.models import load_model
     from noiseprobe.pictures.sampling import Sampler
     from noiseprobe.pictures.similarity import Clip
     from noiseprobe.run.directory import Run
-    from noiseprobe.run.settings import RunConfig, resolve
+    from noiseprobe.run.resolving import resolve
+    from noiseprobe.run.settings import RunConfig
     from noiseprobe.stages.pipeline import resume_all, run_all
     from noiseprobe.stopping import DVAR
     from noiseprobe.training.concept import Concept, load_concept
@@ -23,7 +25,7 @@ _HOME = {
     "Clip": "pictures.similarity",
     "Concept": "training.concept",
     "DVAR": "stopping",
-    "Draws": "draws.factors",
+    "Draws": "draws.draws",
     "FACTORS": "draws.factors",
     "Run": "run.directory",
     "RunConfig": "run.settings",
@@ -37,7 +39,7 @@ _HOME = {
     "parse_setting": "draws.factors",
     "read_series": "logs",
     "replay_grid": "analysis.replay",
-    "resolve": "run.settings",
+    "resolve": "run.resolving",
     "resume_all": "stages.pipeline",
     "run_all": "stages.pipeline",
     "variance_shares": "analysis",

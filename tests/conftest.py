@@ -15,7 +15,8 @@ from experiments.tiny_sd.model import MICRO, build_text_encoder, build_unet, bui
 from experiments.tiny_sd.tokenizer import build_tokenizer
 from noiseprobe import cli
 from noiseprobe.models import load_model
-from noiseprobe.run.settings import RunConfig, resolve
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import TEMPLATES, Concept, load_concept
 from noiseprobe.training.methods.textual_inversion import TextualInversion
 from noiseprobe.training.objective import Objective

@@ -25,7 +25,7 @@ from noiseprobe.analysis.replay import replay_grid, replay_grids
 from noiseprobe.draws.factors import parse_settings
 from noiseprobe.logs import Series
 from noiseprobe.run.defaults import DEFAULT_CONCEPT
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import start, train_stage
 from noiseprobe.stages.probing import evaluate, plan_rows
 from noiseprobe.stopping import DVAR

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from noiseprobe.run.defaults import DEFAULT_CONCEPT, METHODS
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import start, train_stage
 
 CHECK_EVERY = 5

@@ -26,7 +26,7 @@ from experiments.comparison.runs import (
 from experiments.comparison.tuning import write_tuning
 from noiseprobe.cli.terminal import Terminal
 from noiseprobe.core.errors import Interrupted
-from noiseprobe.draws.fixed_batch import LAYOUTS, Layout
+from noiseprobe.draws.factors import LAYOUTS, Layout
 from noiseprobe.run.directory import find_runs
 from noiseprobe.stages.sweep import run_sweep, train_sweep
 

@@ -13,7 +13,7 @@ from experiments.comparison.tuning import by_method, curves_of, pick
 from experiments.curves import KEPT, Curves, grid
 from noiseprobe.analysis.bootstrap import bootstrap_interval, ratio_of_sums
 from noiseprobe.core.files import written_whole
-from noiseprobe.draws.fixed_batch import Layout
+from noiseprobe.draws.factors import Layout
 from noiseprobe.run.directory import Run
 from noiseprobe.stages.sweep import Sweep
 

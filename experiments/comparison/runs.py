@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments.tiny_sd.concepts import every, tuned, write
-from noiseprobe.draws.fixed_batch import Layout
+from noiseprobe.draws.factors import Layout
 from noiseprobe.run.defaults import METHODS
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.sweep import WATCHED, Sweep
 
 WIDELY = ("textual-inversion", "dreambooth-lora", "custom-diffusion")  # on all concepts

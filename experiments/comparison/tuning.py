@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.comparison.runs import PUBLISHED
 from experiments.curves import KEPT, Curves, best, grid, grid_lines
 from noiseprobe.core.files import written_whole
-from noiseprobe.draws.fixed_batch import Layout
+from noiseprobe.draws.factors import Layout
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 from noiseprobe.stages.sweep import Sweep

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.comparison.runs import WIDELY
 from experiments.tiny_sd.concepts import COUNT, SEED, Thing, make_concept, write
 from noiseprobe.cli.terminal import Terminal
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.sweep import WATCHED, Sweep, train_sweep
 
 CONCEPTS = 36

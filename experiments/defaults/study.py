@@ -15,7 +15,7 @@ from noiseprobe.models import load_model
 from noiseprobe.models.stable_diffusion import StableDiffusion
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.pictures.similarity import Clip, mean_similarity, mean_similarity_within
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import reopen, start
 from noiseprobe.stages.probing import probe
 from noiseprobe.training.concept import load_concept

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from noiseprobe.core.files import written_whole
-from noiseprobe.draws.factors import Batch
-from noiseprobe.draws.fixed_batch import LAYOUTS, Layout, fixed_batch, sample_weights
+from noiseprobe.draws.draws import Batch
+from noiseprobe.draws.factors import LAYOUTS, Layout
+from noiseprobe.draws.fixed_batch import fixed_batch, sample_weights
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.stages.sweep import train_one

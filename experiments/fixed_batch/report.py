@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from experiments.fixed_batch.evaluate import BATCHES, EXPECTED, SIZES
 from noiseprobe.core.files import written_whole
-from noiseprobe.draws.fixed_batch import LAYOUTS
+from noiseprobe.draws.factors import LAYOUTS
 from noiseprobe.plots.style import FONT_SIZE, PAGE, colour_of, dress, key_above, new_figure, save
 from noiseprobe.run.defaults import FAMILY_DEFAULTS
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stopping import dvar_stops
 
 WINDOWS, THRESHOLDS = (60, 120), (0.05, 0.15, 0.4)  # that the spread is averaged over

@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from noiseprobe.cli import recorded as commands_replay
-from noiseprobe.cli.flags import (
-    MACHINE,
-    PROBE,
-    PROBE_SETTINGS,
-    SETTINGS,
-    Debug,
-    Json,
-    option,
-    taking,
-)
+from noiseprobe.cli.flags import Debug, Json, changed, option, taking
 from noiseprobe.cli.report import print_json
 from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.run.settings import MACHINE, PROBE
 
 if TYPE_CHECKING:
     from noiseprobe.core.progress import Reporter
@@ -64,7 +56,7 @@ QUIET_LIBRARIES = {
 
 
 @app.command()
-@taking(*SETTINGS)
+@taking("run")
 def run(
     context: typer.Context,
     out: Out = None,
@@ -86,7 +78,7 @@ def run(
 
 
 @app.command()
-@taking(*(key for key in SETTINGS if key not in PROBE_SETTINGS))
+@taking("train")
 def train(
     context: typer.Context,
     out: Out = None,
@@ -111,7 +103,7 @@ def train(
 
 
 @app.command()
-@taking(*PROBE_SETTINGS, "device")
+@taking("probe")
 def probe(
     context: typer.Context,
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
@@ -339,13 +331,6 @@ def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool
             print(f"\nFigures: {run.figures_directory}/")
 
 
-def changed(context: typer.Context) -> dict[str, Any]:
-    """The run settings that were given as flags."""
-    return {
-        key: value for key, value in context.params.items() if key in SETTINGS and value is not None
-    }
-
-
 def begin(
     context: typer.Context,
     out: Path | None,
@@ -355,7 +340,7 @@ def begin(
 ) -> "tuple[Run, RunConfig, Personalization]":
     """A new run, or the one in `out` to go on with; its settings; and what it works on."""
     from noiseprobe.run.directory import new_directory
-    from noiseprobe.run.settings import resolve
+    from noiseprobe.run.resolving import resolve
     from noiseprobe.stages import pipeline
     from noiseprobe.training.preparing import prepare
 

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from noiseprobe.cli.flags import MACHINE, STOPPING, Debug, Json, option
+from noiseprobe.cli.flags import Debug, Json, option
 from noiseprobe.cli.report import print_json
 from noiseprobe.core.errors import UserError
+from noiseprobe.run.settings import MACHINE, STOPPING
 
 WHAT = "What is read"
 

@@ -6,15 +6,12 @@ timesteps and photographs evenly makes the curves of two batches more alike.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noiseprobe.draws.factors import Batch, Draws
-
-Layout = Literal["random", "stratified", "antithetic", "weighted"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+from noiseprobe.draws.draws import Batch, Draws
+from noiseprobe.draws.factors import Layout
 
 
 @dataclass(frozen=True)

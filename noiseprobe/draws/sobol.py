@@ -7,12 +7,14 @@ the replicates 2r - 1 and 2r of the probe's draws for A and B, so that a row of 
 nothing but which replicate each factor takes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseprobe.draws.factors import FACTORS, Draws
+from noiseprobe.draws.draws import Draws
+from noiseprobe.draws.factors import FACTORS
 
 _EACH = np.eye(len(FACTORS), dtype=np.int64)
 
@@ -40,6 +42,25 @@ class Design:
     replicates: NDArray[np.int64]
     evaluated: NDArray[np.int64]
     which: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def keys(self) -> Iterable[tuple[str, int, int]]:
+        """The name, pair and sample of each row."""
+        return zip(self.names.tolist(), self.pairs.tolist(), self.samples.tolist(), strict=True)
+
+    def part(self, rows: NDArray[np.int64]) -> "Design":
+        """Those rows alone, with the draws that they need."""
+        needed, which = np.unique(self.which[rows], return_inverse=True)
+        return Design(
+            self.names[rows],
+            self.pairs[rows],
+            self.samples[rows],
+            self.replicates[needed],
+            self.evaluated[needed],
+            which,
+        )
 
 
 def sobol_design(draws: Draws, pairs: int, batch: int) -> Design:

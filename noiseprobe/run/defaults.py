@@ -9,7 +9,7 @@ BUNDLED_MODEL = "tiny-sd"
 DEFAULT_CONCEPT = "banded-cup"
 
 PUBLISHED_CLIP = "openai/clip-vit-base-patch32"
-"""The judge of Voronov et al. 2023, for every model but the bundled one."""
+"""The CLIP of Voronov et al. 2023, for every model but the bundled one."""
 
 METHODS = ("textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion")
 """The names of the methods, in the order of all tables."""
@@ -138,14 +138,42 @@ METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+RATE_WITH_PRIOR = {"custom-diffusion": 2.0}
+"""By what prior preservation multiplies a method's learning rate, as its publication does."""
+
+USUAL_CLIP = {"stable-diffusion": PUBLISHED_CLIP, BUNDLED_MODEL: "tiny-clip"}
+"""The CLIP that compares what a family draws with photographs."""
+
+VALIDATION_PROMPTS = {
+    # Places for objects, among those of DreamBooth (Ruiz et al. 2022, supplement).
+    "stable-diffusion": (
+        "a photo of a {} on the beach",
+        "a photo of a {} in the jungle",
+        "a photo of a {} in the snow",
+        "a photo of a {} on a cobblestone street",
+        "a photo of a {} on top of a wooden floor",
+        "a photo of a {} with a city in the background",
+        "a photo of a {} with a mountain in the background",
+        "a photo of a {} floating on top of water",
+    ),
+    # Places that the bundled model knows.
+    BUNDLED_MODEL: (
+        "a photo of a {} on the beach",
+        "a photo of a {} in a forest",
+        "a photo of a {} in the snow",
+        "a photo of a {} in the desert",
+        "a photo of a {} on a wooden floor",
+        "a photo of a {} with a city in the background",
+        "a photo of a {} with a mountain in the background",
+        "a photo of a {} in the sea",
+    ),
+}
+"""What is drawn to see whether a prompt is still followed; `{}` is the thing."""
+
+
 def family_of(model: str) -> str:
     """The family whose defaults apply to `--model`."""
     return BUNDLED_MODEL if model == BUNDLED_MODEL else "stable-diffusion"
-
-
-def usual_clip(model: str) -> str:
-    """The CLIP that judges what `model` draws."""
-    return "tiny-clip" if model == BUNDLED_MODEL else PUBLISHED_CLIP
 
 
 def defaults_of(model: str, method: str) -> dict[str, Any]:
@@ -155,14 +183,14 @@ def defaults_of(model: str, method: str) -> dict[str, Any]:
 
 
 def shown(key: str) -> str:
-    """A setting's default for a help text: one number, or one per method, and the bundled model's.
+    """A setting's default in words: one number, or one per method, and the bundled model's.
 
     Methods are those of `METHODS`, in their order.
     """
     usual, bundled = _listed("stable-diffusion", key), _listed(BUNDLED_MODEL, key)
-    by_method = " by method" if " / " in usual + bundled else ""
+    by_method = "by method " if " / " in usual + bundled else ""
     differs = f"; {BUNDLED_MODEL}: {bundled}" if bundled != usual else ""
-    return f"(default{by_method}: {usual}{differs})"
+    return f"{by_method}{usual}{differs}"
 
 
 def _listed(family: str, key: str) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
-from noiseprobe.run.settings import RunConfig, read_toml, resolve, write_toml
+from noiseprobe.run.resolving import read_toml, recorded, write_toml
+from noiseprobe.run.settings import RunConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,13 +74,18 @@ class Run:
     def config(self) -> RunConfig:
         """Every setting that the run was started with."""
         before_layouts = {"fixed_batch": "random"}  # which runs without the key had
-        return resolve(before_layouts | read_toml(self.directory / "config.toml"))
+        return recorded(before_layouts | read_toml(self.directory / "config.toml"))
 
     @property
     def status(self) -> dict[str, Any]:
         """Stage reached, steps done, what stopped training (None: nothing yet), probe seconds."""
         if not (self.directory / "status.json").is_file():
-            return {"stage": "created", "step": 0, "stopped_by": None, "probe_seconds": 0.0}
+            return {
+                "stage": "created",
+                "step": 0,
+                "stopped_by": None,
+                "probe_seconds": 0.0,
+            }
         return json.loads((self.directory / "status.json").read_text(encoding="utf-8"))
 
     def write_status(self, stage: str, step: int, stopped_by: str | None) -> None:
@@ -93,9 +99,10 @@ class Run:
         status["probe_seconds"] += seconds
         write_json(self.directory / "status.json", status)
 
-    def rewrite_config(self, config: RunConfig) -> None:
+    def record(self, config: RunConfig) -> None:
         """Record changed settings, where a run goes on with others than it was started with."""
-        write_toml(config, self.directory / "config.toml")
+        if config != self.config:
+            write_toml(config, self.directory / "config.toml")
 
     def metrics_trace(self) -> "pd.DataFrame":
         """One row per measured step and metric; columns `noiseprobe.run.traces.METRICS_COLUMNS`."""

@@ -1,35 +1,82 @@
-"""A run's settings: every flag of `noiseprobe run` is a key here, with underscores for dashes.
+"""A run's settings, each declared once: name, type, bounds, default, help, and where it counts.
 
-What is left out takes the default of the model's family: the bundled model and a Stable Diffusion
-need different lengths, learning rates and windows.
+The flags of the commands, `--help`, the keys of TOML files and docs/settings.md are made from this
+declaration. What has no default here takes one by the model's family and the method
+(`noiseprobe.run.defaults`).
 """
 
-import tomllib
-from pathlib import Path
-from typing import Any, Literal
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from noiseprobe.core.errors import UserError, did_you_mean
-from noiseprobe.core.files import written_whole
-from noiseprobe.draws.factors import NAMED_SETTINGS, parse_settings
-from noiseprobe.draws.fixed_batch import Layout
-from noiseprobe.run.defaults import BUNDLED_MODEL, DEFAULT_CONCEPT, METHODS, defaults_of
+from noiseprobe.draws.factors import NAMED_SETTINGS, Layout, parse_settings
+from noiseprobe.run.defaults import (
+    BUNDLED_MODEL,
+    DEFAULT_CONCEPT,
+    METHODS,
+    PUBLISHED_CLIP,
+    RATE_WITH_PRIOR,
+    defaults_of,
+    shown,
+)
 
-MAY_CHANGE_ON_RESUME = {
-    "steps",
-    "stop",
-    "window",
-    "threshold",
-    "device",
-    "micro_batch",
-    "settings",
-    "replicates",
-    "probe_batch",
-    "design_replicates",
-    "design_batch",
-}
-"""Settings that may differ when a run goes on: they change neither a step nor a draw of it."""
+TRAINED, PRIOR, STOPPING = "What is trained", "Prior preservation", "When to stop"
+PICTURES, PROBE, MACHINE = "CLIP similarity of pictures", "Probe", "Machine and files"
+
+INVERSION, DREAMBOOTH, LORA, CUSTOM = METHODS
+WITH_WORD = (INVERSION, LORA, CUSTOM)
+WATCHED = ("l_det", "loss", "grad_norm", "clip_img")
+"""The columns of a training trace that a criterion may watch."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a person is told of a setting, and where it counts.
+
+    Attributes:
+        help: what it is, without its default.
+        group: the heading under which it is shown.
+        flag: the flag, where it is not the name with dashes.
+        metavar: what stands for the value in the help, where the type does not say it.
+        usual: the default in words, where no number says it.
+        commands: the commands that take it.
+        methods, criteria: those that it belongs to; with others it is refused. Empty: all.
+        on_resume: whether it may differ when a run goes on: it changes neither a step nor a draw.
+    """
+
+    help: str
+    group: str
+    flag: str = ""
+    metavar: str | None = None
+    usual: str = ""
+    commands: tuple[str, ...] = ("run", "train")
+    methods: tuple[str, ...] = ()
+    criteria: tuple[str, ...] = ()
+    on_resume: bool = False
+
+    @property
+    def panel(self) -> str:
+        """The heading with the methods or the criterion that the setting belongs to."""
+        if self.criteria:
+            return f"With --stop {self.criteria[0]}"
+        return f"With --method {' or '.join(self.methods)}" if self.methods else self.group
+
+
+def setting(help: str, group: str, default: Any = ..., *, about: Any = None, **bounds: Any) -> Any:
+    """A field of `RunConfig`: `about` holds what else `About` takes, `bounds` go to pydantic."""
+    more = About(help, group, **(about or {}))
+    extra: Any = {"about": more}
+    return Field(default, json_schema_extra=extra, **bounds)
+
+
+_BOTH = ("run", "train", "probe")
+_PROBING = {"commands": ("run", "probe"), "on_resume": True}
+_FINITE = {"allow_inf_nan": False}
 
 
 class RunConfig(BaseModel):
@@ -37,65 +84,239 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    concept: str
-    class_noun: str | None = None
-    placeholder: str = "<v>"
-    model: str = BUNDLED_MODEL
-    method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
-        "textual-inversion"
+    concept: str = setting(
+        "Folder with 3-6 photographs, or a bundled concept",
+        TRAINED,
+        about={"metavar": "DIR|NAME", "usual": DEFAULT_CONCEPT},
     )
-    initializer: str | None = None
-    num_vectors: int = Field(1, ge=1, le=64)
-    learnable_property: Literal["object", "style"] = "object"
-    instance_prompt: str | None = None
-    rare_word: str = "sks"
-    train_text_encoder: bool = False
-    rank: int = Field(ge=1)
-    lora_alpha: float | None = Field(None, gt=0, allow_inf_nan=False)
-    lora_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
-    train_word: bool = True
-    attention: Literal["crossattn_kv", "crossattn"] = "crossattn_kv"
-    prior: bool = False
-    prior_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    class_images: str | None = None
-    num_class_images: int = Field(ge=1)
-    class_prompt: str | None = None
-    center_crop: bool = True
-    flip: float = Field(0.5, ge=0, le=1)
-    rescale: bool = False
-    max_grad_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
+    class_noun: str | None = setting(
+        "What kind of thing it is, e.g. dog",
+        TRAINED,
+        None,
+        about={"flag": "class", "metavar": "NOUN", "usual": "what the concept says"},
+    )
+    placeholder: str = setting("The new word", TRAINED, "<v>")
+    model: str = setting(
+        "Stable Diffusion directory or hub id",
+        TRAINED,
+        BUNDLED_MODEL,
+        about={"usual": f"{BUNDLED_MODEL}, the bundled one"},
+    )
+    method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
+        setting(f"{', '.join(METHODS)}", TRAINED, INVERSION, about={"usual": "the first"})
+    )
+    center_crop: bool = setting(
+        "Crop photographs to a square, or squeeze them",
+        TRAINED,
+        True,
+        about={"usual": "crop, but for custom-diffusion"},
+    )
+    flip: float = setting("Share of photographs seen mirrored", TRAINED, 0.5, ge=0, le=1)
+    rescale: bool = setting(
+        "See photographs at random sizes, captions saying so",
+        TRAINED,
+        False,
+        about={"usual": "custom-diffusion only"},
+    )
+    learning_rate: float = setting("AdamW's learning rate", TRAINED, gt=0, **_FINITE)
+    scale_lr: bool = setting("Multiply it by the batch size", TRAINED, True)
+    max_grad_norm: float | None = setting(
+        "Clip gradients to this norm",
+        TRAINED,
+        None,
+        gt=0,
+        **_FINITE,
+        about={"usual": "textual-inversion no, others 1"},
+    )
+    train_batch_size: int = setting("Samples per step", TRAINED, ge=1)
+    seed: int = setting("Seed of every draw", TRAINED, 0, ge=0)
 
-    steps: int = Field(ge=1)
-    stop: Literal["dvar", "clip", "fixed", "none"] = "dvar"
-    window: int = Field(ge=2)
-    threshold: float = Field(gt=0, allow_inf_nan=False)
-    learning_rate: float = Field(gt=0, allow_inf_nan=False)
-    scale_lr: bool = True
-    train_batch_size: int = Field(ge=1)
-    eval_batch: int = Field(ge=1)
-    eval_every: int = Field(1, ge=1)
-    fixed_batch: Layout = "stratified"
-    checkpoint_every: int = Field(ge=1)
-    seed: int = Field(0, ge=0)
-    device: str = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    initializer: str | None = setting(
+        "Word of one token that the new one starts from, or best, worst (by CLIP) or random",
+        TRAINED,
+        None,
+        about={"methods": WITH_WORD, "usual": "the class noun"},
+    )
+    num_vectors: int = setting(
+        "Vectors per placeholder", TRAINED, 1, ge=1, le=64, about={"methods": (INVERSION,)}
+    )
+    learnable_property: Literal["object", "style"] = setting(
+        "object or style, for its captions", TRAINED, "object", about={"methods": (INVERSION,)}
+    )
+    instance_prompt: str | None = setting(
+        "The one training caption",
+        TRAINED,
+        None,
+        about={
+            "methods": (DREAMBOOTH, LORA, CUSTOM),
+            "usual": "caption templates where a word is learned",
+        },
+    )
+    rare_word: str = setting(
+        "The word for the thing, where none is learned",
+        TRAINED,
+        "sks",
+        about={"methods": (DREAMBOOTH, LORA)},
+    )
+    train_text_encoder: bool = setting(
+        "Train the text encoder as well", TRAINED, False, about={"methods": (DREAMBOOTH, LORA)}
+    )
+    rank: int = setting("Rank of the adapters", TRAINED, ge=1, about={"methods": (LORA,)})
+    lora_alpha: float | None = setting(
+        "Alpha of the adapters",
+        TRAINED,
+        None,
+        gt=0,
+        **_FINITE,
+        about={"methods": (LORA,), "usual": "the rank"},
+    )
+    lora_targets: tuple[str, ...] = setting(
+        "Layers that have adapters",
+        TRAINED,
+        ("to_q", "to_k", "to_v", "to_out.0"),
+        about={"methods": (LORA,)},
+    )
+    train_word: bool = setting(
+        "Learn the placeholder as well", TRAINED, True, about={"methods": (LORA,)}
+    )
+    attention: Literal["crossattn_kv", "crossattn"] = setting(
+        "crossattn_kv, or crossattn for queries and outputs too",
+        TRAINED,
+        "crossattn_kv",
+        about={"methods": (CUSTOM,)},
+    )
 
-    clip: str | None = None
-    checks: bool = False
-    check_every: int = Field(ge=1)
-    samples: int = Field(8, ge=1)
-    patience: int = Field(ge=1)
-    eps: float = Field(ge=0, allow_inf_nan=False)
-    sampling_steps: int = Field(ge=1)
-    sampling_seed: int = Field(1, ge=0)
-    guidance: float = Field(ge=1, allow_inf_nan=False)
+    prior: bool = setting(
+        "Train on class images as well", PRIOR, False, about={"usual": "custom-diffusion only"}
+    )
+    prior_weight: float = setting(
+        "Weight of their loss, which is added", PRIOR, 1.0, ge=0, **_FINITE
+    )
+    class_images: str | None = setting(
+        "Folder of class images, with a captions.txt or not; missing ones are drawn by the model",
+        PRIOR,
+        None,
+        about={"metavar": "DIR", "usual": "class-images in the run"},
+    )
+    num_class_images: int = setting("How many", PRIOR, ge=1)
+    class_prompt: str | None = setting(
+        "Their caption", PRIOR, None, about={"usual": "a photo of a NOUN"}
+    )
 
-    settings: tuple[str, ...] = tuple(setting.name for setting in NAMED_SETTINGS)
-    replicates: int = Field(ge=1)
-    probe_batch: int = Field(ge=1)
-    design_replicates: int = Field(32, ge=2)
-    design_batch: int = Field(8, ge=1)
-    micro_batch: int = Field(64, ge=1)
+    steps: int = setting("Most steps to train", STOPPING, ge=1, about={"on_resume": True})
+    stop: str = setting(
+        "What ends training before: dvar, clip, or another of `noiseprobe criteria`; none: nothing",
+        STOPPING,
+        "dvar",
+        about={"metavar": "CRITERION", "on_resume": True},
+    )
+    watch: Literal["l_det", "loss", "grad_norm", "clip_img"] = setting(
+        f"The recorded column that it looks at: {', '.join(WATCHED)}",
+        STOPPING,
+        "l_det",
+        about={"metavar": "COLUMN", "on_resume": True},
+    )
+    param: tuple[str, ...] = setting(
+        "A parameter of it, such as patience=20; repeatable",
+        STOPPING,
+        (),
+        about={"metavar": "NAME=VALUE", "usual": "its own", "on_resume": True},
+    )
+    eval_batch: int = setting("Samples of the fixed batch of L_det", STOPPING, ge=1)
+    fixed_batch: Layout = setting(
+        "How L_det's batch is laid out: random, stratified, antithetic or weighted",
+        STOPPING,
+        "stratified",
+    )
+    eval_every: int = setting("Steps between values of L_det", STOPPING, 1, ge=1)
+    window: int = setting(
+        "Last values of L_det that are compared with all",
+        STOPPING,
+        ge=2,
+        about={"criteria": ("dvar",), "on_resume": True},
+    )
+    threshold: float = setting(
+        "Stop below this ratio of variances",
+        STOPPING,
+        gt=0,
+        **_FINITE,
+        about={"criteria": ("dvar",), "on_resume": True},
+    )
+    patience: int = setting(
+        "Checks without a gain before it stops", STOPPING, ge=1, about={"criteria": ("clip",)}
+    )
+    eps: float = setting(
+        "The least gain in similarity that counts",
+        STOPPING,
+        ge=0,
+        **_FINITE,
+        about={"criteria": ("clip",)},
+    )
+
+    checks: bool = setting(
+        "Check it in training, whatever the criterion",
+        PICTURES,
+        False,
+        about={"usual": "where the criterion looks at it"},
+    )
+    check_every: int = setting("Steps between checks", PICTURES, ge=1)
+    samples: int = setting("Pictures per check", PICTURES, 8, ge=1)
+    clip: str | None = setting(
+        "CLIP directory or hub id",
+        PICTURES,
+        None,
+        about={"usual": f"{PUBLISHED_CLIP}; {BUNDLED_MODEL}: tiny-clip"},
+    )
+    sampling_steps: int = setting("Denoising steps per picture", PICTURES, ge=1)
+    guidance: float = setting("Guidance scale", PICTURES, ge=1, **_FINITE)
+    sampling_seed: int = setting("Seed of the pictures", PICTURES, 1, ge=0)
+
+    settings: tuple[str, ...] = setting(
+        f"Comma-separated: {', '.join(each.name for each in NAMED_SETTINGS)}, a sum such as "
+        "timesteps+noise, or a code such as 11110",
+        PROBE,
+        tuple(each.name for each in NAMED_SETTINGS),
+        about={**_PROBING, "usual": "all seven"},
+    )
+    replicates: int = setting("Redraws per setting", PROBE, ge=1, about=_PROBING)
+    probe_batch: int = setting("Samples per redraw", PROBE, ge=1, about=_PROBING)
+    design_replicates: int = setting(
+        "Pairs of the Sobol design",
+        PROBE,
+        32,
+        ge=2,
+        about={"flag": "replicates", "commands": (), "on_resume": True},
+    )
+    design_batch: int = setting(
+        "Samples of each pair",
+        PROBE,
+        8,
+        ge=1,
+        about={"flag": "probe-batch", "commands": (), "on_resume": True},
+    )
+
+    checkpoint_every: int = setting("Steps between checkpoints", MACHINE, ge=1)
+    device: str = setting(
+        "auto, cuda, mps or cpu", MACHINE, "auto", about={"commands": _BOTH, "on_resume": True}
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = setting(
+        "Of the denoiser: fp32, bf16 or fp16", MACHINE, "fp32"
+    )
+    micro_batch: int | None = setting(
+        "Samples that the denoiser takes at once where none is trained on; halved where memory is "
+        "short",
+        MACHINE,
+        None,
+        ge=1,
+        about={"commands": _BOTH, "usual": "by device and model", "on_resume": True},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word_for_none(cls, given: Any) -> Any:
+        """To go on to the last step has one name, whichever of its three was given."""
+        everything = isinstance(given, dict) and given.get("stop") in ("fixed", "never")
+        return given | {"stop": "none"} if everything and not given.get("param") else given
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -105,13 +326,46 @@ class RunConfig(BaseModel):
             raise UserError("--settings: none given; name at least one, such as timesteps")
         return tuple(setting.name for setting in settings)
 
-    @field_validator("lora_targets", mode="before")
+    @field_validator("lora_targets", "param", mode="before")
     @classmethod
-    def _lora_targets(cls, value: Any) -> tuple[str, ...]:
-        targets = tuple(_texts("--lora-targets", value))
-        if not targets:
+    def _words(cls, value: Any, info: Any) -> tuple[str, ...]:
+        texts = tuple(_texts(flag(info.field_name), value))
+        if not texts and info.field_name == "lora_targets":
             raise UserError("--lora-targets: none given; name at least one layer, such as to_k")
-        return targets
+        return texts
+
+    @model_validator(mode="after")
+    def _criterion(self) -> "RunConfig":
+        """Build the criterion once, which refuses what it cannot be."""
+        from noiseprobe.stopping import CRITERIA, build
+
+        if self.stop in _WITH_FLAGS:
+            if self.param:
+                raise UserError(f"--param: {_WITH_FLAGS[self.stop]}; leave it out")
+        elif self.stop not in CRITERIA:
+            known = [*_WITH_FLAGS, *CRITERIA]
+            mend = did_you_mean(self.stop, known, f"choose one of {', '.join(known)}")
+            raise UserError(f"--stop: '{self.stop}' given, but there is no such criterion; {mend}")
+        else:
+            build(self.stop, self.params)
+        return self
+
+    @property
+    def params(self) -> dict[str, float]:
+        """The parameters of the criterion that ends training, as `--param` gave them."""
+        from noiseprobe.stopping.params import parse_param
+
+        return dict(parse_param(pair) for pair in self.param)
+
+    @property
+    def watched(self) -> str:
+        """The column that the criterion looks at."""
+        return "clip_img" if self.stop == "clip" else self.watch
+
+    @property
+    def draws_pictures(self) -> bool:
+        """Whether CLIP similarity is checked in training."""
+        return self.checks or (self.stop != "none" and self.watched == "clip_img")
 
     @property
     def effective_learning_rate(self) -> float:
@@ -120,7 +374,7 @@ class RunConfig(BaseModel):
         Custom Diffusion with prior preservation doubles it, as its publication does.
         """
         rate = self.learning_rate * (self.train_batch_size if self.scale_lr else 1)
-        return rate * (2 if self.method == "custom-diffusion" and self.prior else 1)
+        return rate * (RATE_WITH_PRIOR.get(self.method, 1) if self.prior else 1)
 
     @property
     def alpha(self) -> float:
@@ -128,87 +382,88 @@ class RunConfig(BaseModel):
         return self.rank if self.lora_alpha is None else self.lora_alpha
 
 
-def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
-    """The settings that result from a TOML `file`, flags that were `given`, and defaults.
-
-    Flags win over the file, the file over the defaults of the model's family. A value of None was
-    not given. Raises `UserError` naming the flag or key, what was found and what was expected.
-    """
-    merged = (read_toml(file) if file else {}) | {
-        key: value for key, value in given.items() if value is not None
-    }
-    merged = located(merged)
-    merged.setdefault("concept", DEFAULT_CONCEPT)
-    model, method = merged.get("model", BUNDLED_MODEL), merged.get("method", METHODS[0])
-    return _validated(defaults_of(str(model), str(method)) | merged)
+_WITH_FLAGS = {
+    "dvar": "DVAR has --window and --threshold",
+    "clip": "the CLIP criterion has --patience and --eps",
+    "none": "nothing ends training before its last step",
+}
 
 
-def located(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings with folders by their full paths: a run is resumed from anywhere."""
-    texts = {key: value for key, value in given.items() if isinstance(value, str) and value}
-    folders = {
-        key: str(Path(texts[key]).resolve())
-        for key in ("concept", "model", "clip", "class_images")
-        # The folder of class images may be made only then.
-        if key in texts and (key == "class_images" or Path(texts[key]).is_dir())
-    }
-    return given | folders
+def _about(field: Any) -> About:
+    found: About = field.json_schema_extra["about"]
+    return found
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """The settings in a TOML file; its keys are those of `RunConfig`, and `class`."""
-    content = load_toml(file)
-    if "class" in content:
-        content["class_noun"] = content.pop("class")
-    for key in content:
-        if key not in RunConfig.model_fields:
-            mend = did_you_mean(key, RunConfig.model_fields, "remove it", cutoff=0.5)
-            raise UserError(f"{file}: unknown key '{key}'; {mend}")
-    return content
+ABOUT: dict[str, About] = {key: _about(field) for key, field in RunConfig.model_fields.items()}
+"""What there is to say of each setting, by its name."""
 
 
-def load_toml(file: Path) -> dict[str, Any]:
-    """What a TOML file says; raises `UserError` for one that cannot be read."""
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid TOML ({error}); mend the file") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from error
-
-
-def write_toml(config: RunConfig, file: Path) -> None:
-    """Write every setting, such that `read_toml` gives them back."""
-    import tomli_w
-
-    content = config.model_dump(mode="json", exclude_none=True)
-    with written_whole(file) as beside:
-        beside.write_text(tomli_w.dumps(content), encoding="utf-8")
-
-
-def resumed(recorded: RunConfig, given: dict[str, Any]) -> RunConfig:
-    """The recorded settings with those that were `given` anew.
-
-    Raises `UserError` where a given flag would change steps that are already done.
-    """
-    anew = {key: value for key, value in given.items() if value is not None}
-    config = _validated(recorded.model_dump() | located(anew))
-    for key in anew:
-        before, now = getattr(recorded, key), getattr(config, key)
-        if now != before and key not in MAY_CHANGE_ON_RESUME:
-            raise UserError(
-                f"{flag(key)}: this run was started with {before!r}, not {now!r}; leave the flag "
-                "out, or start a new run"
-            )
-    return config
-
-
-_FLAGS = {"class_noun": "class", "design_replicates": "replicates", "design_batch": "probe_batch"}
+def of_command(command: str) -> list[str]:
+    """The settings that a command takes as flags, in the order of the help."""
+    return [key for key, about in ABOUT.items() if command in about.commands]
 
 
 def flag(key: str) -> str:
     """The command-line flag of a setting."""
-    return "--" + _FLAGS.get(key, key).replace("_", "-")
+    return "--" + (ABOUT[key].flag or key.replace("_", "-"))
+
+
+def kind(key: str) -> Any:
+    """What the command line reads of a setting: bool, int, float or str; a list where repeatable.
+
+    A list of names is one text, with commas between them.
+    """
+    if key == "param":
+        return list[str]
+    annotation = RunConfig.model_fields[key].annotation
+    if get_origin(annotation) is UnionType:
+        annotation = get_args(annotation)[0]
+    return annotation if annotation in (bool, int, float) else str
+
+
+def told_default(key: str) -> str:
+    """The default in words: as it is declared, or by family and method."""
+    about, default = ABOUT[key], RunConfig.model_fields[key].default
+    if about.usual:
+        return about.usual
+    if RunConfig.model_fields[key].is_required():
+        return shown(key)
+    if isinstance(default, bool):
+        default = "yes" if default else "no"
+    return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
+    """Raise `UserError` where a setting was given that counts with another method or criterion."""
+    if given.get("watch", config.watched) != config.watched:
+        raise UserError(
+            f"--watch: the criterion {config.stop} looks at {config.watched}; leave it out"
+        )
+    usual = defaults_of(config.model, config.method)
+    for key in given:
+        about, field = ABOUT[key], RunConfig.model_fields[key]
+        if getattr(config, key) == usual.get(key, field.default):
+            continue
+        if about.methods and config.method not in about.methods:
+            raise UserError(
+                f"{flag(key)}: it belongs to {' and '.join(about.methods)}, not to "
+                f"{config.method}; leave it out"
+            )
+        watched = {config.stop, "clip" if config.checks else ""}
+        if about.criteria and config.stop != "none" and watched.isdisjoint(about.criteria):
+            mend = "leave it out"
+            if key in _parameters_of(config.stop):
+                mend = f"write --param {key}={getattr(config, key)}"
+            raise UserError(
+                f"{flag(key)}: it belongs to --stop {about.criteria[0]}, not to {config.stop}; "
+                f"{mend}"
+            )
+
+
+def _parameters_of(criterion: str) -> list[str]:
+    from noiseprobe.stopping import CRITERIA
+
+    return list(inspect.signature(CRITERIA[criterion]).parameters) if criterion in CRITERIA else []
 
 
 def _texts(name: str, value: Any) -> list[str]:
@@ -217,15 +472,3 @@ def _texts(name: str, value: Any) -> list[str]:
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise UserError(f"{name}: {value!r} given; give names, with commas between them")
     return [text.strip() for text in texts if text.strip()]
-
-
-def _validated(content: dict[str, Any]) -> RunConfig:
-    try:
-        return RunConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if isinstance(ours := first.get("ctx", {}).get("error"), UserError):
-            raise ours from None
-        key = str(first["loc"][0])
-        expected = first["msg"][0].lower() + first["msg"][1:]
-        raise UserError(f"{flag(key)}: {first['input']!r} given, but {expected}") from error

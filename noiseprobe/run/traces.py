@@ -89,13 +89,14 @@ def read_trace(directory: Path, columns: dict[str, str], mend: str | None = None
     Where a part is damaged, raises a `UserError` that names it and tells the `mend`; without one,
     whatever the reader of Parquet raises.
     """
-    frames = [_read_part(part, columns, mend) for part in parts(directory)]
+    frames = [read_part(part, columns, mend) for part in parts(directory)]
     if not frames:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
     return pd.concat(frames, ignore_index=True)
 
 
-def _read_part(part: Path, columns: dict[str, str], mend: str | None) -> pd.DataFrame:
+def read_part(part: Path, columns: dict[str, str], mend: str | None = None) -> pd.DataFrame:
+    """One part; see `read_trace`."""
     try:
         return pd.read_parquet(part).reindex(columns=list(columns)).astype(columns)
     except PermissionError:

@@ -16,36 +16,12 @@ from noiseprobe.core.progress import Reporter, Silent, stop_request
 from noiseprobe.pictures.likeness import training_prompts
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.pictures.similarity import mean_similarity
-from noiseprobe.run.defaults import BUNDLED_MODEL
+from noiseprobe.run.defaults import VALIDATION_PROMPTS, family_of
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import METRICS_COLUMNS, write_part
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.preparing import Personalization
-
-VALIDATION_PROMPTS = (
-    "a photo of a {} on the beach",
-    "a photo of a {} in the jungle",
-    "a photo of a {} in the snow",
-    "a photo of a {} on a cobblestone street",
-    "a photo of a {} on top of a wooden floor",
-    "a photo of a {} with a city in the background",
-    "a photo of a {} with a mountain in the background",
-    "a photo of a {} floating on top of water",
-)
-"""Places for objects, among those of DreamBooth (Ruiz et al. 2022, supplement)."""
-
-BUNDLED_VALIDATION_PROMPTS = (
-    "a photo of a {} on the beach",
-    "a photo of a {} in a forest",
-    "a photo of a {} in the snow",
-    "a photo of a {} in the desert",
-    "a photo of a {} on a wooden floor",
-    "a photo of a {} with a city in the background",
-    "a photo of a {} with a mountain in the background",
-    "a photo of a {} in the sea",
-)
-"""Places that the bundled model knows."""
 
 CAPTIONS_KEY = "Captions"
 EACH = 2  # pictures per validation prompt, as in Voronov et al. 2023
@@ -123,8 +99,7 @@ def _measured(run: Run) -> dict[int, dict[str, float]]:
 
 def validation_prompts(concept: Concept, model: str) -> tuple[str, ...]:
     """Those of the concept, or places that the model knows."""
-    usual = BUNDLED_VALIDATION_PROMPTS if model == BUNDLED_MODEL else VALIDATION_PROMPTS
-    return concept.validation_prompts or usual
+    return concept.validation_prompts or VALIDATION_PROMPTS[family_of(model)]
 
 
 def save_strip(pictures: Sequence[Image.Image], captions: Sequence[str], path: Path) -> None:

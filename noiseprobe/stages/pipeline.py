@@ -1,7 +1,10 @@
 """The stages as functions on a run directory: train, probe, replay, plot, and all in a row."""
 
 import math
-import shutil
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +13,9 @@ from noiseprobe.core.files import write_json
 from noiseprobe.core.progress import Reporter
 from noiseprobe.draws.factors import FACTORS
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import RunConfig, resumed
+from noiseprobe.run.resolving import resumed
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.run.traces import parts
 from noiseprobe.training.preparing import Personalization, prepare
 
 if TYPE_CHECKING:
@@ -21,9 +26,6 @@ if TYPE_CHECKING:
     from noiseprobe.analysis.run_tables import Analysis
     from noiseprobe.plots import Drawn
     from noiseprobe.training.prior import Prior
-
-PROBE_DRAWS = ("settings", "replicates", "probe_batch")
-DESIGN_DRAWS = ("design_replicates", "design_batch")
 
 
 def start(
@@ -40,24 +42,15 @@ def start(
 
 
 def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
-    """An existing run and its settings, with those that were given anew recorded.
+    """An existing run, and its settings with those that were given anew.
 
-    Where the settings of the probe or of the Sobol design change, its trace begins again.
+    Nothing is written: a stage records the settings that it begins with.
     """
     run = Run.open(out)
-    before = run.config
-    config = resumed(before, given)
+    config = resumed(run.config, given)
     done = run.status["step"]
     if config.steps < done:
         raise UserError(f"--steps: {config.steps} given, but {done} are done; give as many or more")
-    if config != before:
-        run.rewrite_config(config)
-    for keys, trace in (
-        (PROBE_DRAWS, run.probe_directory),
-        (DESIGN_DRAWS, run.sobol_directory),
-    ):
-        if any(getattr(config, key) != getattr(before, key) for key in keys):
-            shutil.rmtree(trace, ignore_errors=True)
     return run, config
 
 
@@ -67,6 +60,7 @@ def train_stage(
     """Train, or go on training; see `noiseprobe.training.driver.train`."""
     from noiseprobe.training.driver import train
 
+    run.record(config)
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
     train(run, ready.objective, ready.method, config, reporter, prior, ready.previews)
 
@@ -100,11 +94,35 @@ def probe_stage(
     from noiseprobe.stages.probing import probe
 
     require_checkpoints(run)
-    seconds = probe(run, ready.objective, ready.method, config, reporter, steps)
+    run.record(_with_measured(run, config))
+    with counted(run):
+        probe(run, ready.objective, ready.method, config, reporter, steps)
     status = run.status
     if status["stage"] == "trained":
         run.write_status("probed", status["step"], status["stopped_by"])
-    run.add_probe_seconds(seconds)
+
+
+def _with_measured(run: Run, config: RunConfig) -> RunConfig:
+    """The settings of a probe that adds to what was measured: of both."""
+    before = run.config
+    if not parts(run.probe_directory):
+        return config
+    both = {
+        "settings": tuple(dict.fromkeys((*before.settings, *config.settings))),
+        "replicates": max(before.replicates, config.replicates),
+        "probe_batch": max(before.probe_batch, config.probe_batch),
+    }
+    return config.model_copy(update=both)
+
+
+@contextmanager
+def counted(run: Run) -> Iterator[None]:
+    """Count the time of a probe, also of one that Ctrl-C ends."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        run.add_probe_seconds(time.monotonic() - started)
 
 
 def design_stage(
@@ -114,6 +132,7 @@ def design_stage(
     from noiseprobe.stages.probing import probe_design
 
     require_checkpoints(run)
+    run.record(config)
     probe_design(run, ready.objective, ready.method, config, reporter)
 
 
@@ -176,18 +195,30 @@ def steps_to_measure(run: Run, asked: str | None) -> list[int]:
     return sorted({run.nearest_checkpoint(step) for step in wanted})
 
 
+_NUMBERED = re.compile(r"\d+-[a-z-]+\.(png|svg)")
+_OF_ANALYSIS = ("7-", "8-", "9-", "10-")
+
+
 def plot_stage(run: Run) -> list[Path]:
-    """Draw every figure whose data is there into the run's `figures/`; returns their paths."""
+    """Draw every figure whose data is there into the run's `figures/`; returns their paths.
+
+    Those of `analyze` are drawn anew if they are there. A figure whose data is gone is removed.
+    """
+    from noiseprobe.analysis.run_tables import analyze
     from noiseprobe.analysis.stops import dvar_stop
     from noiseprobe.plots import draw_all
 
-    config = run.config
+    config, figures = run.config, run.figures_directory
     train = run.train_trace()
     stop_step = dvar_stop(train, config)
     drawn = drawn_by_variant(run) if run.samples_directory.is_dir() else []
-    return draw_all(
-        train, run.probe_trace(), config.threshold, stop_step, run.figures_directory, drawn
-    )
+    paths = draw_all(train, run.probe_trace(), config.threshold, stop_step, figures, drawn)
+    before = {path for path in figures.iterdir() if _NUMBERED.fullmatch(path.name)}
+    if any(path.name.startswith(_OF_ANALYSIS) for path in before):
+        paths += draw_analysis(analyze(run), figures)
+    for path in before.difference(paths):  # drawn from what has changed since
+        path.unlink()
+    return list(dict.fromkeys(paths))
 
 
 def draw_analysis(found: "Analysis", out: Path) -> list[Path]:
@@ -251,10 +282,11 @@ def drawn_by_variant(run: Run) -> "list[Drawn]":
 def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
     """Write and return `summary.json`: what `noiseprobe run --json` prints."""
     from noiseprobe.analysis import noise_to_signal
-    from noiseprobe.analysis.stops import dvar_stop
+    from noiseprobe.training.watching import fired, watches
 
     config, status = run.config, run.status
     train = run.train_trace()
+    stops = fired(train, config)
     ratios = noise_to_signal(run.probe_trace())["noise_to_signal"]
     summary = {
         "run": str(run.directory),
@@ -263,7 +295,7 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
         "steps": int(train["step"].max()),
         "max_steps": config.steps,
         "stopped_by": status["stopped_by"],
-        "stop_step": dvar_stop(train, config),
+        "stop_step": next(iter(stops.values())),
         "train_seconds": float(train["seconds"].max()),
         "probe_seconds": run.status["probe_seconds"],
         "noise_to_signal": {
@@ -272,6 +304,8 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
             if factor in ratios
         },
         "figures": [str(path) for path in figures],
+        "fired": stops,
+        "cannot_fire": [told for each in watches(config) if (told := each.cannot_fire(config))],
     }
     write_json(run.directory / "summary.json", summary)
     return summary

@@ -2,14 +2,14 @@
 
 All rows of a checkpoint (settings × replicates × samples) go through the denoiser as one stream of
 micro-batches. The loss is one number per sample, so that how the rows are cut changes it by float
-rounding alone; what was drawn for a row does not change at all.
+rounding alone; what was drawn for a row does not change at all. So a trace is added to: what was
+measured is kept, and only rows that it lacks are evaluated.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,33 @@ from torch import Tensor
 
 from noiseprobe.core.errors import Interrupted
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.factors import Batch, Draws, Setting, parse_settings
+from noiseprobe.draws.draws import Batch, Draws
+from noiseprobe.draws.factors import Setting, parse_setting, parse_settings
 from noiseprobe.draws.sobol import Design, sobol_design
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.run.traces import PROBE_COLUMNS, part_path, write_part
+from noiseprobe.run.traces import PROBE_COLUMNS, part_path, read_part, write_part
 from noiseprobe.training.methods.base import Method
-from noiseprobe.training.objective import Objective, ahead
+from noiseprobe.training.objective import MicroBatches, Objective, ahead
+
+KEY = ["setting", "replicate", "sample"]
+
+
+class Keyed(Protocol):
+    """What is evaluated at a checkpoint, of which a part may be known already."""
+
+    def __len__(self) -> int: ...
+
+    def keys(self) -> Iterable[tuple[str, int, int]]:
+        """The setting, replicate and sample of each row, as the trace has them."""
+        ...
+
+    def part(self, rows: NDArray[np.int64]) -> Any:
+        """Those rows alone."""
+        ...
+
+
+Plan = TypeVar("Plan", bound=Keyed)
 
 
 @dataclass(frozen=True)
@@ -39,18 +59,34 @@ class Rows:
     def __len__(self) -> int:
         return len(self.settings)
 
+    def keys(self) -> Iterable[tuple[str, int, int]]:
+        """The setting, replicate and sample of each row, as the trace has them."""
+        names = [setting.name for setting in self.settings]
+        return zip(names, self.replicates.tolist(), self.samples.tolist(), strict=True)
+
+    def part(self, rows: NDArray[np.int64]) -> "Rows":
+        """Those rows alone."""
+        chosen = [self.settings[row] for row in rows]
+        return Rows(chosen, self.replicates[rows], self.samples[rows])
+
 
 def plan_rows(settings: Sequence[Setting], replicates: int, batch: int) -> Rows:
     """Replicate 0 alone where nothing is redrawn, replicates 1 … `replicates` elsewhere.
 
     Each replicate evaluates the samples 0 … `batch` - 1. Rows are ordered as the settings are.
     """
-    rows = [
-        (setting, replicate, sample)
-        for setting in settings
-        for replicate in (range(1, replicates + 1) if setting.redrawn else [0])
-        for sample in range(batch)
-    ]
+    return _rows(
+        [
+            (setting, replicate)
+            for setting in settings
+            for replicate in (range(1, replicates + 1) if setting.redrawn else [0])
+        ],
+        batch,
+    )
+
+
+def _rows(redraws: Sequence[tuple[Setting, int]], batch: int) -> Rows:
+    rows = [(*redraw, sample) for redraw in redraws for sample in range(batch)]
     each_setting, each_replicate, each_sample = zip(*rows, strict=True)
     return Rows(list(each_setting), np.array(each_replicate), np.array(each_sample))
 
@@ -62,20 +98,28 @@ def probe(
     config: RunConfig,
     reporter: Reporter | None = None,
     steps: Sequence[int] | None = None,
-) -> float:
-    """Evaluate the checkpoints of `run` (default: all) that have no part in the probe trace yet.
+) -> None:
+    """Evaluate what the probe trace of `run` lacks, at the checkpoints of `steps` (default: all).
 
-    Returns the seconds it took. Raises `Interrupted` on Ctrl-C: the checkpoints that were finished
-    are kept, and the next call goes on with the others.
+    Batches stay of one size: one that grew grows for all redraws that were measured before, and
+    one never shrinks. Raises `Interrupted` on Ctrl-C: the checkpoints that were finished are kept,
+    and the next call goes on with the others.
     """
     draws = objective.draws(config.seed, "probe", len(method.captions))
-    rows = plan_rows(parse_settings(config.settings), config.replicates, config.probe_batch)
+    settings = parse_settings(config.settings)
 
-    def one() -> pd.DataFrame:
-        return evaluate(objective, method, draws, rows, config.micro_batch)
+    def plan(before: pd.DataFrame) -> Rows:
+        asked = plan_rows(settings, config.replicates, 1)
+        redraws = dict.fromkeys(zip(asked.settings, asked.replicates.tolist(), strict=True))
+        for name, replicate in before[KEY[:2]].drop_duplicates().itertuples(index=False):
+            redraws.setdefault((parse_setting(name), int(replicate)))
+        return _rows(list(redraws), max(config.probe_batch, _size(before, "sample")))
+
+    def one(rows: Rows) -> pd.DataFrame:
+        return evaluate(objective, method, draws, rows, config.micro_batch, reporter)
 
     again = f"noiseprobe probe {run.directory}"
-    return _each_checkpoint(run, run.probe_directory, method, one, reporter, steps, again)
+    _each_checkpoint(run, run.probe_directory, method, plan, one, reporter, steps, again)
 
 
 def probe_design(
@@ -85,110 +129,160 @@ def probe_design(
     config: RunConfig,
     reporter: Reporter | None = None,
     steps: Sequence[int] | None = None,
-) -> float:
-    """Evaluate the Sobol design at the checkpoints that have no part in its trace yet.
+) -> None:
+    """Evaluate what the trace of the Sobol design lacks; as `probe` otherwise.
 
-    As `probe` otherwise: the seconds it took, `Interrupted` on Ctrl-C.
+    A design of more pairs, or of larger batches, has the rows of the smaller one.
     """
     draws = objective.draws(config.seed, "probe", len(method.captions))
-    design = sobol_design(draws, config.design_replicates, config.design_batch)
 
-    def one() -> pd.DataFrame:
-        return evaluate_design(objective, method, draws, design, config.micro_batch)
+    def plan(before: pd.DataFrame) -> Design:
+        pairs = max(config.design_replicates, int(before["replicate"].max()) if len(before) else 0)
+        return sobol_design(draws, pairs, max(config.design_batch, _size(before, "sample")))
+
+    def one(design: Design) -> pd.DataFrame:
+        return evaluate_design(objective, method, draws, design, config.micro_batch, reporter)
 
     again = f"noiseprobe probe {run.directory} --design sobol"
-    return _each_checkpoint(run, run.sobol_directory, method, one, reporter, steps, again)
+    _each_checkpoint(run, run.sobol_directory, method, plan, one, reporter, steps, again)
+
+
+def _size(trace: pd.DataFrame, column: str) -> int:
+    return int(trace[column].max()) + 1 if len(trace) else 0
 
 
 def _each_checkpoint(
     run: Run,
     directory: Path,
     method: Method,
-    evaluate_one: Callable[[], pd.DataFrame],
+    plan: Callable[[pd.DataFrame], Plan],
+    evaluate_one: Callable[[Plan], pd.DataFrame],
     reporter: Reporter | None,
     steps: Sequence[int] | None,
     again: str,
-) -> float:
-    """Write a part of the trace in `directory` for each checkpoint that lacks one; see `probe`."""
+) -> None:
+    """Bring the part of the trace in `directory` for each checkpoint up to its plan."""
     reporter = reporter or Silent()
-    started = time.monotonic()
     every = list(run.checkpoint_steps() if steps is None else steps)
-    todo = [step for step in every if not part_path(directory, step).is_file()]
+    todo = {}
+    for step in every:
+        before = _known(directory, step, again)
+        whole = plan(before)
+        missing = _missing(whole, before)
+        if len(missing):
+            todo[step] = before, whole, missing
     reporter.stage("probing", len(every), len(every) - len(todo))
     with stop_request() as stop:
-        for done, step in enumerate(todo, start=len(every) - len(todo) + 1):
+        for done, (step, (before, whole, missing)) in enumerate(
+            todo.items(), start=len(every) - len(todo) + 1
+        ):
             method.load(method.read(run.checkpoint(step)))
-            trace = evaluate_one()
-            trace.insert(0, "step", step)
-            write_part(directory, PROBE_COLUMNS, trace)
+            trace = evaluate_one(whole if len(missing) == len(whole) else whole.part(missing))
+            if len(before):
+                order = pd.MultiIndex.from_tuples(whole.keys(), names=KEY)
+                trace = pd.concat([before, trace]).set_index(KEY).loc[order].reset_index()
+            write_part(directory, PROBE_COLUMNS, trace.assign(step=step))
             reporter.advance(done, f"checkpoint {step}")
-            if stop.is_set() and step != todo[-1]:
+            if stop.is_set() and done < len(every):
                 raise Interrupted(
                     f"probing stopped after {done} of {len(every)} checkpoints; go on with {again}"
                 )
-    return time.monotonic() - started
+
+
+def _known(directory: Path, step: int, again: str) -> pd.DataFrame:
+    """What the trace has of a checkpoint."""
+    path = part_path(directory, step)
+    if not path.is_file():
+        return pd.DataFrame(columns=list(PROBE_COLUMNS))
+    return read_part(path, PROBE_COLUMNS, f"delete it and probe again: {again}")
+
+
+def _missing(plan: Keyed, before: pd.DataFrame) -> NDArray[np.int64]:
+    """Which rows of a plan the trace lacks."""
+    known = set(before[KEY].itertuples(index=False, name=None))
+    return np.array([row for row, key in enumerate(plan.keys()) if key not in known], np.int64)
 
 
 def evaluate(
-    objective: Objective, method: Method, draws: Draws, rows: Rows, micro_batch: int
+    objective: Objective,
+    method: Method,
+    draws: Draws,
+    rows: Rows,
+    micro_batch: int | None = None,
+    reporter: Reporter | None = None,
 ) -> pd.DataFrame:
     """The loss of every row under the live model, with what was drawn for it.
 
     Columns: those of the probe trace but `step`. Each caption is encoded once.
     """
-    batches = (
-        draws.batch(rows.samples[part], rows.replicates[part], rows.settings[part])
-        for part in _parts(len(rows), micro_batch)
-    )
+
+    def drawn(part: slice) -> Batch:
+        return draws.batch(rows.samples[part], rows.replicates[part], rows.settings[part])
+
+    found = _evaluated(objective, method, len(rows), drawn, micro_batch, reporter)
     return pd.DataFrame(
         {
             "setting": [setting.name for setting in rows.settings],
             "replicate": rows.replicates,
             "sample": rows.samples,
-            **_evaluated(objective, method, batches),
+            **found,
         }
     )
 
 
 def evaluate_design(
-    objective: Objective, method: Method, draws: Draws, design: Design, micro_batch: int
+    objective: Objective,
+    method: Method,
+    draws: Draws,
+    design: Design,
+    micro_batch: int | None = None,
+    reporter: Reporter | None = None,
 ) -> pd.DataFrame:
     """The loss of every row of a design, of which those that coincide are evaluated once.
 
     Columns as `evaluate` has them: `setting` is the row's name, `replicate` its pair.
     """
-    batches = (
-        draws.batch(design.evaluated[part], design.replicates[part])
-        for part in _parts(len(design.evaluated), micro_batch)
-    )
-    evaluated = _evaluated(objective, method, batches)
+
+    def drawn(part: slice) -> Batch:
+        return draws.batch(design.evaluated[part], design.replicates[part])
+
+    found = _evaluated(objective, method, len(design.evaluated), drawn, micro_batch, reporter)
     return pd.DataFrame(
         {
             "setting": design.names,
             "replicate": design.pairs,
             "sample": design.samples,
-            **{name: values[design.which] for name, values in evaluated.items()},
+            **{name: values[design.which] for name, values in found.items()},
         }
     )
 
 
 @torch.no_grad()
 def _evaluated(
-    objective: Objective, method: Method, batches: Iterable[Batch]
+    objective: Objective,
+    method: Method,
+    count: int,
+    draw: Callable[[slice], Batch],
+    micro_batch: int | None,
+    reporter: Reporter | None,
 ) -> dict[str, NDArray[Any]]:
-    """What was drawn for each row of the batches, and its loss, as columns of the probe trace."""
+    """What was drawn for each of `count` rows, and its loss, as columns of the probe trace."""
+    parts = MicroBatches.of(objective.model, micro_batch, reporter or Silent())
     known: dict[str, Tensor] = {}
     losses, drawn = [], []
-    for batch in ahead(batches):
+
+    def loss(batch: Batch) -> Tensor:
         captions = objective.captions(batch, method.captions)
         if new := sorted(set(captions) - known.keys()):
-            known |= zip(new, objective.model.encode_captions(new), strict=True)
-        conditioning = torch.stack([known[caption] for caption in captions])
-        losses.append(objective.losses(batch, conditioning))
+            known.update(zip(new, objective.model.encode_captions(new), strict=True))
+        return objective.losses(batch, torch.stack([known[caption] for caption in captions]))
+
+    for batch in ahead(draw(part) for part in _parts(count, parts.size)):
+        losses.append(parts.losses(batch, loss))
         drawn.append((batch.images, batch.captions, batch.timesteps))
     image, caption, timestep = (np.concatenate(column) for column in zip(*drawn, strict=True))
-    loss = torch.cat(losses).cpu().numpy()
-    return {"image": image, "caption": caption, "timestep": timestep, "loss": loss}
+    values = torch.cat(losses).cpu().numpy()
+    return {"image": image, "caption": caption, "timestep": timestep, "loss": values}
 
 
 def _parts(count: int, size: int) -> Iterator[slice]:

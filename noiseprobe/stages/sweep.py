@@ -18,7 +18,8 @@ from noiseprobe.core.errors import Interrupted, UserError, did_you_mean
 from noiseprobe.core.progress import STOP_SOON, Reporter
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import RunConfig, load_toml, resolve
+from noiseprobe.run.resolving import load_toml, resolve
+from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import part_path
 
 KEYS = ("concepts", "methods", "seeds", "out", "workers", "threads", "probe", "settings", "method")

@@ -96,9 +96,9 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
     `class_noun` may be None where the folder has a `concept.toml` that says it, as bundled ones do.
     Raises `UserError` for an unknown name, a folder without photographs, or no class noun.
     """
-    folder = Path(source)
-    if not folder.exists() and (BUNDLED_CONCEPTS / str(source)).is_dir():
-        folder = BUNDLED_CONCEPTS / str(source)
+    # A bare name means what is bundled, also where a folder of that name lies here by now: one that
+    # is meant was given its full path when the settings were resolved.
+    folder = BUNDLED_CONCEPTS / source if str(source) in bundled_concepts() else Path(source)
     if not folder.exists():
         names = bundled_concepts()
         mend = did_you_mean(str(source), names, f"bundled are {', '.join(names)}")

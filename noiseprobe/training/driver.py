@@ -12,20 +12,23 @@ from torch import Tensor
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.factors import Batch, Draws
+from noiseprobe.draws.draws import Batch, Draws
 from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.pictures.likeness import Previews
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, first_step, parts, write_part
-from noiseprobe.stopping import DVAR, Patience
+from noiseprobe.stopping import DVAR
 from noiseprobe.training.methods.base import Method
-from noiseprobe.training.objective import Objective, ahead, conditioning_of
+from noiseprobe.training.objective import MicroBatches, Objective, ahead, conditioning_of
 from noiseprobe.training.prior import Prior
+from noiseprobe.training.watching import evaluated, shown, watches
 
-FLUSH_SECONDS = 120.0
-ENDINGS = ("dvar", "clip", "steps")
-"""What can end training, so that it is done: a rule, or the last step."""
+SAVE_SECONDS = 120.0
+"""State is saved at least so far apart between checkpoints."""
+
+SAVE_SHARE = 0.02
+"""The share of the time that saving state may take."""
 
 
 def train(
@@ -37,10 +40,10 @@ def train(
     prior: Prior | None = None,
     previews: Previews | None = None,
 ) -> str:
-    """Train until the stopping rule fires; returns what stopped it: `dvar`, `clip` or `steps`.
+    """Train until the criterion fires; returns what ended it: the criterion's name, or `steps`.
 
-    Every rule that can be watched is: a checkpoint is also written where DVAR first fires, and with
-    `previews` where the CLIP rule does, so that one run answers for all.
+    Every criterion that can be watched is: a checkpoint is also written where one first fires, so
+    that one run answers for all.
 
     With a `prior`, its weighted loss is added to that on the photographs at every step; L_det is
     on the photographs alone.
@@ -70,11 +73,10 @@ class _Driver:
     check_seconds: float = 0.0
     last_l_det: float = math.nan
     fixed_weights: Tensor | None = None
-    fires: dict[str, bool] = field(default_factory=lambda: {"dvar": False, "clip": False})
-    fired: set[str] = field(default_factory=set)
     first_fire: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
+    save_cost: float = 0.0
 
     def __post_init__(self) -> None:
         config, captions = self.config, len(self.method.captions)
@@ -87,8 +89,8 @@ class _Driver:
         device = self.objective.model.device.type
         # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
-        self.criterion = DVAR(config.window, config.threshold)
-        self.plateau = Patience(config.patience, min_delta=config.eps)
+        self.watches = watches(config)
+        self.parts = MicroBatches.of(self.objective.model, config.micro_batch, self.reporter)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         probe_draws = self.objective.draws(config.seed, "probe", captions)
         self.prior_draws: Draws | None = None
@@ -97,7 +99,10 @@ class _Driver:
         self.fixed = fixed_batch(probe_draws, config.eval_batch, config.fixed_batch)
 
     def restore(self) -> None:
-        """Take up the last saved state, and drop what was recorded after it."""
+        """Take up the last saved state, and drop what was recorded after it.
+
+        What criteria have seen is the trace: it is shown to them again.
+        """
         if not self.run.state_file.is_file():
             return
         state = torch.load(self.run.state_file, map_location="cpu", weights_only=True)
@@ -111,60 +116,56 @@ class _Driver:
         for part in parts(self.run.train_directory):
             if first_step(part) > self.step:
                 part.unlink()
-        recorded = self.run.train_trace()
-        for value in recorded["l_det"][recorded["step"] % self.config.eval_every == 0]:
-            self.note_rule("dvar", self.criterion.update(value))
-        if self.previews:
-            for value in recorded["clip_img"][recorded["step"] % self.config.check_every == 0]:
-                self.note_rule("clip", self.plateau.update(-value))
+        self.watches = shown(self.run.train_trace(), self.config)
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
+        if config.stop != "none" and (told := self.watches[0].cannot_fire(config)):
+            self.reporter.note(told)
         self.reporter.stage("training", config.steps, self.step)
         if not self.run.state_file.is_file():
             self.record_start()
         batches = ahead(self.training_batches(self.step + 1))
-        started = time.monotonic() - self.seconds
         while not self.stops and self.step < config.steps:
             if stop.is_set():
-                self.seconds = time.monotonic() - started
                 self.save_state("interrupt")
                 raise Interrupted(
                     f"training stopped at step {self.step} and was saved; the same command with "
                     f"--out {self.run.directory} --resume goes on"
                 )
+            started = time.monotonic()
             row = self.take_step(*next(batches))
-            self.seconds = row["seconds"] = time.monotonic() - started
-            row |= {"l_det_seconds": self.l_det_seconds, "check_seconds": self.check_seconds}
-            self.rows.append(row)
+            self.seconds += time.monotonic() - started
+            row |= {"seconds": self.seconds, "l_det_seconds": self.l_det_seconds}
+            self.rows.append(row | {"check_seconds": self.check_seconds})
             self.reporter.advance(self.step, f"L_det {self.last_l_det:.5f}")
-            if self.step % config.checkpoint_every == 0 or self.first_fire:
+            kept = self.step % config.checkpoint_every == 0 or self.first_fire
+            if kept:
                 self.save_checkpoint()
-            elif time.monotonic() - self.saved_at > FLUSH_SECONDS:
+            since = time.monotonic() - self.saved_at
+            # A run that goes on from an earlier state takes the same steps again.
+            if since > self.save_cost / SAVE_SHARE and (kept or since > SAVE_SECONDS):
                 self.save_state(None)
         batches.close()
         stopped_by = config.stop if self.stops else "steps"
-        self.save_checkpoint(stopped_by)
+        self.save_checkpoint()
+        self.save_state(stopped_by)
         return stopped_by
 
     @property
     def stops(self) -> bool:
-        """Whether the chosen rule ends training here, short of the full number of steps."""
-        return self.fires.get(self.config.stop, False)
-
-    def note_rule(self, rule: str, fires: bool) -> None:
-        """Take note of what a rule says now, and of whether it says so for the first time."""
-        self.fires[rule] = fires
-        self.first_fire |= fires and rule not in self.fired
-        if fires:
-            self.fired.add(rule)
+        """Whether the chosen criterion ends training here, short of the full number of steps."""
+        return self.config.stop != "none" and self.watches[0].fires
 
     def record_start(self) -> None:
         """Row 0: L_det before training, and the checkpoint that every comparison starts from."""
         row = {"step": 0, "seconds": 0.0, "l_det_seconds": 0.0, "check_seconds": 0.0}
-        self.rows.append(row | self.track() | self.check_now())
+        row |= self.track() | self.check_now()
+        self.show(row)
+        self.rows.append(row)
         self.l_det_seconds = self.check_seconds = 0.0
         self.save_checkpoint()
+        self.save_state(None)
 
     def training_batches(self, first: int) -> Iterator[tuple[Batch, Batch | None]]:
         """What each step from `first` on sees: photographs, and class images if any."""
@@ -189,7 +190,6 @@ class _Driver:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
-        self.first_fire = False
         row = {
             "step": self.step,
             "loss": loss.item(),
@@ -202,11 +202,24 @@ class _Driver:
                 f"--learning-rate: the loss became {row['loss']} at step {self.step}; lower it "
                 f"(now {self.config.learning_rate:g}), or use --precision fp32"
             )
-        if self.step % self.config.eval_every == 0:
+        if evaluated("l_det", self.step, self.config):
             row |= self.track()
-        if self.step % self.config.check_every == 0:
+        if evaluated("clip_img", self.step, self.config):
             row |= self.check_now()
+        self.first_fire = self.show(row)
+        if "l_det" in row:
+            row["dvar_ratio"] = self.dvar_ratio() if math.isfinite(row["l_det"]) else math.nan
         return row
+
+    def show(self, row: dict[str, Any]) -> bool:
+        """Show the criteria what was recorded; whether one of them fires for the first time."""
+        seen = [watch for watch in self.watches if watch.column in row]
+        return sum(watch.see(self.step, row[watch.column]) for watch in seen) > 0
+
+    def dvar_ratio(self) -> float:
+        """What DVAR, which is always watched, compares with its threshold."""
+        found = [watch.criterion for watch in self.watches if watch.name == "dvar"]
+        return found[0].ratio if isinstance(found[0], DVAR) else math.nan
 
     def losses(self, batch: Batch) -> Tensor:
         """The loss (B,) of each sample, under the live model."""
@@ -215,16 +228,14 @@ class _Driver:
 
     @torch.no_grad()
     def track(self) -> dict[str, float]:
-        """L_det now, and the DVAR ratio with it."""
+        """L_det now."""
         started = time.monotonic()
-        losses = self.losses(self.fixed.batch).double().cpu()
+        losses = self.parts.losses(self.fixed.batch, self.losses).cpu().double()
         if self.fixed_weights is None:
             self.fixed_weights = torch.from_numpy(self.fixed.weights(losses.tolist()))
         self.last_l_det = (self.fixed_weights @ losses).item()
-        self.note_rule("dvar", self.criterion.update(self.last_l_det))
         self.l_det_seconds += time.monotonic() - started
-        ratio = self.criterion.ratio if math.isfinite(self.last_l_det) else math.nan
-        return {"l_det": self.last_l_det, "dvar_ratio": ratio}
+        return {"l_det": self.last_l_det}
 
     def check_now(self) -> dict[str, float]:
         """The CLIP similarity of what is drawn now; nothing without `previews`."""
@@ -232,19 +243,18 @@ class _Driver:
             return {}
         started = time.monotonic()
         similarity = self.previews.similarity()
-        self.note_rule("clip", self.plateau.update(-similarity))
         self.check_seconds += time.monotonic() - started
         return {"clip_img": similarity}
 
-    def save_checkpoint(self, stopped_by: str | None = None) -> None:
+    def save_checkpoint(self) -> None:
         path = self.run.checkpoint(self.step)
         if not path.is_dir():
             with written_whole(path) as beside:
                 self.method.save(beside)
-        self.save_state(stopped_by)
 
     def save_state(self, stopped_by: str | None) -> None:
         """Everything needed to go on. The trace goes first: its rows may outlive the state."""
+        started = time.monotonic()
         self.save_trace()
         state = {
             "step": self.step,
@@ -258,9 +268,10 @@ class _Driver:
         }
         with written_whole(self.run.state_file) as beside:
             torch.save(state, beside)
-        stage = "trained" if stopped_by in ENDINGS else "training"
+        stage = "training" if stopped_by in (None, "interrupt") else "trained"
         self.run.write_status(stage, self.step, stopped_by)
         self.saved_at = time.monotonic()
+        self.save_cost = self.saved_at - started
 
     def save_trace(self) -> None:
         if self.rows:

@@ -2,7 +2,8 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noiseprobe.draws.factors import Batch, Draws, Stream
+from noiseprobe.core.progress import Reporter
+from noiseprobe.draws.draws import Batch, Draws, Stream
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.training.views import Look
 
@@ -72,6 +74,55 @@ class Objective:
         timesteps = torch.from_numpy(batch.timesteps).to(device)
         mask = None if self.mask is None else self.mask[chosen]
         return self.model.loss(latents, noise, timesteps, conditioning, mask)
+
+
+@dataclass
+class MicroBatches:
+    """How many samples the denoiser takes at once where none is trained on.
+
+    The loss is one number per sample, so that how a batch is cut changes it by float rounding
+    alone. `size` halves where memory is short, which is said once.
+    """
+
+    size: int
+    reporter: Reporter
+    said: bool = False
+
+    @classmethod
+    def of(cls, model: DiffusionModel, size: int | None, reporter: Reporter) -> "MicroBatches":
+        """As many as asked for, or by the size of the model and the device."""
+        if size is None:
+            billions = sum(weight.numel() for weight in model.unet.parameters()) / 1e9
+            size = 64 if billions < 0.1 else 8 if model.device.type == "cpu" or billions > 2 else 16
+        return cls(size, reporter)
+
+    def losses(self, batch: Batch, evaluate: Callable[[Batch], Tensor]) -> Tensor:
+        """The losses (B,) of a batch, evaluated in parts that fit."""
+        done: list[Tensor] = []
+        first = 0
+        while first < len(batch):
+            part = batch[first : first + self.size]
+            try:
+                done.append(evaluate(part))
+                first += len(part)
+            except RuntimeError as error:
+                if not _out_of_memory(error) or len(part) == 1:
+                    raise
+                self.size = len(part) // 2
+                if not self.said:
+                    self.reporter.note(
+                        f"memory is short: {self.size} samples at once, not {len(part)}; "
+                        f"--micro-batch {self.size} says so from the start"
+                    )
+                self.said = True
+        return torch.cat(done)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether there was too little memory, on a GPU, on Apple's, or on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        "out of memory" in str(error) or "can't allocate memory" in str(error)
+    )
 
 
 def conditioning_of(model: DiffusionModel, captions: Sequence[str]) -> Tensor:

@@ -49,7 +49,7 @@ class Personalization:
         """The CLIP checks of training, if there are any."""
         from noiseprobe.pictures.likeness import Previews
 
-        if not (self.config.checks or self.config.stop == "clip"):
+        if not self.config.draws_pictures:
             return None
         return Previews(self.model, self.method.captions, self.likeness, self.config)
 

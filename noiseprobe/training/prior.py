@@ -19,7 +19,7 @@ from noiseprobe.training.concept import Concept
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from noiseprobe.draws.factors import Batch
+    from noiseprobe.draws.draws import Batch
     from noiseprobe.pictures.sampling import Sampler
     from noiseprobe.training.objective import Objective
 

@@ -20,14 +20,22 @@ from noiseprobe.analysis.stops import few_iterations, stops
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.tables import records
 from noiseprobe.run.directory import Run, find_runs
-from noiseprobe.run.settings import RunConfig, resolve
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import METRICS_COLUMNS, TRAIN_COLUMNS, write_part
 
 STEPS = 12
 
 
 def settings(**more: Any) -> RunConfig:
-    given = {"window": 3, "threshold": 0.1, "patience": 2, "eps": 0.01, "steps": STEPS}
+    given = {
+        "window": 3,
+        "threshold": 0.1,
+        "patience": 2,
+        "eps": 0.01,
+        "steps": STEPS,
+        "stop": "none",
+    }
     return resolve({"concept": "banded-cup"} | given | more)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import start, train_stage
 from noiseprobe.stopping import Patience, dvar_stops, outcome
 
@@ -79,7 +79,9 @@ def test_a_run_that_a_rule_stops_has_the_weights_of_the_baseline_at_that_step(
     assert 0 < step < given["steps"], "the rule must fire early for this to show anything"
     assert step in whole.checkpoint_steps()
     chosen = {"stop": rule} | ({"steps": step} if rule == "fixed" else {})
-    stopped, _ = trained(given | chosen, tmp_path / rule)
+    others = {"clip": ("window", "threshold"), "dvar": ("patience", "eps")}.get(rule, ())
+    own = {key: value for key, value in given.items() if key not in others}
+    stopped, _ = trained(own | chosen, tmp_path / rule)
     assert stopped.status["step"] == step == int(stopped.train_trace()["step"].max())
     assert stopped.status["stopped_by"] == ("steps" if rule == "fixed" else rule)
     theirs = method.read(whole.checkpoint(step))

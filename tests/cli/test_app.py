@@ -224,8 +224,11 @@ SMALL_CHECKS = ["--clip", "tiny-clip", "--samples", "2", "--sampling-steps", "1"
 def test_every_method_runs_under_every_rule(
     call: Any, flags: list[str], tmp_path: Path, method: str, stop: str
 ) -> None:
-    chosen = [*flags, "--method", method, "--stop", stop, "--patience", "1", "--check-every", "2"]
-    chosen += ["--threshold", "2", "--eps", "1"]  # so that either rule fires as soon as it may
+    # So that either criterion fires as soon as it may.
+    own = {"dvar": ["--window", "3", "--threshold", "2"], "clip": ["--patience", "1", "--eps", "1"]}
+    pairs = dict(zip(flags[::2], flags[1::2], strict=True))
+    kept = [word for pair in pairs.items() if pair[0] not in own["dvar"] for word in pair]
+    chosen = [*kept, "--method", method, "--stop", stop, "--check-every", "2", *own.get(stop, [])]
     more = [*SMALL_CHECKS, "--num-class-images", "2", "--settings", "deterministic,noise"]
     code, out, err = call("run", *chosen, *more, "--out", tmp_path / "run", "--json")
     assert code == 0, err

@@ -9,13 +9,12 @@ import torch
 from scipy import stats
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.draws.draws import Batch, Draws
 from noiseprobe.draws.factors import (
     DETERMINISTIC,
     FACTORS,
     NAMED_SETTINGS,
     ORIGINAL,
-    Batch,
-    Draws,
     parse_setting,
     parse_settings,
 )

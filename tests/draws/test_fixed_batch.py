@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from noiseprobe.draws.factors import Draws
-from noiseprobe.draws.fixed_batch import LAYOUTS, Layout, fixed_batch
+from noiseprobe.draws.draws import Draws
+from noiseprobe.draws.factors import LAYOUTS, Layout
+from noiseprobe.draws.fixed_batch import fixed_batch
 
 EVEN = tuple(layout for layout in LAYOUTS if layout != "random")
 

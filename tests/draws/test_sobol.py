@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from noiseprobe.draws.factors import FACTORS, Batch, Draws
+from noiseprobe.draws.draws import Batch, Draws
+from noiseprobe.draws.factors import FACTORS
 from noiseprobe.draws.sobol import SOBOL_ROWS, sobol_design
 
 COLUMNS = {

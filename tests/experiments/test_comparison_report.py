@@ -26,10 +26,9 @@ from experiments.comparison.tuning import write_tuning
 from experiments.curves import Curves
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.analysis.comparison import table
-from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS
-from noiseprobe.draws.fixed_batch import Layout
+from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS, Layout
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.run.traces import METRICS_COLUMNS, PROBE_COLUMNS, TRAIN_COLUMNS, write_part
 from noiseprobe.stages.sweep import Sweep
 

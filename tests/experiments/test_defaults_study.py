@@ -14,7 +14,7 @@ from experiments.defaults.tables import Found, interval, report, summary
 from experiments.tiny_sd.concepts import tuned
 from noiseprobe.draws.factors import FACTORS
 from noiseprobe.pictures.similarity import Clip
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.training.concept import BUNDLED_CONCEPTS, load_concept
 
 STEPS = 200

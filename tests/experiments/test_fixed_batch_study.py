@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from experiments.fixed_batch import evaluate, report
-from noiseprobe.draws.fixed_batch import LAYOUTS, Layout
+from noiseprobe.draws.factors import LAYOUTS, Layout
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.sweep import train_one
 
 

@@ -8,7 +8,7 @@ import pytest
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.defaults import defaults_of
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import read_toml, resolve, resumed, write_toml
+from noiseprobe.run.resolving import read_toml, resolve, resumed, write_toml
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from noiseprobe.core.errors import Interrupted
-from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS, Batch, parse_settings
+from noiseprobe.core.progress import Silent
+from noiseprobe.draws.draws import Batch
+from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS, parse_settings
 from noiseprobe.draws.sobol import SOBOL_ROWS, sobol_design
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import RunConfig, resolve
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import parts
 from noiseprobe.stages.pipeline import (
     design_stage,
@@ -155,11 +158,101 @@ def test_probing_leaves_the_random_state_of_torch_alone(run: Run, config: RunCon
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_other_probe_settings_begin_the_probe_trace_again(run: Run, config: RunConfig) -> None:
+def test_other_probe_settings_add_to_what_was_measured(
+    run: Run, config: RunConfig, tmp_path: Path
+) -> None:
+    few = config.model_copy(update={"settings": ("noise", "deterministic"), "replicates": 1})
+    first = probed(run, few)
+    ready = prepare(config)
+    for given in (
+        {"replicates": 2},  # of the same settings
+        {"settings": "timesteps", "probe_batch": 4},  # all grow to 4 samples
+        {"settings": "deterministic"},  # which is there
+    ):
+        again, asked = reopen(run.directory, {"settings": few.settings, "replicates": 1} | given)
+        probe_stage(again, asked, ready)
+    trace = run.probe_trace()
+    redraws = trace.groupby("setting")["replicate"].unique().map(sorted).to_dict()
+    assert redraws == {"deterministic": [0], "noise": [1, 2], "timesteps": [1]}
+    assert (trace.groupby(["step", "setting", "replicate"])["sample"].nunique() == 4).all()
+    assert {"deterministic", "noise", "timesteps"} <= set(run.config.settings)
+    assert (run.config.replicates, run.config.probe_batch) == (2, 4)
+    key = ["step", "setting", "replicate", "sample"]
+    pd.testing.assert_series_equal(
+        trace.set_index(key)["loss"].loc[first.set_index(key).index],
+        first.set_index(key)["loss"],
+        check_exact=True,
+    )
+    # The losses are those of one probe for all of it.
+    twin = Run.create(tmp_path / "twin", config, "cpu")
+    train_stage(twin, config, prepare(config))
+    at_once = {"settings": ("noise", "deterministic", "timesteps"), "probe_batch": 4}
+    probe_stage(twin, config.model_copy(update=at_once), prepare(config))
+    whole = twin.probe_trace().set_index(key)["loss"]
+    ours = trace.set_index(key)["loss"]
+    np.testing.assert_allclose(ours, whole.loc[ours.index], rtol=2e-5)
+
+
+def test_a_probe_that_cannot_begin_leaves_all_as_it_was(
+    call: Any, run: Run, config: RunConfig
+) -> None:
     probed(run, config)
-    again, changed = reopen(run.directory, {"replicates": 1, "settings": ("deterministic",)})
-    assert parts(again.probe_directory) == []
-    assert set(probed(again, changed)["setting"]) == {"deterministic"}
+    files = [run.directory / "config.toml", *parts(run.probe_directory)]
+    before = [file.read_bytes() for file in files]
+    code, _, err = call("probe", run.directory, "--replicates", 4, "--device", "nowhere")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert [file.read_bytes() for file in files] == before
+    assert len(parts(run.probe_directory)) == 4
+
+
+def test_figures_are_those_of_the_data_that_is_there(
+    call: Any, run: Run, config: RunConfig
+) -> None:
+    assert call("probe", run.directory)[0] == 0
+    assert call("analyze", run.directory)[0] == 0
+    figures = {path.name: path.read_bytes() for path in run.figures_directory.glob("*.svg")}
+    assert {"8-needed-batch.svg", "9-loss-by-timestep.svg"} <= figures.keys()
+    stale = run.figures_directory / "6-samples.png"
+    stale.write_bytes(b"of pictures that are there no more")
+    assert call("probe", run.directory, "--replicates", 3)[0] == 0
+    changed = {
+        name for name in figures if (run.figures_directory / name).read_bytes() != figures[name]
+    }
+    assert {"2-settings.svg", "4-noise-to-signal.svg", "8-needed-batch.svg"} <= changed
+    assert not stale.exists()
+    assert Run.open(run.directory).status["probe_seconds"] > 0
+
+
+def test_the_time_of_an_interrupted_probe_counts(run: Run, config: RunConfig) -> None:
+    with pytest.raises(Interrupted):
+        probe_stage(run, config, prepare(config), InterruptAt(1))
+    assert run.status["probe_seconds"] > 0
+
+
+def test_where_memory_is_short_fewer_samples_go_at_once_which_is_said_once(
+    objective: Objective, method: TextualInversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = objective.draws(0, "probe", len(method.captions))
+    rows = plan_rows(parse_settings(["noise"]), 3, 8)
+    expected = evaluate(objective, method, draws, rows, 2)
+    losses, told, sizes = objective.losses, list[str](), list[int]()
+
+    def small(batch: Batch, conditioning: torch.Tensor) -> torch.Tensor:
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(batch))
+        return losses(batch, conditioning)
+
+    class Listening(Silent):
+        def note(self, message: str) -> None:
+            told.append(message)
+
+    monkeypatch.setattr(objective, "losses", small)
+    found = evaluate(objective, method, draws, rows, 16, Listening())
+    assert max(sizes) == 2
+    assert len(told) == 1
+    assert "8 samples at once, not 16" in told[0]
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=2e-5)
 
 
 def test_an_error_in_the_draws_reaches_the_caller(
@@ -239,7 +332,7 @@ def test_the_model_sees_each_draw_of_a_design_once(
     assert (wide["BA_captions"] == wide["B"]).all()
 
 
-def test_an_interrupted_design_goes_on_and_others_numbers_begin_again(run: Run) -> None:
+def test_an_interrupted_design_goes_on_and_grows(run: Run) -> None:
     run, config = small_design(run)
     with pytest.raises(Interrupted, match=r"1 of 4 .* --design sobol"):
         design_stage(run, config, prepare(config), InterruptAt(1))
@@ -249,7 +342,9 @@ def test_an_interrupted_design_goes_on_and_others_numbers_begin_again(run: Run) 
     design_stage(run, config, prepare(config))
     assert first.stat().st_mtime_ns == kept
     assert len(parts(run.sobol_directory)) == 4
-    reopen(run.directory, {"replicates": 1})
-    assert len(parts(run.sobol_directory)) == 4
-    reopen(run.directory, {"design_batch": 2})
-    assert parts(run.sobol_directory) == []
+    before = run.sobol_trace().set_index(["step", "setting", "replicate", "sample"])["loss"]
+    run, config = reopen(run.directory, {"design_replicates": 3, "design_batch": 4})
+    design_stage(run, config, prepare(config))
+    after = run.sobol_trace().set_index(["step", "setting", "replicate", "sample"])["loss"]
+    assert len(after) == 4 * len(SOBOL_ROWS) * 3 * 4
+    assert (after.loc[before.index] == before).all()

@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import torch
 
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Silent
-from noiseprobe.draws.fixed_batch import LAYOUTS, Layout, fixed_batch
+from noiseprobe.draws.factors import LAYOUTS, Layout
+from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import RunConfig, resolve
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.settings import RunConfig
 from noiseprobe.stages.pipeline import reopen, train_stage
 from noiseprobe.stopping.base import NonFiniteLossWarning
-from noiseprobe.training.objective import conditioning_of
+from noiseprobe.training.objective import MicroBatches, conditioning_of
 from noiseprobe.training.preparing import prepare
 
 
@@ -233,3 +236,38 @@ def test_fp16_and_bf16_train_on_a_cpu(given: dict[str, Any], tmp_path: Path) -> 
     for precision in ("bf16", "fp16"):
         run = trained(tmp_path / precision, resolve(given | {"precision": precision}))
         np.testing.assert_allclose(run.train_trace()["l_det"], full["l_det"], rtol=0.05)
+
+
+def test_saving_costs_little_and_is_no_training_time(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve(given | {"checkpoint_every": 1})
+    whole = trained(tmp_path / "whole", config)
+    save, saved = torch.save, list[float]()
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.3)
+        saved.append(time.monotonic())
+        save(*arguments)
+
+    monkeypatch.setattr(torch, "save", slow)
+    started = time.monotonic()
+    with pytest.raises(MemoryError):
+        trained(tmp_path / "cut", config, KillAt(5))
+    assert len(saved) == 1, "the first state alone: another would cost more than its share"
+    cut, again = reopen(tmp_path / "cut", {})
+    train_stage(cut, again, prepare(again))
+    assert len(saved) <= 3, "and of the second go one in the middle at most, and the last"
+    seconds = cut.train_trace()["seconds"].max()
+    assert seconds < time.monotonic() - started - 0.6
+    pd.testing.assert_frame_equal(numbers(cut), numbers(whole), check_exact=True)
+    assert embedding(cut, 6) == embedding(whole, 6)
+
+
+def test_l_det_is_evaluated_in_parts_that_fit(given: dict[str, Any], tmp_path: Path) -> None:
+    at_once = trained(tmp_path / "at-once", resolve(given | {"micro_batch": 3}))
+    in_parts = trained(tmp_path / "in-parts", resolve(given | {"micro_batch": 2}))
+    first, other = (run.train_trace()["l_det"] for run in (at_once, in_parts))
+    np.testing.assert_allclose(other, first, rtol=1e-5)
+    usual = MicroBatches.of(prepare(resolve(given)).objective.model, None, Silent())
+    assert usual.size == 64

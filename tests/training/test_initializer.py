@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import reopen, start
 from noiseprobe.training.preparing import prepare
 

@@ -14,7 +14,7 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.models.stable_diffusion import StableDiffusion
 from noiseprobe.pictures.sampling import contiguous
 from noiseprobe.run.defaults import METHODS
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import start
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.driver import train

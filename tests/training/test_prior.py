@@ -10,7 +10,7 @@ from PIL import Image
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.pictures.sampling import Sampler
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import prepare_prior, start, train_stage
 from noiseprobe.training.preparing import prepare
 from noiseprobe.training.prior import draw_class_images, find_class_images

@@ -8,7 +8,7 @@ import torch
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.models.stable_diffusion import StableDiffusion
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.methods.textual_inversion import TextualInversion
 

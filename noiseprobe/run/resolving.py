@@ -1,0 +1,111 @@
+"""Which settings a run has: flags over a TOML file over defaults; and how they are kept."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.core.files import written_whole
+from noiseprobe.run.defaults import BUNDLED_MODEL, DEFAULT_CONCEPT, METHODS, defaults_of
+from noiseprobe.run.settings import ABOUT, RunConfig, flag, require_its_own
+
+
+def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
+    """The settings that result from a TOML `file`, flags that were `given`, and defaults.
+
+    Flags win over the file, the file over the defaults of the model's family. A value of None was
+    not given. Raises `UserError` naming the flag or key, what was found and what was expected; also
+    for a setting of another method or criterion.
+    """
+    merged = (read_toml(file) if file else {}) | {
+        key: value for key, value in given.items() if value is not None
+    }
+    merged = located(merged)
+    config = recorded({"concept": DEFAULT_CONCEPT} | merged)
+    require_its_own(merged, config)
+    return config
+
+
+def recorded(content: dict[str, Any]) -> RunConfig:
+    """The settings that a run was started with, as they were written; what is missing by default.
+
+    Raises `UserError` naming the flag, what was found and what was expected.
+    """
+    model, method = content.get("model", BUNDLED_MODEL), content.get("method", METHODS[0])
+    return _validated(defaults_of(str(model), str(method)) | content)
+
+
+def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
+    """The recorded settings with those that were `given` anew.
+
+    Raises `UserError` where a given flag would change steps that are already done.
+    """
+    anew = {key: value for key, value in given.items() if value is not None}
+    criterion = {"param": ()} if "stop" in anew else {}  # the other's parameters are its own
+    config = _validated(before.model_dump() | criterion | located(anew))
+    for key in anew:
+        then, now = getattr(before, key), getattr(config, key)
+        if now != then and not ABOUT[key].on_resume:
+            raise UserError(
+                f"{flag(key)}: this run was started with {then!r}, not {now!r}; leave the flag "
+                "out, or start a new run"
+            )
+    require_its_own(anew, config)
+    return config
+
+
+def located(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings with folders by their full paths: a run is resumed from anywhere."""
+    texts = {key: value for key, value in given.items() if isinstance(value, str) and value}
+    folders = {
+        key: str(Path(texts[key]).resolve())
+        for key in ("concept", "model", "clip", "class_images")
+        # The folder of class images may be made only then.
+        if key in texts and (key == "class_images" or Path(texts[key]).is_dir())
+    }
+    return given | folders
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The settings in a TOML file; its keys are those of `RunConfig`, and `class`."""
+    content = load_toml(file)
+    if "class" in content:
+        content["class_noun"] = content.pop("class")
+    for key in content:
+        if key not in ABOUT:
+            mend = did_you_mean(key, ABOUT, "remove it", cutoff=0.5)
+            raise UserError(f"{file}: unknown key '{key}'; {mend}")
+    return content
+
+
+def load_toml(file: Path) -> dict[str, Any]:
+    """What a TOML file says; raises `UserError` for one that cannot be read."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not valid TOML ({error}); mend the file") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from error
+
+
+def write_toml(config: RunConfig, file: Path) -> None:
+    """Write every setting, such that `read_toml` gives them back."""
+    import tomli_w
+
+    content = config.model_dump(mode="json", exclude_none=True)
+    with written_whole(file) as beside:
+        beside.write_text(tomli_w.dumps(content), encoding="utf-8")
+
+
+def _validated(content: dict[str, Any]) -> RunConfig:
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if isinstance(ours := first.get("ctx", {}).get("error"), UserError):
+            raise ours from None
+        key = str(first["loc"][0])
+        expected = first["msg"][0].lower() + first["msg"][1:]
+        raise UserError(f"{flag(key)}: {first['input']!r} given, but {expected}") from error
