@@ -5,8 +5,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from noiseprobe.core.errors import UserError
@@ -23,8 +25,8 @@ from noiseprobe.logs.log import (
     spelt,
     surviving,
 )
+from noiseprobe.logs.messages import Event, points_of, starts
 from noiseprobe.logs.patterns import Pattern
-from noiseprobe.logs.protobuf import Malformed, parse_event
 from noiseprobe.logs.records import Records, find_records
 from noiseprobe.logs.tags import no_such_tag
 
@@ -135,36 +137,44 @@ def decode(records: Records, few: int = _FEW) -> Scalars:
         for _ in range(_MOST_PATTERNS):
             if len(left) < few:
                 break
-            pattern = Pattern.of(rows[left[0]])
+            first = rows[left[0]]
+            event = _event(first.tobytes(), int(indices[left[0]]), scalars)
+            pattern = event and Pattern.of(event, first)
             if pattern is None:
-                _decode_one(rows[left[0]].tobytes(), int(indices[left[0]]), scalars)
+                _add_event(event, int(indices[left[0]]), scalars)
                 left = left[1:]
                 continue
             chosen = rows if len(left) == len(rows) else rows[left]
             matching = pattern.matching(chosen)
             chosen = chosen[matching]
             steps = pattern.steps(chosen)
-            for point in pattern.points:
-                values = pattern.values(point, chosen)
-                scalars.add(point.tag, (indices[left[matching]], steps, values))
+            for tag, values in pattern.values(chosen):
+                scalars.add(tag, (indices[left[matching]], steps, values))
             left = left[~matching]
         for each in left:
-            _decode_one(rows[each].tobytes(), int(indices[each]), scalars)
+            index = int(indices[each])
+            _add_event(_event(rows[each].tobytes(), index, scalars), index, scalars)
     return scalars
 
 
-def _decode_one(data: bytes, index: int, scalars: Scalars) -> None:
+def _event(data: bytes, index: int, scalars: Scalars) -> Any:
+    """The event; None, which is noted in `scalars`, where `data` are none."""
     try:
-        event = parse_event(data)
-    except Malformed:
+        return Event.FromString(data)
+    except DecodeError:
         if scalars.malformed is None or index < scalars.malformed:
             scalars.malformed = index
+        return None
+
+
+def _add_event(event: Any, index: int, scalars: Scalars) -> None:
+    if event is None:
         return
-    if event.starts:
+    if starts(event):
         scalars.restarts.append((index, event.step))
-    place, step = np.array([index]), np.array([event.step])
-    for point in event.points:
-        scalars.add(point.tag, (place, step, np.array([point.value])))
+    for point in points_of(event):
+        piece = np.array([index]), np.array([event.step]), np.array([point.value])
+        scalars.add(point.tag, piece)
 
 
 def _when(run: tuple[float, str, int, Scalars]) -> tuple[float, str]:
@@ -172,8 +182,9 @@ def _when(run: tuple[float, str, int, Scalars]) -> tuple[float, str]:
 
 
 def _first_time(records: Records) -> float:
-    time = parse_event(records.data(0)).time
-    return time if math.isfinite(time) else -math.inf
+    event = Event.FromString(records.data(0))
+    known = event.HasField("wall_time") and math.isfinite(event.wall_time)
+    return float(event.wall_time) if known else -math.inf
 
 
 def _joined(runs: Sequence[tuple[int, Scalars]]) -> Scalars:

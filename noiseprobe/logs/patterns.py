@@ -1,11 +1,16 @@
 """Events that differ only in time, step and values, decoded together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseprobe.logs.protobuf import Malformed, Point, parse_event
+from noiseprobe.logs.messages import Event, Point, points_of, starts
+
+_LONGEST_STEP = 9
+"""Bytes of the longest step that is not below 0."""
 
 
 @dataclass(frozen=True)
@@ -16,39 +21,47 @@ class Pattern:
         event: shape (length,), uint8: its bytes.
         fixed: shape (length,), uint8: the bits that others share with it: 0xFF, but 0 where the
             time and values lie and 0x80, which tells how long it is, in the step.
-        step: first and last byte + 1 of the step; None where it is left out, being 0.
-        points: its scalars.
+        step: where the step lies; empty where it is left out, being 0.
+        points: its scalars, each with the place where it lies; None for one that is left out.
     """
 
     event: NDArray[np.uint8]
     fixed: NDArray[np.uint8]
-    step: tuple[int, int] | None
-    points: tuple[Point, ...]
+    step: slice
+    points: tuple[tuple[Point, slice | None], ...]
 
     @staticmethod
-    def of(row: NDArray[np.uint8]) -> "Pattern | None":
-        """The pattern of the event with the bytes `row`; None if it must be decoded alone.
+    def of(event: Any, row: NDArray[np.uint8]) -> "Pattern | None":
+        """The pattern of `event`, whose bytes are `row`; None if it must be decoded alone.
 
-        That is so if it is no event, starts a session, holds no scalar (then the rest of it is a
-        picture or a text, which others hardly share), or a scalar whose length may change.
+        That is so if it starts a session, holds no scalar (then the rest of it is a picture or a
+        text, which others hardly share), or a scalar whose length may change, or was written in
+        another way than protobuf's own, so that where its numbers lie cannot be told.
         """
-        try:
-            event = parse_event(row.tobytes())
-        except Malformed:
-            return None
-        if event.starts or not event.points:
+        points = points_of(event)
+        if starts(event) or not points or event.SerializeToString() != row.tobytes():
             return None
         fixed = np.full(len(row), 0xFF, np.uint8)
-        if event.time_place is not None:
-            fixed[event.time_place : event.time_place + 8] = 0
-        if event.step_place is not None:
-            fixed[slice(*event.step_place)] = 0x80
-        for point in event.points:
-            if point.format == "varint":
+        if event.HasField("wall_time"):
+            fixed[
+                _place(row, lambda copy, byte: setattr(copy, "wall_time", _filled("<f8", byte)))
+            ] = 0
+        step = slice(0, 0)
+        if event.HasField("step"):
+            length = max(1, -(-event.step.bit_length() // 7))
+            if event.step < 0 or length > _LONGEST_STEP:
                 return None
-            if point.place is not None:
-                fixed[point.place : point.place + np.dtype(point.format).itemsize] = 0
-        return Pattern(row, fixed, event.step_place, tuple(event.points))
+            ones = sum(1 << 7 * place for place in range(length))
+            step = _place(row, lambda copy, byte: setattr(copy, "step", byte * ones))
+            fixed[step] = 0x80
+        places: list[slice | None] = []
+        for point in points:
+            if point.field and not point.format:
+                return None
+            places.append(_place(row, _changed(point)) if point.field else None)
+            if places[-1] is not None:
+                fixed[places[-1]] = 0
+        return Pattern(row, fixed, step, tuple(zip(points, places, strict=True)))
 
     def matching(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which of `rows`, shape (n, length), have this pattern: shape (n,)."""
@@ -59,18 +72,54 @@ class Pattern:
 
     def steps(self, rows: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The steps of `rows`, shape (n, length), which have this pattern: shape (n,)."""
-        steps = np.zeros(len(rows), np.uint64)
-        if self.step is not None:
-            for shift, place in enumerate(range(*self.step)):
-                if shift < 10:
-                    digits = (rows[:, place] & 0x7F).astype(np.uint64)
-                    steps |= digits << np.uint64(7 * shift)
-        return steps.view(np.int64)
+        steps = np.zeros(len(rows), np.int64)
+        for shift, digits in enumerate(rows[:, self.step].T):
+            steps |= (digits & 0x7F).astype(np.int64) << (7 * shift)
+        return steps
 
-    def values(self, point: Point, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The values of one scalar of `rows`, shape (n, length): shape (n,)."""
-        if point.place is None:
-            return np.full(len(rows), point.value)
-        number = np.dtype(point.format)
-        cells = np.ascontiguousarray(rows[:, point.place : point.place + number.itemsize])
-        return cells.view(number)[:, 0].astype(np.float64)
+    def values(self, rows: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float64]]]:
+        """The tag of each scalar and its values in `rows`, shape (n, length): shape (n,)."""
+        return [
+            (
+                point.tag,
+                np.full(len(rows), point.value)
+                if place is None
+                else np.ascontiguousarray(rows[:, place]).view(point.format)[:, 0].astype(float),
+            )
+            for point, place in self.points
+        ]
+
+
+def _filled(form: str, byte: int) -> Any:
+    """The number in this format all of whose bytes are `byte`."""
+    number = np.dtype(form)
+    return np.frombuffer(bytes([byte]) * number.itemsize, number)[0].item()
+
+
+def _changed(point: Point) -> Callable[[Any, int], None]:
+    """What gives an event another number for `point`."""
+
+    def change(event: Any, byte: int) -> None:
+        value = event.summary.value[point.place]
+        if point.field == "simple_value":
+            value.simple_value = _filled(point.format, byte)
+        elif point.field == "content":
+            value.tensor.content = bytes([byte]) * len(value.tensor.content)
+        else:
+            getattr(value.tensor, point.field)[0] = _filled(point.format, byte)
+
+    return change
+
+
+def _place(row: NDArray[np.uint8], change: Callable[[Any, int], None]) -> slice:
+    """Where the bytes `row` of an event differ from those of it with other bytes in one number.
+
+    One of two bytes differs from any third.
+    """
+    differing = np.zeros(len(row), bool)
+    for byte in (1, 2):
+        event = Event.FromString(row.tobytes())
+        change(event, byte)
+        differing |= np.frombuffer(event.SerializeToString(), np.uint8) != row
+    places = np.flatnonzero(differing)
+    return slice(int(places[0]), int(places[-1]) + 1)

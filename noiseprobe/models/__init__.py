@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from noiseprobe.models.base import DiffusionModel
 
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-
 
 def load_model(
     source: str = BUNDLED_MODEL, device: str = "auto", precision: str = "fp32"
@@ -25,8 +23,7 @@ def load_model(
     denoiser: fp32, bf16 or fp16. Raises `UserError` for a model that cannot be loaded, a device
     that is not there, or a family that is not supported.
     """
-    import torch
-
+    from noiseprobe.models.base import PRECISIONS
     from noiseprobe.models.stable_diffusion import StableDiffusion
 
     if precision not in PRECISIONS:
@@ -37,8 +34,9 @@ def load_model(
         raise UserError(
             f"--model: '{where}' is a {family}; supported is StableDiffusionPipeline (1.x and 2.x)"
         )
-    dtype = getattr(torch, PRECISIONS[precision])
-    return StableDiffusion.load(where, pick_device(device), dtype)
+    model = StableDiffusion.load(where, pick_device(device))
+    model.settle(precision)
+    return model
 
 
 def model_location(source: str, bundled: str = BUNDLED_MODEL) -> str:

@@ -1,10 +1,17 @@
 """What the training driver and the probe engine need of any diffusion model, and no more."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
+
+from noiseprobe.core.errors import UserError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class DiffusionModel(Protocol):
@@ -52,9 +59,47 @@ class DiffusionModel(Protocol):
         """
         ...
 
+    def settle(self, precision: str) -> None:
+        """Cast what is frozen of the denoiser to `precision`, and compute in it from now on.
+
+        What is trained stays in float32, so that no step is lost to rounding.
+        """
+        ...
+
     def pipeline(self) -> Any:
         """The stock diffusers pipeline around the live modules, for `noiseprobe.Sampler`."""
         ...
+
+
+def load_whole(kind: Any, source: str, **options: Any) -> Any:
+    """The model that `kind.from_pretrained` loads, of diffusers or transformers, in float32.
+
+    Raises `ValueError` where weights are missing or of another shape, for both libraries would put
+    random ones in their place.
+    """
+    model, told = kind.from_pretrained(
+        source,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **options,
+    )
+    if missing := sorted(told["missing_keys"]):
+        raise ValueError(f"it lacks {len(missing)} weights, such as {missing[0]}")
+    if wrong := sorted(told["mismatched_keys"]):
+        key, found, expected = wrong[0]
+        raise ValueError(f"{key} is {tuple(found)}, not {tuple(expected)} as its config.json says")
+    return model
+
+
+@contextmanager
+def loading(told: str, mend: str) -> Iterator[None]:
+    """Turn whatever keeps a model from being loaded into one `UserError` line, with the reason."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0].split(". ")[0]
+        raise UserError(f"{told} ({reason}); {mend}") from error
 
 
 def local_directory(source: str) -> Path | None:

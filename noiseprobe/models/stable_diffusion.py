@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.models.base import local_directory
+from noiseprobe.models.base import PRECISIONS, load_whole, loading, local_directory
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -27,9 +26,9 @@ PARTS = {
 
 
 class StableDiffusion:
-    """The parts of a Stable Diffusion, frozen, in evaluation mode, on one device.
+    """The parts of a Stable Diffusion, frozen, in evaluation mode, on one device, in float32.
 
-    The UNet computes in the precision asked for. The VAE and the text encoder stay in float32: the
+    `settle` sets the precision of the UNet alone. The VAE and the text encoder stay in float32: the
     one runs once per photograph, the other carries the trained embedding.
     """
 
@@ -59,13 +58,16 @@ class StableDiffusion:
         self._check_prediction_type()
 
     @classmethod
-    def load(
-        cls, source: str, device: torch.device, dtype: torch.dtype = torch.float32
-    ) -> "StableDiffusion":
+    def load(cls, source: str, device: torch.device) -> "StableDiffusion":
         """Load every part of `source`; raises `UserError` naming the part that cannot be loaded."""
-        dtypes = {"text_encoder": torch.float32, "vae": torch.float32, "unet": dtype}
-        parts = {part: _load_part(source, part, dtypes.get(part)) for part in PARTS}
-        return cls(source, parts, device)
+        return cls(source, {part: _load_part(source, part) for part in PARTS}, device)
+
+    def settle(self, precision: str) -> None:
+        """Cast what is frozen of the UNet to `precision`, and compute in it from now on."""
+        self.dtype = PRECISIONS[precision]
+        for weight in self.unet.parameters():
+            if not weight.requires_grad:
+                weight.data = weight.data.to(self.dtype)
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,22 +164,18 @@ def _no_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load_part(source: str, part: str, dtype: torch.dtype | None) -> Any:
+def _load_part(source: str, part: str) -> Any:
     directory = local_directory(source)
     if directory is not None and not (directory / part).is_dir():
         raise UserError(
             f"--model: '{directory}' lacks the folder '{part}/'; "
             "give a directory saved by StableDiffusionPipeline.save_pretrained"
         )
-    loader: Any = PARTS[part]
-    options: dict[str, Any] = {"subfolder": part}
-    if dtype is not None:
-        options["dtype"] = dtype
-    try:
-        return loader.from_pretrained(str(directory or source), **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        where = Path(directory) / part if directory else f"{source} ({part})"
-        raise UserError(
-            f"--model: cannot load {where}: {reason}; check the path, or the connection to the hub"
-        ) from error
+    kind: Any = PARTS[part]
+    place = str(directory or source)
+    where = directory / part if directory else f"{source} ({part})"
+    mend = "check the path and its files, or the connection to the hub"
+    with loading(f"--model: cannot load {where}", mend):
+        if part in ("tokenizer", "scheduler"):
+            return kind.from_pretrained(place, subfolder=part)
+        return load_whole(kind, place, subfolder=part)

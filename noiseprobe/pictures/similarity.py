@@ -15,6 +15,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTo
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.models import model_location
+from noiseprobe.models.base import load_whole, loading
 
 T = TypeVar("T")
 
@@ -38,16 +39,12 @@ class Clip:
         Raises `UserError` for one that cannot be loaded.
         """
         where = model_location(source, BUNDLED_CLIP)
-        try:
-            model = CLIPModel.from_pretrained(where, dtype=torch.float32)
+        mend = "give the directory or the hub id of a CLIPModel with its processor"
+        with loading(f"--clip: '{source}' cannot be loaded", mend):
+            model = load_whole(CLIPModel, where)
             # Named one by one, for what CLIPProcessor would load by itself needs torchvision.
             images = CLIPImageProcessorPil.from_pretrained(where)
             processor = CLIPProcessor(images, CLIPTokenizer.from_pretrained(where))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"--clip: '{source}' cannot be loaded ({str(error).splitlines()[0]}); give the "
-                "directory or the hub id of a CLIPModel with its processor"
-            ) from error
         return cls(model, processor, torch.device(device))
 
     @torch.no_grad()
@@ -87,14 +84,10 @@ class Dino:
         """
         from transformers import ViTImageProcessorPil, ViTModel
 
-        try:
-            model = ViTModel.from_pretrained(source, add_pooling_layer=False, dtype=torch.float32)
+        mend = "give the directory or the hub id of a ViTModel with its processor, or leave it out"
+        with loading(f"--dino: '{source}' cannot be loaded", mend):
+            model = load_whole(ViTModel, source, add_pooling_layer=False)
             processor = ViTImageProcessorPil.from_pretrained(source)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"--dino: '{source}' cannot be loaded ({str(error).splitlines()[0]}); give the "
-                "directory or the hub id of a ViTModel with its processor, or leave it out"
-            ) from error
         return cls(model, processor, torch.device(device))
 
     @torch.no_grad()

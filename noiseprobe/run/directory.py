@@ -18,6 +18,9 @@ from noiseprobe.run.settings import RunConfig
 if TYPE_CHECKING:
     import pandas as pd
 
+NUM_TIMESTEPS = 1000
+"""How many a model has whose run does not say so."""
+
 PACKAGES = ("noiseprobe", "torch", "diffusers", "transformers", "numpy", "pandas", "pyarrow")
 
 
@@ -36,7 +39,13 @@ class Run:
         self.figures_directory = self.directory / "figures"
 
     @classmethod
-    def create(cls, directory: Path | str, config: RunConfig, device: str) -> "Run":
+    def create(
+        cls,
+        directory: Path | str,
+        config: RunConfig,
+        device: str,
+        num_train_timesteps: int = NUM_TIMESTEPS,
+    ) -> "Run":
         """Start a run in `directory`, which must be new or empty; raises `UserError` if not."""
         cls.require_vacant(directory)
         run = cls(directory)
@@ -46,7 +55,8 @@ class Run:
             raise UserError(
                 f"--out: cannot write to '{directory}' ({error.strerror}); choose another folder"
             ) from error
-        write_json(run.directory / "environment.json", environment(config, device))
+        about = environment(config, device) | {"num_train_timesteps": num_train_timesteps}
+        write_json(run.directory / "environment.json", about)
         run.write_status("created", 0, None)
         return run
 
@@ -87,6 +97,13 @@ class Run:
                 "probe_seconds": 0.0,
             }
         return json.loads((self.directory / "status.json").read_text(encoding="utf-8"))
+
+    @property
+    def num_timesteps(self) -> int:
+        """How many timesteps the model was trained with."""
+        file = self.directory / "environment.json"
+        about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return int(about.get("num_train_timesteps", NUM_TIMESTEPS))
 
     def write_status(self, stage: str, step: int, stopped_by: str | None) -> None:
         """Record the stage reached."""

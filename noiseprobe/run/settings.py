@@ -7,7 +7,8 @@ declaration. What has no default here takes one by the model's family and the me
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
@@ -67,16 +68,20 @@ class About:
         return f"With --method {' or '.join(self.methods)}" if self.methods else self.group
 
 
-def setting(help: str, group: str, default: Any = ..., *, about: Any = None, **bounds: Any) -> Any:
-    """A field of `RunConfig`: `about` holds what else `About` takes, `bounds` go to pydantic."""
-    more = About(help, group, **(about or {}))
-    extra: Any = {"about": more}
-    return Field(default, json_schema_extra=extra, **bounds)
+def setting(group: str, help: str, default: Any = ..., **more: Any) -> Any:
+    """A field of `RunConfig`: of `more`, what `About` has goes there, and bounds to pydantic."""
+    own = {each.name: more.pop(each.name) for each in fields(About) if each.name in more}
+    extra: Any = {"about": About(help, group, **own)}
+    return Field(default, json_schema_extra=extra, **more)
 
 
+_trained, _of_prior, _stopping, _pictures, _probe, _machine = (
+    partial(setting, group) for group in (TRAINED, PRIOR, STOPPING, PICTURES, PROBE, MACHINE)
+)
 _BOTH = ("run", "train", "probe")
-_PROBING = {"commands": ("run", "probe"), "on_resume": True}
-_FINITE = {"allow_inf_nan": False}
+_PROBING: dict[str, Any] = {"commands": ("run", "probe"), "on_resume": True}
+_PAIRS: dict[str, Any] = {"commands": (), "on_resume": True}
+_FINITE: dict[str, Any] = {"allow_inf_nan": False}
 
 
 class RunConfig(BaseModel):
@@ -84,231 +89,166 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    concept: str = setting(
+    concept: str = _trained(
         "Folder with 3-6 photographs, or a bundled concept",
-        TRAINED,
-        about={"metavar": "DIR|NAME", "usual": DEFAULT_CONCEPT},
+        metavar="DIR|NAME",
+        usual=DEFAULT_CONCEPT,
     )
-    class_noun: str | None = setting(
+    class_noun: str | None = _trained(
         "What kind of thing it is, e.g. dog",
-        TRAINED,
         None,
-        about={"flag": "class", "metavar": "NOUN", "usual": "what the concept says"},
+        flag="class",
+        metavar="NOUN",
+        usual="what the concept says",
     )
-    placeholder: str = setting("The new word", TRAINED, "<v>")
-    model: str = setting(
+    placeholder: str = _trained("The new word", "<v>")
+    model: str = _trained(
         "Stable Diffusion directory or hub id",
-        TRAINED,
         BUNDLED_MODEL,
-        about={"usual": f"{BUNDLED_MODEL}, the bundled one"},
+        usual=f"{BUNDLED_MODEL}, the bundled one",
     )
     method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
-        setting(f"{', '.join(METHODS)}", TRAINED, INVERSION, about={"usual": "the first"})
+        _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first")
     )
-    center_crop: bool = setting(
+    center_crop: bool = _trained(
         "Crop photographs to a square, or squeeze them",
-        TRAINED,
         True,
-        about={"usual": "crop, but for custom-diffusion"},
+        usual="crop, but for custom-diffusion",
     )
-    flip: float = setting("Share of photographs seen mirrored", TRAINED, 0.5, ge=0, le=1)
-    rescale: bool = setting(
-        "See photographs at random sizes, captions saying so",
-        TRAINED,
-        False,
-        about={"usual": "custom-diffusion only"},
+    flip: float = _trained("Share of photographs seen mirrored", 0.5, ge=0, le=1)
+    rescale: bool = _trained(
+        "See photographs at random sizes, captions saying so", False, usual="custom-diffusion only"
     )
-    learning_rate: float = setting("AdamW's learning rate", TRAINED, gt=0, **_FINITE)
-    scale_lr: bool = setting("Multiply it by the batch size", TRAINED, True)
-    max_grad_norm: float | None = setting(
-        "Clip gradients to this norm",
-        TRAINED,
-        None,
-        gt=0,
-        **_FINITE,
-        about={"usual": "textual-inversion no, others 1"},
+    learning_rate: float = _trained("AdamW's learning rate", gt=0, **_FINITE)
+    scale_lr: bool = _trained("Multiply it by the batch size", True)
+    max_grad_norm: float | None = _trained(
+        "Clip gradients to this norm", None, gt=0, **_FINITE, usual="textual-inversion no, others 1"
     )
-    train_batch_size: int = setting("Samples per step", TRAINED, ge=1)
-    seed: int = setting("Seed of every draw", TRAINED, 0, ge=0)
+    train_batch_size: int = _trained("Samples per step", ge=1)
+    seed: int = _trained("Seed of every draw", 0, ge=0)
 
-    initializer: str | None = setting(
+    initializer: str | None = _trained(
         "Word of one token that the new one starts from, or best, worst (by CLIP) or random",
-        TRAINED,
         None,
-        about={"methods": WITH_WORD, "usual": "the class noun"},
+        methods=WITH_WORD,
+        usual="the class noun",
     )
-    num_vectors: int = setting(
-        "Vectors per placeholder", TRAINED, 1, ge=1, le=64, about={"methods": (INVERSION,)}
+    num_vectors: int = _trained("Vectors per placeholder", 1, ge=1, le=64, methods=(INVERSION,))
+    learnable_property: Literal["object", "style"] = _trained(
+        "object or style, for its captions", "object", methods=(INVERSION,)
     )
-    learnable_property: Literal["object", "style"] = setting(
-        "object or style, for its captions", TRAINED, "object", about={"methods": (INVERSION,)}
-    )
-    instance_prompt: str | None = setting(
+    instance_prompt: str | None = _trained(
         "The one training caption",
-        TRAINED,
         None,
-        about={
-            "methods": (DREAMBOOTH, LORA, CUSTOM),
-            "usual": "caption templates where a word is learned",
-        },
+        methods=(DREAMBOOTH, LORA, CUSTOM),
+        usual="caption templates where a word is learned",
     )
-    rare_word: str = setting(
-        "The word for the thing, where none is learned",
-        TRAINED,
-        "sks",
-        about={"methods": (DREAMBOOTH, LORA)},
+    rare_word: str = _trained(
+        "The word for the thing, where none is learned", "sks", methods=(DREAMBOOTH, LORA)
     )
-    train_text_encoder: bool = setting(
-        "Train the text encoder as well", TRAINED, False, about={"methods": (DREAMBOOTH, LORA)}
+    train_text_encoder: bool = _trained(
+        "Train the text encoder as well", False, methods=(DREAMBOOTH, LORA)
     )
-    rank: int = setting("Rank of the adapters", TRAINED, ge=1, about={"methods": (LORA,)})
-    lora_alpha: float | None = setting(
-        "Alpha of the adapters",
-        TRAINED,
-        None,
-        gt=0,
-        **_FINITE,
-        about={"methods": (LORA,), "usual": "the rank"},
+    rank: int = _trained("Rank of the adapters", ge=1, methods=(LORA,))
+    lora_alpha: float | None = _trained(
+        "Alpha of the adapters", None, gt=0, **_FINITE, methods=(LORA,), usual="the rank"
     )
-    lora_targets: tuple[str, ...] = setting(
-        "Layers that have adapters",
-        TRAINED,
-        ("to_q", "to_k", "to_v", "to_out.0"),
-        about={"methods": (LORA,)},
+    lora_targets: tuple[str, ...] = _trained(
+        "Layers that have adapters", ("to_q", "to_k", "to_v", "to_out.0"), methods=(LORA,)
     )
-    train_word: bool = setting(
-        "Learn the placeholder as well", TRAINED, True, about={"methods": (LORA,)}
-    )
-    attention: Literal["crossattn_kv", "crossattn"] = setting(
-        "crossattn_kv, or crossattn for queries and outputs too",
-        TRAINED,
-        "crossattn_kv",
-        about={"methods": (CUSTOM,)},
+    train_word: bool = _trained("Learn the placeholder as well", True, methods=(LORA,))
+    attention: Literal["crossattn_kv", "crossattn"] = _trained(
+        "crossattn_kv, or crossattn for queries and outputs too", "crossattn_kv", methods=(CUSTOM,)
     )
 
-    prior: bool = setting(
-        "Train on class images as well", PRIOR, False, about={"usual": "custom-diffusion only"}
-    )
-    prior_weight: float = setting(
-        "Weight of their loss, which is added", PRIOR, 1.0, ge=0, **_FINITE
-    )
-    class_images: str | None = setting(
+    prior: bool = _of_prior("Train on class images as well", False, usual="custom-diffusion only")
+    prior_weight: float = _of_prior("Weight of their loss, which is added", 1.0, ge=0, **_FINITE)
+    class_images: str | None = _of_prior(
         "Folder of class images, with a captions.txt or not; missing ones are drawn by the model",
-        PRIOR,
         None,
-        about={"metavar": "DIR", "usual": "class-images in the run"},
+        metavar="DIR",
+        usual="class-images in the run",
     )
-    num_class_images: int = setting("How many", PRIOR, ge=1)
-    class_prompt: str | None = setting(
-        "Their caption", PRIOR, None, about={"usual": "a photo of a NOUN"}
-    )
+    num_class_images: int = _of_prior("How many", ge=1)
+    class_prompt: str | None = _of_prior("Their caption", None, usual="a photo of a NOUN")
 
-    steps: int = setting("Most steps to train", STOPPING, ge=1, about={"on_resume": True})
-    stop: str = setting(
+    steps: int = _stopping("Most steps to train", ge=1, on_resume=True)
+    stop: str = _stopping(
         "What ends training before: dvar, clip, or another of `noiseprobe criteria`; none: nothing",
-        STOPPING,
         "dvar",
-        about={"metavar": "CRITERION", "on_resume": True},
+        metavar="CRITERION",
+        on_resume=True,
     )
-    watch: Literal["l_det", "loss", "grad_norm", "clip_img"] = setting(
+    watch: Literal["l_det", "loss", "grad_norm", "clip_img"] = _stopping(
         f"The recorded column that it looks at: {', '.join(WATCHED)}",
-        STOPPING,
         "l_det",
-        about={"metavar": "COLUMN", "on_resume": True},
+        metavar="COLUMN",
+        on_resume=True,
     )
-    param: tuple[str, ...] = setting(
+    param: tuple[str, ...] = _stopping(
         "A parameter of it, such as patience=20; repeatable",
-        STOPPING,
         (),
-        about={"metavar": "NAME=VALUE", "usual": "its own", "on_resume": True},
+        metavar="NAME=VALUE",
+        usual="its own",
+        on_resume=True,
     )
-    eval_batch: int = setting("Samples of the fixed batch of L_det", STOPPING, ge=1)
-    fixed_batch: Layout = setting(
-        "How L_det's batch is laid out: random, stratified, antithetic or weighted",
-        STOPPING,
-        "stratified",
+    eval_batch: int = _stopping("Samples of the fixed batch of L_det", ge=1)
+    fixed_batch: Layout = _stopping(
+        "How L_det's batch is laid out: random, stratified, antithetic or weighted", "stratified"
     )
-    eval_every: int = setting("Steps between values of L_det", STOPPING, 1, ge=1)
-    window: int = setting(
-        "Last values of L_det that are compared with all",
-        STOPPING,
-        ge=2,
-        about={"criteria": ("dvar",), "on_resume": True},
+    eval_every: int = _stopping("Steps between values of L_det", 1, ge=1)
+    window: int = _stopping(
+        "Last values of L_det that are compared with all", ge=2, criteria=("dvar",), on_resume=True
     )
-    threshold: float = setting(
-        "Stop below this ratio of variances",
-        STOPPING,
-        gt=0,
-        **_FINITE,
-        about={"criteria": ("dvar",), "on_resume": True},
+    threshold: float = _stopping(
+        "Stop below this ratio of variances", gt=0, **_FINITE, criteria=("dvar",), on_resume=True
     )
-    patience: int = setting(
-        "Checks without a gain before it stops", STOPPING, ge=1, about={"criteria": ("clip",)}
-    )
-    eps: float = setting(
-        "The least gain in similarity that counts",
-        STOPPING,
-        ge=0,
-        **_FINITE,
-        about={"criteria": ("clip",)},
+    patience: int = _stopping("Checks without a gain before it stops", ge=1, criteria=("clip",))
+    eps: float = _stopping(
+        "The least gain in similarity that counts", ge=0, **_FINITE, criteria=("clip",)
     )
 
-    checks: bool = setting(
+    checks: bool = _pictures(
         "Check it in training, whatever the criterion",
-        PICTURES,
         False,
-        about={"usual": "where the criterion looks at it"},
+        usual="where the criterion looks at it",
     )
-    check_every: int = setting("Steps between checks", PICTURES, ge=1)
-    samples: int = setting("Pictures per check", PICTURES, 8, ge=1)
-    clip: str | None = setting(
-        "CLIP directory or hub id",
-        PICTURES,
-        None,
-        about={"usual": f"{PUBLISHED_CLIP}; {BUNDLED_MODEL}: tiny-clip"},
+    check_every: int = _pictures("Steps between checks", ge=1)
+    samples: int = _pictures("Pictures per check", 8, ge=1)
+    clip: str | None = _pictures(
+        "CLIP directory or hub id", None, usual=f"{PUBLISHED_CLIP}; {BUNDLED_MODEL}: tiny-clip"
     )
-    sampling_steps: int = setting("Denoising steps per picture", PICTURES, ge=1)
-    guidance: float = setting("Guidance scale", PICTURES, ge=1, **_FINITE)
-    sampling_seed: int = setting("Seed of the pictures", PICTURES, 1, ge=0)
+    sampling_steps: int = _pictures("Denoising steps per picture", ge=1)
+    guidance: float = _pictures("Guidance scale", ge=1, **_FINITE)
+    sampling_seed: int = _pictures("Seed of the pictures", 1, ge=0)
 
-    settings: tuple[str, ...] = setting(
+    settings: tuple[str, ...] = _probe(
         f"Comma-separated: {', '.join(each.name for each in NAMED_SETTINGS)}, a sum such as "
         "timesteps+noise, or a code such as 11110",
-        PROBE,
         tuple(each.name for each in NAMED_SETTINGS),
-        about={**_PROBING, "usual": "all seven"},
+        **_PROBING,
+        usual="all seven",
     )
-    replicates: int = setting("Redraws per setting", PROBE, ge=1, about=_PROBING)
-    probe_batch: int = setting("Samples per redraw", PROBE, ge=1, about=_PROBING)
-    design_replicates: int = setting(
-        "Pairs of the Sobol design",
-        PROBE,
-        32,
-        ge=2,
-        about={"flag": "replicates", "commands": (), "on_resume": True},
+    replicates: int = _probe("Redraws per setting", ge=1, **_PROBING)
+    probe_batch: int = _probe("Samples per redraw", ge=1, **_PROBING)
+    design_replicates: int = _probe(
+        "Pairs of the Sobol design", 32, ge=2, flag="replicates", **_PAIRS
     )
-    design_batch: int = setting(
-        "Samples of each pair",
-        PROBE,
-        8,
-        ge=1,
-        about={"flag": "probe-batch", "commands": (), "on_resume": True},
-    )
+    design_batch: int = _probe("Samples of each pair", 8, ge=1, flag="probe-batch", **_PAIRS)
 
-    checkpoint_every: int = setting("Steps between checkpoints", MACHINE, ge=1)
-    device: str = setting(
-        "auto, cuda, mps or cpu", MACHINE, "auto", about={"commands": _BOTH, "on_resume": True}
+    checkpoint_every: int = _machine("Steps between checkpoints", ge=1)
+    device: str = _machine("auto, cuda, mps or cpu", "auto", commands=_BOTH, on_resume=True)
+    precision: Literal["fp32", "bf16", "fp16"] = _machine(
+        "Of the denoiser: fp32, bf16 or fp16", "fp32"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = setting(
-        "Of the denoiser: fp32, bf16 or fp16", MACHINE, "fp32"
-    )
-    micro_batch: int | None = setting(
+    micro_batch: int | None = _machine(
         "Samples that the denoiser takes at once where none is trained on; halved where memory is "
         "short",
-        MACHINE,
         None,
         ge=1,
-        about={"commands": _BOTH, "usual": "by device and model", "on_resume": True},
+        commands=_BOTH,
+        usual="by device and model",
+        on_resume=True,
     )
 
     @model_validator(mode="before")

@@ -35,7 +35,8 @@ def start(
     Run.require_vacant(out)
     ready = prepare(config, reporter=reporter)
     _ = ready.objective, ready.previews  # which find what else is wrong
-    run = Run.create(out, config, str(ready.model.device))
+    model = ready.model
+    run = Run.create(out, config, str(model.device), model.num_train_timesteps)
     if ready.initializer:
         run.write_initializer(ready.initializer)
     return run, ready
@@ -60,9 +61,10 @@ def train_stage(
     """Train, or go on training; see `noiseprobe.training.driver.train`."""
     from noiseprobe.training.driver import train
 
+    objective, previews = ready.objective, ready.previews  # which find what is wrong
     run.record(config)
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
-    train(run, ready.objective, ready.method, config, reporter, prior, ready.previews)
+    train(run, objective, ready.method, config, reporter, prior, previews)
 
 
 def prepare_prior(
@@ -94,9 +96,10 @@ def probe_stage(
     from noiseprobe.stages.probing import probe
 
     require_checkpoints(run)
+    objective = ready.objective  # which finds what is wrong
     run.record(_with_measured(run, config))
     with counted(run):
-        probe(run, ready.objective, ready.method, config, reporter, steps)
+        probe(run, objective, ready.method, config, reporter, steps)
     status = run.status
     if status["stage"] == "trained":
         run.write_status("probed", status["step"], status["stopped_by"])
@@ -132,8 +135,9 @@ def design_stage(
     from noiseprobe.stages.probing import probe_design
 
     require_checkpoints(run)
+    objective = ready.objective
     run.record(config)
-    probe_design(run, ready.objective, ready.method, config, reporter)
+    probe_design(run, objective, ready.method, config, reporter)
 
 
 def require_checkpoints(run: Run) -> None:

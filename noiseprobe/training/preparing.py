@@ -72,7 +72,7 @@ def prepare(
     concept = load_concept(config.concept, config.class_noun, config.placeholder)
     if config.prior:
         find_class_images(config, concept, None)
-    model = load_model(config.model, config.device, config.precision)
+    model = load_model(config.model, config.device)
     if config.initializer not in CHOICES:
         return Personalization(config, concept, model, attach(model, concept, config))
     initializer, likeness = run.initializer if run else None, None

@@ -19,7 +19,9 @@ HOME = {
 
 
 def attach(model: "DiffusionModel", concept: "Concept", config: "RunConfig") -> "Method":
-    """The method that `config` names, attached to the live model.
+    """The method that `config` names, attached to the live model; the rest is cast as it says.
+
+    A model in float32 lets what is trained start from the very weights of its file.
 
     Raises `UserError` where the method's settings do not fit the model.
     """
@@ -27,4 +29,5 @@ def attach(model: "DiffusionModel", concept: "Concept", config: "RunConfig") -> 
     method: Method = getattr(import_module(f"noiseprobe.training.methods.{module}"), kind)(
         model, concept, config
     )
+    model.settle(config.precision)
     return method
