@@ -163,7 +163,7 @@ def confirmed(curves: Curves, window: int, threshold: float) -> Confirmed:
         float(ended.median()),
         float(ended.min()),
         float(ended.max()),
-        float(ratio_of_sums(gains[None])[0]),
+        float(ratio_of_sums(*gains.T)),
         *bootstrap_interval(gains, ratio_of_sums),
     )
 

@@ -195,7 +195,8 @@ def adaptability(raw: pd.DataFrame, method: str) -> str:
     )
 
 
-def spread_difference(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The standard deviation over concepts (axis 1) of the second number less that of the first."""
-    first, second = np.moveaxis(values.std(axis=1, ddof=1), -1, 0)
-    return np.asarray(second - first)
+def spread_difference(
+    first: NDArray[np.float64], second: NDArray[np.float64], axis: int = -1
+) -> NDArray[np.float64]:
+    """The standard deviation of the second numbers less that of the first."""
+    return np.asarray(second.std(axis, ddof=1) - first.std(axis, ddof=1))

@@ -8,38 +8,42 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 10_000
 
-Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""From values (resamples, n, k) to one number per resample."""
+Statistic = Callable[..., NDArray[np.float64]]
+"""Like `np.mean`: of one array for each number that a unit has, along `axis`."""
 
 
-def mean_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of each resample, (resamples,)."""
-    return values.mean(axis=(1, 2))
-
-
-def ratio_of_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of (resamples, n, 2): the first numbers' sum over that of the second, (resamples,)."""
-    totals = values.sum(axis=1)
-    return totals[:, 0] / totals[:, 1]
+def ratio_of_sums(
+    first: NDArray[np.float64], second: NDArray[np.float64], axis: int = -1
+) -> NDArray[np.float64]:
+    """The first numbers' sum over that of the second."""
+    return np.asarray(first.sum(axis) / second.sum(axis))
 
 
 def bootstrap_interval(
-    values: ArrayLike, statistic: Statistic = mean_of, resamples: int = RESAMPLES, seed: int = 0
+    values: ArrayLike, statistic: Statistic = np.mean, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """The 95% percentile interval of a statistic of n units (Efron & Tibshirani 1993, §13.3).
 
-    NaN for both ends with fewer than 2 units, of whose spread nothing is known.
+    NaN for both ends with fewer than 2 units, of whose spread nothing is known, or with a NaN.
 
     Args:
         values: (n,), or (n, k) where a unit has several numbers that stay together.
-        statistic: by default the mean.
+        statistic: of k arrays; by default the mean of one.
         resamples: how often n units are drawn from the n with replacement.
         seed: the same seed and n draw the same units, so that tables repeat.
     """
+    from scipy.stats import bootstrap  # half a second, which other commands need not wait for
+
     units = np.asarray(values, dtype=np.float64)
-    if len(units) < 2:
+    if len(units) < 2 or np.isnan(units).any():
         return math.nan, math.nan
-    units = units.reshape(len(units), -1)
-    drawn = np.random.default_rng(seed).integers(len(units), size=(resamples, len(units)))
-    low, high = np.quantile(statistic(units[drawn]), [0.025, 0.975])
+    low, high = bootstrap(
+        np.atleast_2d(units.T),
+        statistic,
+        n_resamples=resamples,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
     return float(low), float(high)

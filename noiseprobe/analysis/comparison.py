@@ -16,7 +16,6 @@ from noiseprobe.analysis.bootstrap import (
     RESAMPLES,
     Statistic,
     bootstrap_interval,
-    mean_of,
     ratio_of_sums,
 )
 from noiseprobe.analysis.stops import VARIANTS, few_iterations, has_l_det, stops
@@ -131,7 +130,7 @@ def table(raw: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.Da
             row: dict[str, object] = {"method": method, "variant": variant}
             row["runs"] = int((of_method["variant"] == variant).sum())
             for column in (*METRICS, "step", "minutes"):
-                row |= _named(column, values[[column]].to_numpy(), mean_of, resamples, seed)
+                row |= _named(column, values[[column]].to_numpy(), np.mean, resamples, seed)
             times = np.stack([baseline.loc[values.index], values["minutes"]], axis=1)
             row |= _named("speedup", times, ratio_of_sums, resamples, seed)
             rows.append(row)
@@ -169,7 +168,7 @@ def _named(
 ) -> dict[str, float]:
     """The statistic of (concepts, k) values, and its interval over resampled concepts."""
     low, high = bootstrap_interval(values, statistic, resamples, seed)
-    return {name: float(statistic(values[None])[0]), f"{name}_low": low, f"{name}_high": high}
+    return {name: float(statistic(*values.T)), f"{name}_low": low, f"{name}_high": high}
 
 
 def _cells(summary: pd.DataFrame, interval: str) -> list[tuple[str, ...]]:

@@ -20,12 +20,12 @@ from noiseprobe.stopping.catalogue import (
     outcome,
     to_be_high,
 )
-from noiseprobe.stopping.dvar import DVAR, dvar_ratios, dvar_stops
+from noiseprobe.stopping.dvar import DVAR
+from noiseprobe.stopping.dvar_recorded import NEVER, dvar_grid, dvar_ratios, dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps, Never
 from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
-from noiseprobe.stopping.grid import NEVER, dvar_grid
 from noiseprobe.stopping.patience import Patience
 from noiseprobe.stopping.relative_range import RelativeRange
 from noiseprobe.stopping.theil_sen import TheilSen

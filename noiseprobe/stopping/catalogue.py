@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.words import words_of
 from noiseprobe.stopping.base import LossCriterion, NonFiniteLossWarning
-from noiseprobe.stopping.dvar import DVAR, dvar_stops
+from noiseprobe.stopping.dvar import DVAR
+from noiseprobe.stopping.dvar_recorded import dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps, Never
 from noiseprobe.stopping.gain_share import GainShare

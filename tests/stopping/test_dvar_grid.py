@@ -1,6 +1,8 @@
 """A grid of windows and thresholds decides as DVAR does in every cell."""
 
 import math
+import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,14 @@ from numpy.typing import NDArray
 from noiseprobe.analysis.replay import replay_grid, replay_grids
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
-from noiseprobe.stopping import NEVER, dvar_grid, dvar_ratios, dvar_stops
+from noiseprobe.stopping import (
+    DVAR,
+    NEVER,
+    NonFiniteLossWarning,
+    dvar_grid,
+    dvar_ratios,
+    dvar_recorded,
+)
 
 THRESHOLDS = [1e-6, 0.01, 0.1, 0.15, 0.25, 0.5, 1.0, 1.5]
 
@@ -20,8 +29,18 @@ THRESHOLDS = [1e-6, 0.01, 0.1, 0.15, 0.25, 0.5, 1.0, 1.5]
 def by_row(
     losses: NDArray[np.float64], windows: list[int], thresholds: list[float]
 ) -> list[list[int]]:
-    rows = [dvar_stops(losses, window, thresholds) for window in windows]
-    return [[NEVER if stop is None else stop for stop in row] for row in rows]
+    """What the live criterion does, loss by loss; its ratio is exact."""
+    rows = []
+    for window in windows:
+        criterion, lowest = DVAR(window, 1.0), np.full(len(losses), np.inf)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NonFiniteLossWarning)
+            for index, loss in enumerate(losses):
+                criterion.update(loss)
+                lowest[index] = criterion.ratio if np.isfinite(loss) else math.nan
+        fires = [np.flatnonzero(lowest < threshold) for threshold in thresholds]
+        rows.append([int(where[0]) if len(where) else NEVER for where in fires])
+    return rows
 
 
 def traces() -> dict[str, NDArray[np.float64]]:
@@ -88,12 +107,13 @@ def test_a_long_level_far_from_the_first_loss_costs_no_digits() -> None:
 def test_most_cells_of_a_usual_trace_need_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = []
 
-    def counted(losses: object, window: int, thresholds: list[float]) -> list[int | None]:
-        slow.extend(thresholds)
-        return dvar_stops(losses, window, thresholds)  # type: ignore[arg-type]
+    def counted(values: Any, window: int, threshold: float, otherwise: int) -> int:
+        slow.append(threshold)
+        return exact_stop(values, window, threshold, otherwise)
 
-    monkeypatch.setattr("noiseprobe.stopping.grid.dvar_stops", counted)
-    thresholds = np.geomspace(0.001, 1, 50).tolist()
+    exact_stop = dvar_recorded._exact_stop
+    monkeypatch.setattr(dvar_recorded, "_exact_stop", counted)
+    thresholds = np.geomspace(0.001, 0.99, 50).tolist()
     dvar_grid(traces()["falling"], range(5, 455, 10), thresholds)
     assert len(slow) < 0.02 * 45 * 50
 

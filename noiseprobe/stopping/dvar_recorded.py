@@ -1,0 +1,181 @@
+"""Where DVAR fires in recorded losses: all of its ratios at once, over windows and thresholds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noiseprobe.stopping.dvar import DVAR, checked_threshold, checked_window
+
+NEVER = -1
+"""Stands in a grid where DVAR never fires."""
+
+_ROUNDING = 1e-9
+"""How far, relatively, `dvar_ratios` may be off: it errs by about 1e-14 on traces of 1e6 points."""
+
+_LARGEST, _SMALLEST_CHANGE = 1e150, 1e-140
+"""Losses beyond these have squares that leave the range of a float64."""
+
+
+def dvar_ratios(losses: ArrayLike, window: int) -> NDArray[np.float64]:
+    """The DVAR ratio at every index of a recorded trace, in O(n) time and memory with numpy.
+
+    Windows are taken as the end of one block of `window` losses and the beginning of the next. Each
+    part is centred on a loss of its own, its squares are summed as Welford's non-negative terms
+    (Technometrics 4, 1962), and the parts are merged by Chan, Golub & LeVeque's formula (American
+    Statistician 37, 1983, eq. 2.1), so that no offset and no earlier level of the loss cancels.
+
+    Args:
+        losses: shape (n,).
+        window: how many of the last losses to compare with all of them, at least 2.
+
+    Returns:
+        Shape (n,). NaN before `window` finite losses, where all losses so far are equal, and at a
+        loss that is NaN or infinite: such a loss is left out of both variances.
+
+    Raises:
+        UserError: `window` is below 2.
+
+    Example:
+        >>> dvar_ratios([0.9, 0.5, 0.3, 0.25, 0.25], window=3).round(4)
+        array([   nan,    nan, 1.    , 0.1782, 0.009 ])
+    """
+    window = checked_window(window)
+    values = np.asarray(losses, dtype=np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"losses have shape {values.shape}, expected (n,)")
+    ratios = np.full(values.shape, np.nan)
+    finite = np.isfinite(values)
+    known = values[finite]
+    places = np.flatnonzero(finite)[window - 1 :]
+    ratios[places] = _finite_ratios(known, window, _variances(known))
+    return ratios
+
+
+def dvar_stops(losses: ArrayLike, window: int, thresholds: Sequence[float]) -> list[int | None]:
+    """Where `DVAR` fires in a recorded trace, for each threshold; None where it never does.
+
+    The row of `dvar_grid` for one window, with the same arguments and errors.
+
+    Example:
+        >>> dvar_stops([0.9, 0.5, 0.3, 0.25, 0.25], window=3, thresholds=[0.2, 0.1, 0.001])
+        [3, 4, None]
+    """
+    (stops,) = dvar_grid(losses, [window], thresholds).tolist()
+    return [None if stop == NEVER else stop for stop in stops]
+
+
+def dvar_grid(
+    losses: ArrayLike, windows: Sequence[int], thresholds: Sequence[float]
+) -> NDArray[np.int64]:
+    """Where `DVAR` fires in a recorded trace, for each window and threshold.
+
+    The decisions are those of `DVAR` itself: where a ratio is so near to a threshold that rounding
+    could decide, exact arithmetic decides instead.
+
+    Args:
+        losses: shape (n,); NaN and infinite ones are left out, as in `DVAR`.
+        windows: how many of the last losses to compare with all of them, each at least 2.
+        thresholds: the ratios below which to stop, each finite and above 0.
+
+    Returns:
+        Shape (windows, thresholds): 0-based indices into `losses`, `NEVER` where it does not fire.
+
+    Raises:
+        UserError: a window or a threshold is outside its range.
+
+    Example:
+        >>> dvar_grid([0.9, 0.5, 0.3, 0.25, 0.25], windows=[2, 3], thresholds=[0.1, 0.001])
+        array([[ 3,  4],
+               [ 4, -1]])
+    """
+    values = np.asarray(losses, dtype=np.float64)
+    limits = np.array([checked_threshold(threshold) for threshold in thresholds])
+    finite = np.isfinite(values)
+    places, known = np.append(np.flatnonzero(finite), NEVER), values[finite]
+    variances = _variances(known)
+    grid = np.full((len(windows), len(limits)), NEVER, dtype=np.int64)
+    for row, window in enumerate(map(checked_window, windows)):
+        if window > len(known):
+            continue
+        lowest = np.fmin.accumulate(_finite_ratios(known, window, variances))
+        lowest[np.isnan(lowest)] = np.inf
+        # Negated, the lowest ratio so far rises, which is the order that searchsorted needs.
+        np.negative(lowest, out=lowest)
+        first, last = (
+            window - 1 + np.searchsorted(lowest, -limits * factor, side="right")
+            for factor in (1 + _ROUNDING, 1 - _ROUNDING)
+        )
+        for doubtful in np.flatnonzero(first != last):
+            until = known[: last[doubtful] + 1]
+            first[doubtful] = _exact_stop(until, window, limits[doubtful], len(known))
+        grid[row] = places[first]
+    return grid
+
+
+def _exact_stop(values: NDArray[np.float64], window: int, threshold: float, otherwise: int) -> int:
+    criterion = DVAR(window, threshold)
+    return next((index for index, value in enumerate(values) if criterion.update(value)), otherwise)
+
+
+def _variances(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The variance up to each of the finite values, (n,), NaN where all are equal.
+
+    None where the values take exact arithmetic.
+    """
+    changes = np.abs(np.diff(values / 2))
+    largest = np.abs(values).max(initial=0)
+    if largest > _LARGEST or changes[changes > 0].min(initial=1) < _SMALLEST_CHANGE:
+        return None
+    squares = _running_squares(values)[1]
+    return np.where(squares > 0, squares, np.nan) / np.arange(1, len(values) + 1)
+
+
+def _finite_ratios(
+    values: NDArray[np.float64], window: int, variances: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """The ratio at each of the finite values from the `window`-th on, (n - window + 1,).
+
+    `variances` is what `_variances` says of the values.
+    """
+    if len(values) < window:
+        return np.empty(0)
+    if variances is None:
+        criterion, ratios = DVAR(window, threshold=1.0), []
+        for value in values:
+            criterion.update(value)
+            ratios.append(criterion.ratio)
+        return np.array(ratios[window - 1 :])
+    return _window_squares(values, window) / (variances[window - 1 :] * window)
+
+
+def _window_squares(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Σ(x − mean)² over the `window` values that end at each index from `window` − 1 on."""
+    blocks = np.pad(values, (0, -len(values) % window), mode="edge").reshape(-1, window)
+    # A window that ends at place j of a block has the j + 1 values up to there, and the last
+    # window − 1 − j values of the block before; both lists run over j = 0 … window − 2.
+    means, squares = _running_squares(blocks)
+    back_means, back_squares = _running_squares(blocks[:-1, ::-1])
+    heads = np.arange(1, window)
+    merged = means[1:, :-1] - back_means[:, -2::-1]
+    merged += blocks[1:, :1] - blocks[:-1, -1:]
+    merged *= merged
+    merged *= heads * (window - heads) / window
+    merged += back_squares[:, -2::-1]
+    squares[1:, :-1] += merged
+    return squares.reshape(-1)[window - 1 : len(values)]
+
+
+def _running_squares(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Over each beginning of the last axis: the mean less the first value, and Σ(x − mean)²."""
+    counts = np.arange(1, values.shape[-1] + 1)
+    squares = values - values[..., :1]
+    means = np.cumsum(squares, axis=-1)
+    means /= counts
+    changes = squares[..., 1:]
+    changes -= means[..., :-1]
+    changes *= changes
+    changes *= counts[:-1] / counts[1:]
+    return means, np.cumsum(squares, axis=-1, out=squares)
