@@ -1,8 +1,11 @@
 """The command line: one short function per command; what they do lives in the rooms they call."""
 
+import errno
 import os
+import signal
 import sys
 import warnings
+from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -21,16 +24,37 @@ if TYPE_CHECKING:
     from noiseprobe.run.settings import RunConfig
     from noiseprobe.training.preparing import Personalization
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_ERRORS = (*DISK_FULL, errno.EROFS, errno.EIO)
 UsageError: Any = typer.BadParameter.__base__  # click's, which typer may have under its own name
 
 app = typer.Typer(
-    help="Shows which randomness hides the progress of a diffusion fine-tune, and stops the "
-    "fine-tune when it has stopped learning.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def print_version(asked: bool) -> None:
+    """Say which version this is, and end."""
+    if asked:
+        print(f"noiseprobe {version('noiseprobe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=print_version
+        ),
+    ] = False,
+) -> None:
+    """Shows which randomness hides the progress of a diffusion fine-tune, and stops the
+    fine-tune when it has stopped learning.
+    """
+
 
 Out = Annotated[
     Path | None, option("Where the run is written (default: a new folder in runs/).", MACHINE)
@@ -379,6 +403,7 @@ def main() -> None:
         warnings.showwarning = show_warning
         for name, value in QUIET_LIBRARIES.items():
             os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
@@ -408,10 +433,15 @@ def main() -> None:
         sys.exit(2)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
         print(f"noiseprobe: {str(error) or 'interrupted'}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(128 + (error.by if isinstance(error, Interrupted) else signal.SIGINT))
     except Exception as error:  # the last resort: a user never sees a traceback
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            mend = "make room there, or choose" if error.errno in DISK_FULL else "choose"
+            told = f"{error.filename or 'what is written'}: {os.strerror(error.errno).lower()}"
+            print(f"noiseprobe: {told}; {mend} another place", file=sys.stderr)
+            sys.exit(1)
         print(
             f"noiseprobe: {type(error).__name__}: {error}; run again with --debug for the details",
             file=sys.stderr,

@@ -1,5 +1,6 @@
 """What the user can mend: errors that the command line reports in one line."""
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -12,7 +13,12 @@ class UserError(ValueError):
 
 
 class Interrupted(Exception):
-    """The user stopped a stage with Ctrl-C; what was done is saved and can be resumed."""
+    """The user stopped a stage; what was done is saved and can be resumed.
+
+    `by` is the signal that asked for it: SIGINT, which is Ctrl-C, or SIGTERM.
+    """
+
+    by: int = signal.SIGINT
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:

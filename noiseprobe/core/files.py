@@ -1,7 +1,10 @@
 """Files that appear whole or not at all: written beside their place, flushed, renamed."""
 
+import glob
+import itertools
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,9 @@ from typing import Any
 
 from noiseprobe.core.errors import UserError
 
+_COUNT = itertools.count()
+_HOST = platform.node().replace("-", "_")
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -17,13 +23,16 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     The block creates a file or a directory at the temporary path. A file is flushed to disk before
     the rename, so that a crash leaves either the old file or the new one, never a part of it. A
-    directory is replaced by a directory alone.
+    directory is replaced by a directory alone. Any number of processes may write the same path: the
+    last one stays. What those left that were killed meanwhile is removed.
 
     Raises:
         UserError: a file is to be written where there is a folder.
+        OSError: it cannot be written; its `filename` is `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
+    _sweep(path)
+    beside = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{next(_COUNT)}.partial")
     _remove(beside)
     try:
         yield beside
@@ -35,6 +44,10 @@ def written_whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(beside, path)
         _flush(path.parent)
+    except OSError as error:
+        if error.errno and str(error.filename or beside).startswith(str(beside)):
+            error.filename = str(path)
+        raise
     finally:
         _remove(beside)
 
@@ -72,8 +85,20 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def _sweep(path: Path) -> None:
+    """Remove what processes of this machine that live no more left of `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}-*-*.partial"):
+        number = left.name.split("-")[-2]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            _remove(left)
+        except (ValueError, OverflowError, PermissionError):
+            continue
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

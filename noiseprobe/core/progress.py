@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
+from noiseprobe.core.errors import Interrupted
+
 
 class Reporter(Protocol):
     """Is told of progress; the library itself prints nothing."""
@@ -37,15 +39,23 @@ class Silent:
         """Say nothing."""
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
 STOP_SOON = threading.Event()
 """Set where Ctrl-C came outside of any loop that can end: the next loop ends at once."""
+
+
+def stop_soon(number: int, frame: FrameType | None) -> None:
+    """A signal handler for a worker, whose loops all end soon, however often it is asked."""
+    STOP_SOON.set()
 
 
 @contextmanager
 def stop_request() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets, so that a loop can end between two steps.
 
-    A second Ctrl-C interrupts at once. Outside the main thread signals are left alone.
+    A second one interrupts at once, except where all that a signal does is to set `STOP_SOON`.
+    An `Interrupted` that leaves the block says which signal it was. Outside the main thread signals
+    are left alone.
     """
     requested = threading.Event()
     if STOP_SOON.is_set():
@@ -53,15 +63,23 @@ def stop_request() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield requested
         return
+    if signal.getsignal(signal.SIGTERM) is stop_soon:
+        yield STOP_SOON
+        return
+    came: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
         if requested.is_set():
             raise KeyboardInterrupt
+        came.append(number)
         requested.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in STOPS}
     try:
         yield requested
+    except Interrupted as error:
+        error.by = came[0] if came else error.by
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

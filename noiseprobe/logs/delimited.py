@@ -4,19 +4,17 @@ import csv
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
+import pandas as pd
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs.arrow import columns_of
 from noiseprobe.logs.log import TruncatedLogWarning, one_line
-from noiseprobe.logs.table import Cells, Numbers, Table, is_number
+from noiseprobe.logs.table import INEXACT, Column, Table, is_number
+from noiseprobe.logs.tags import step_columns
 
 _DELIMITERS = ",;\t"
 _SAMPLE = 200
@@ -34,11 +32,13 @@ class _Layout:
         delimiter: what stands between cells.
         names: of all columns; "" where one has none.
         above: how many lines stand above the first row of cells.
+        widest: how many cells a row has at most, as far as was looked.
     """
 
     delimiter: str
     names: list[str]
     above: int
+    widest: int
 
 
 def read_delimited(path: Path, text: str) -> Table:
@@ -58,16 +58,93 @@ def read_delimited(path: Path, text: str) -> Table:
         TruncatedLogWarning: the last line has no end and lacks cells, and was left out; or it lacks
             the end alone, and a last cell as long as those before it.
     """
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     layout = _layout(path, text)
-    text = _until_cut(path, text, layout)
-    kind = "W&B export" if _is_wandb(layout.names) else "CSV"
-    fast = _fast(path, text, layout, kind)
-    return fast if fast is not None else _careful(path, text, layout, kind)
+    body = "".join(_until_cut(path, text, layout).split("\n", layout.above)[layout.above :])
+    if len(layout.names) == 1:
+        body = body.rstrip("\n")
+    lines: Sequence[int] = range(layout.above + 1, layout.above + body.count("\n") + 2)
+    if body.startswith("#") or "\n#" in body:
+        told = [each for each in zip(lines, body.split("\n"), strict=True) if each[1][:1] != "#"]
+        lines, body = [line for line, _ in told], "\n".join(row for _, row in told)
+    frame = _frame(path, body, layout, lines)
+    rows = frame.index.to_numpy()
+    if len(layout.names) > 1:
+        rows = rows[frame.notna().any(axis=1).to_numpy()]
+    one_to_one = len(frame) == body.count("\n") + (not body.endswith("\n"))
+    frame = frame if len(rows) == len(frame) else frame.loc[rows]
+    wandb = _is_wandb(layout.names)
+    return Table(
+        path,
+        "W&B export" if wandb else "CSV",
+        len(frame),
+        {layout.names[place]: _column(frame[place]) for place in _kept(layout.names)},
+        lambda row: f"line {lines[rows[row]]}" if one_to_one else f"row {row + 1}",
+        sparse=wandb,
+    )
+
+
+def _frame(path: Path, body: str, layout: _Layout, lines: Sequence[int]) -> pd.DataFrame:
+    """The cells of `body`, whose rows are `lines` of the file, by the place of the column."""
+    width = len(layout.names)
+    as_text: dict[int, type[str]] = {}
+    while True:
+        try:
+            frame = pd.read_csv(
+                io.BytesIO(body.encode()),
+                sep=layout.delimiter,
+                header=None,
+                names=range(max(width, layout.widest) + 1),
+                index_col=False,
+                dtype=as_text,
+                skipinitialspace=True,
+                skip_blank_lines=False,
+                keep_default_na=False,
+                na_values=_NULLS,
+                low_memory=False,
+                dtype_backend="numpy_nullable",
+            )
+            fault = "" if frame.iloc[:, width:].isna().all(axis=None) else "too many cells"
+        except ValueError as error:
+            fault = one_line(error)
+        if fault:
+            break
+        counting = set(step_columns(layout.names))
+        misread = [
+            place
+            for place, name in enumerate(layout.names)
+            if frame[place].dtype == "boolean" or (name in counting and _rounded(frame[place]))
+        ]
+        if not misread:
+            return frame
+        as_text = dict.fromkeys(misread, str)
+    for line, row in zip(lines, body.split("\n"), strict=True):
+        cells = _split(row, layout.delimiter)
+        if any(map(str.strip, cells[width:])):
+            raise UserError(
+                f"{path}, line {line}: not a table, {len(cells)} cells under a header of {width}; "
+                "give every row the columns of the header"
+            )
+    raise UserError(f"{path}: not a table ({fault}); mend the file")
+
+
+def _rounded(cells: pd.Series) -> bool:
+    """Whether integers may have lost digits."""
+    return cells.dtype in ("Float64", "UInt64") and bool((cells.abs() >= INEXACT).any())
+
+
+def _column(cells: pd.Series) -> Column:
+    rows, empty = np.arange(len(cells)), cells.isna().to_numpy()
+    if cells.dtype in ("Int64", "Float64"):
+        numbers = cells.fillna(0).to_numpy(np.int64 if cells.dtype == "Int64" else np.float64)
+        return Column(rows, np.ma.array(numbers, mask=empty))
+    return Column(rows, np.where(empty, np.array(None), cells.to_numpy(object)))
 
 
 def _layout(path: Path, text: str) -> _Layout:
     """Where the table begins, its delimiter and its columns."""
-    lines = list(islice(_lines(text), _SAMPLE))
+    lines = list(enumerate(text.split("\n", _SAMPLE)[:_SAMPLE], start=1))
     told = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
     if not told:
         raise UserError(f"{path}: no rows; record at least one loss")
@@ -76,8 +153,9 @@ def _layout(path: Path, text: str) -> _Layout:
     # Decimal commas below a header look like a delimiter, but not in the header.
     delimiter = max(_DELIMITERS, key=lambda mark: (len(tables[mark][0][1]), len(tables[mark])))
     number, cells = tables[delimiter][0]
+    widest = max(len(row) for _, row in split[delimiter])
     if not all(is_number(cell) for cell in cells):
-        return _Layout(delimiter, _distinct(cells), number)
+        return _Layout(delimiter, _distinct(cells), number, widest)
     if number != told[0][0]:
         raise UserError(
             f"{path}, line {number}: not a table, line {told[0][0]} has fewer cells; "
@@ -86,18 +164,20 @@ def _layout(path: Path, text: str) -> _Layout:
     header = dict(lines).get(number - 1, "")
     named = _split(header.lstrip("# "), delimiter) if header.startswith("#") else []
     if len(named) == len(cells):
-        return _Layout(delimiter, _distinct(named), number - 1)
-    return _Layout(delimiter, [f"column {each}" for each in range(1, len(cells) + 1)], number - 1)
+        return _Layout(delimiter, _distinct(named), number - 1, widest)
+    names = [f"column {each}" for each in range(1, len(cells) + 1)]
+    return _Layout(delimiter, names, number - 1, widest)
 
 
 def _until_cut(path: Path, text: str, layout: _Layout) -> str:
     """`text` without a last line that was cut off while it was written, as a kill leaves it."""
     body, newline, last = text.rpartition("\n")
-    if not newline or not last.strip() or last.startswith("#") or last.endswith("\r"):
+    if not newline or not last.strip() or last.startswith("#"):
         return text
     before = [_split(line, layout.delimiter) for line in body[-_NEAR:].split("\n")[1:]]
     cells, number = _split(last, layout.delimiter), body.count("\n") + 2
-    if before and len(cells) < len(layout.names) == len(before[-1]):
+    cut = len(cells) < len(layout.names) or last.count('"') % 2
+    if before and cut and len(before[-1]) == len(layout.names):
         told = f"{path}, line {number}: cut off; what stands before it is read"
         warnings.warn(told, TruncatedLogWarning, stacklevel=3)
         return body + newline
@@ -110,101 +190,6 @@ def _until_cut(path: Path, text: str, layout: _Layout) -> str:
             stacklevel=3,
         )
     return text
-
-
-def _fast(path: Path, text: str, layout: _Layout, kind: str) -> Table | None:
-    """The table, read by Arrow; None where it takes more care."""
-    body, above = _body(text, layout), layout.above
-    if "\n#" in body:
-        lines = [line for _, line in _lines(body)][above:]
-        body, above = "\n".join(line for line in lines if not line.startswith("#")), 0
-    try:
-        table = pa.csv.read_csv(
-            pa.BufferReader(body.encode()),
-            pa.csv.ReadOptions(
-                use_threads=False,
-                skip_rows=above,
-                column_names=[str(place) for place in range(len(layout.names))],
-            ),
-            pa.csv.ParseOptions(
-                delimiter=layout.delimiter, ignore_empty_lines=len(layout.names) > 1
-            ),
-            pa.csv.ConvertOptions(
-                null_values=_NULLS, strings_can_be_null=True, true_values=[], false_values=[]
-            ),
-        )
-    except (pa.ArrowException, ValueError):
-        return None
-    columns = columns_of(table)
-    blank = [column.empty for column in columns.values() if isinstance(column, Numbers)]
-    if len(blank) == len(columns) > 1 and np.all(blank, axis=0).any():
-        return None
-    return Table(
-        path,
-        kind,
-        table.num_rows,
-        {layout.names[place]: columns[str(place)] for place in _kept(layout.names)},
-        lambda row: f"row {row + 1}",
-        sparse=kind != "CSV",
-        careful=lambda: _careful(path, text, layout, kind),
-    )
-
-
-def _careful(path: Path, text: str, layout: _Layout, kind: str) -> Table:
-    names, numbers = layout.names, []
-    columns: list[list[str]] = [[] for _ in names]
-    for number, row in _rows(path, text, layout):
-        row = [cell.strip() for cell in row]
-        if any(row[len(names) :]):
-            raise UserError(
-                f"{path}, line {number}: not a table, {len(row)} cells under a header of "
-                f"{len(names)}; give every row the columns of the header"
-            )
-        if len(names) > 1 and not any(row):
-            continue
-        numbers.append(number)
-        row += [""] * (len(names) - len(row))
-        for column, cell in zip(columns, row, strict=False):
-            column.append(cell)
-    rows = range(len(numbers))
-    return Table(
-        path,
-        kind,
-        len(numbers),
-        {names[place]: Cells(rows, columns[place]) for place in _kept(names)},
-        lambda row: f"line {numbers[row]}",
-        kind != "CSV",
-    )
-
-
-def _rows(path: Path, text: str, layout: _Layout) -> Iterator[tuple[int, list[str]]]:
-    """The rows below the header, each with the number of the line on which it ends."""
-    body = _body(text, layout)
-    kept = (
-        "\n" if line.startswith("#") or number <= layout.above else line
-        for number, line in _lines(body, keepends=True)
-    )
-    reader = csv.reader(kept, delimiter=layout.delimiter, skipinitialspace=True)
-    comments = {number for number, line in _lines(body) if line.startswith("#")}
-    try:
-        for row in reader:
-            if reader.line_num > layout.above and reader.line_num not in comments:
-                yield reader.line_num, row or [""]
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, line {reader.line_num}: not a table ({one_line(error)}); mend the line"
-        ) from None
-
-
-def _body(text: str, layout: _Layout) -> str:
-    """`text` without the blank lines at its end, where a blank line is an empty cell."""
-    return text.rstrip("\r\n") if len(layout.names) == 1 else text
-
-
-def _lines(text: str, keepends: bool = False) -> Iterator[tuple[int, str]]:
-    """The lines of `text`, counted from 1, ended by any of the three kinds of newline."""
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        yield number, line if keepends else line.rstrip("\n")
 
 
 def _split(line: str, delimiter: str) -> list[str]:

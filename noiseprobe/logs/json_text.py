@@ -2,20 +2,21 @@
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.json
+import numpy as np
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs.arrow import columns_of
 from noiseprobe.logs.log import TruncatedLogWarning, one_line
-from noiseprobe.logs.table import Cells, Numbers, Other, Table
+from noiseprobe.logs.table import Column, Table, column_of
 
 _DEEPEST = 8
+_CHUNK = 1 << 17
 
 
 def read_json(path: Path, text: str) -> Table:
@@ -35,8 +36,8 @@ def read_json(path: Path, text: str) -> Table:
         TruncatedLogWarning: the last of several lines is cut off; it was left out.
     """
     first, _, others = text.lstrip().partition("\n")
-    if others.strip() and isinstance(_parsed(first), dict):
-        return _fast_lines(path, text) or _lines(path, text)
+    if others and not others.isspace() and isinstance(_parsed(first), dict):
+        return _lines(path, text)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -52,17 +53,19 @@ def _document(path: Path, document: Any) -> Table:
         return _objects(path, "trainer state", document["log_history"], "entry {} of log_history")
     if isinstance(document, list) and document and all(map(_is_point, document)):
         names = ("wall_time", "step", "value")
-        points = zip(*document, strict=True)
-        rows = range(len(document))
-        cells = {name: Cells(rows, each) for name, each in zip(names, points, strict=True)}
-        return Table(path, "JSON", len(document), cells, "point {}".format)
+        points = map(column_of, zip(*document, strict=True))
+        columns = dict(zip(names, points, strict=True))
+        return Table(path, "JSON", len(document), columns, "point {}".format)
     if isinstance(document, list):
         return _objects(path, "JSON", document, "object {}")
-    columns = {name: _cells(cells) for name, cells in document.items()}
-    lists = {_clean(name): cells for name, cells in columns.items() if cells is not None}
+    lists = {
+        _clean(name): column_of(list(cells.values() if isinstance(cells, dict) else cells))
+        for name, cells in document.items()
+        if isinstance(cells, list | dict)
+    }
     if not lists:
         return _objects(path, "JSON Lines", [document], "line {}")
-    height = max(len(cells.rows) for cells in lists.values())
+    height = max(len(column.rows) for column in lists.values())
     return Table(path, "JSON", height, lists, "row {}".format)
 
 
@@ -71,68 +74,106 @@ def _is_point(each: Any) -> bool:
     return isinstance(each, list) and len(each) == 3
 
 
-def _cells(column: Any) -> Cells | None:
-    if isinstance(column, dict):
-        column = list(column.values())
-    return Cells(range(len(column)), column) if isinstance(column, list) else None
-
-
 def _objects(path: Path, kind: str, objects: list[Any], place: str) -> Table:
     for number, each in enumerate(objects, start=1):
         if not isinstance(each, dict):
             raise UserError(
                 f"{path}, {place.format(number)}: not a JSON object; write one JSON object per line"
             )
-    return _table(path, kind, objects, lambda row: place.format(row + 1))
+    return _table(path, kind, [objects], lambda row: place.format(row + 1))
 
 
 def _lines(path: Path, text: str) -> Table:
-    objects, numbers = [], []
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    def place(row: int) -> str:
+        told = (n for n, line in enumerate(text.split("\n"), start=1) if line.strip())
+        return f"line {next(islice(told, row, None))}"
+
+    return _table(path, "JSON Lines", _chunks(path, text, place), place)
+
+
+def _chunks(path: Path, text: str, place: Callable[[int], str]) -> Iterator[list[dict[str, Any]]]:
+    """The objects of the lines of `text`, many parsed together, which takes half the time."""
+    first = end = 0
+    while end < len(text):
+        begin, end = end, text.find("\n", end + _CHUNK) + 1 or len(text)
+        chunk = text[begin:end].rstrip("\n")
         try:
-            each = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                warnings.warn(
-                    f"{path}, line {number}: cut off; what stands before it is read",
-                    TruncatedLogWarning,
-                    stacklevel=2,
-                )
-                break
-            raise UserError(
-                f"{path}, line {number}: not JSON ({_said(error)}); write one object per line"
-            ) from None
-        if not isinstance(each, dict):
-            raise UserError(f"{path}, line {number}: not a JSON object; write one per line")
-        objects.append(each)
-        numbers.append(number)
-    return _table(path, "JSON Lines", objects, lambda row: f"line {numbers[row]}")
+            objects = json.loads("[" + chunk.replace("\n", ",") + "]")
+        except (ValueError, RecursionError):
+            objects = []
+        if len(objects) != chunk.count("\n") + 1 or set(map(type, objects)) != {dict}:
+            last = end == len(text)
+            lines = list(filter(str.strip, chunk.split("\n")))
+            objects = []
+            for row, line in enumerate(lines, start=first):
+                try:
+                    each = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    if last and line is lines[-1] and text.endswith(line):
+                        told = f"{path}, {place(row)}: cut off; what stands before it is read"
+                        warnings.warn(told, TruncatedLogWarning, stacklevel=2)
+                        break
+                    raise UserError(
+                        f"{path}, {place(row)}: not JSON ({_said(error)}); write one object per "
+                        "line"
+                    ) from None
+                if not isinstance(each, dict):
+                    raise UserError(f"{path}, {place(row)}: not a JSON object; write one per line")
+                objects.append(each)
+        first += len(objects)
+        yield objects
 
 
 def _table(
-    path: Path, kind: str, objects: list[dict[str, Any]], place: Callable[[int], str]
+    path: Path, kind: str, chunks: Iterable[list[dict[str, Any]]], place: Callable[[int], str]
 ) -> Table:
-    columns: dict[str, tuple[list[int], list[Any]]] = {}
-    for row, each in enumerate(objects):
-        for name, cell in _flat(each):
-            rows, cells = columns.setdefault(name, ([], []))
-            if rows and rows[-1] == row:
-                cells[-1] = cell
-            else:
-                rows.append(row)
-                cells.append(cell)
-    wandb = _is_wandb(columns)
+    """The table of all objects; they come in chunks, so that few of them are held at a time."""
+    pieces: dict[str, list[Column]] = {}
+    height = 0
+    for objects in chunks:
+        for name, piece in _columns(objects, height).items():
+            pieces.setdefault(name, []).append(piece)
+        height += len(objects)
+    wandb = {"_step", "_timestamp"} <= set(pieces)
     return Table(
         path,
         "W&B export" if wandb else kind,
-        len(objects) if columns else 0,
-        {name: Cells(*each) for name, each in columns.items()},
+        height if pieces else 0,
+        {_clean(name): _joined(each) for name, each in pieces.items()},
         place,
         wandb,
     )
+
+
+def _columns(objects: Sequence[dict[str, Any]], first: int) -> dict[str, Column]:
+    """The columns of objects, which are the rows from `first` on."""
+    columns = {}
+    if len(set(map(len, objects))) == 1:
+        with suppress(KeyError):
+            rows = np.arange(first, first + len(objects))
+            for name in objects[0]:
+                columns[name] = column_of(list(map(itemgetter(name), objects)), rows)
+            if not any(_has_objects(column) for column in columns.values()):
+                return columns
+    cells: dict[str, dict[int, Any]] = {}
+    for row, each in enumerate(objects, start=first):
+        for name, cell in _flat(each):
+            cells.setdefault(name, {})[row] = cell
+    return {
+        name: column_of(list(found.values()), np.fromiter(found, np.int64, len(found)))
+        for name, found in cells.items()
+    }
+
+
+def _has_objects(column: Column) -> bool:
+    return column.cells.dtype == object and dict in set(map(type, column.cells))
+
+
+def _joined(pieces: Sequence[Column]) -> Column:
+    rows = np.concatenate([piece.rows for piece in pieces])
+    if len({piece.cells.dtype for piece in pieces}) == 1:
+        return Column(rows, np.concatenate([piece.cells for piece in pieces]))
+    return column_of([cell for piece in pieces for cell in piece.cells.tolist()], rows)
 
 
 def _flat(each: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -140,57 +181,7 @@ def _flat(each: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator
         if isinstance(cell, dict) and depth < _DEEPEST:
             yield from _flat(cell, f"{before}{name}/", depth + 1)
         else:
-            yield _clean(before + name), cell
-
-
-def _fast_lines(path: Path, text: str) -> Table | None:
-    """JSON Lines, read by Arrow, which knows no NaN; None where that takes more care."""
-    try:
-        table = pa.json.read_json(
-            pa.BufferReader(text.encode()), pa.json.ReadOptions(use_threads=False)
-        )
-    except (pa.ArrowException, ValueError):
-        return None
-    flat = list(chain.from_iterable(map(_leaves, table.column_names, table.columns)))
-    names = [name for name, _ in flat]
-    if not table.num_rows or not names or len(set(names)) < len(names):
-        return None
-    columns = columns_of(pa.table([column for _, column in flat], names))
-    # Arrow does not tell a null from what is not there.
-    vague = "null" in text
-    if not vague:
-        columns = {name: _present(column) for name, column in columns.items()}
-    wandb = _is_wandb(names)
-    return Table(
-        path,
-        "W&B export" if wandb else "JSON Lines",
-        table.num_rows,
-        columns,
-        lambda row: f"row {row + 1}",
-        sparse=wandb,
-        vague=vague,
-        careful=lambda: _lines(path, text),
-    )
-
-
-def _leaves(name: str, column: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    if not pa.types.is_struct(column.type):
-        yield name, column
-        return
-    for inner, cells in zip(column.type, column.flatten(), strict=True):
-        yield from _leaves(f"{name}/{inner.name}", cells)
-
-
-def _present(column: Numbers | Other) -> Numbers | Other:
-    if isinstance(column, Other):
-        return column
-    there = ~column.empty
-    whole = None if column.whole is None else column.whole[there]
-    return Numbers(column.rows[there], column.values[there], column.empty[there], whole)
-
-
-def _is_wandb(names: Collection[str]) -> bool:
-    return {"_step", "_timestamp"} <= set(names)
+            yield before + name, cell
 
 
 def _parsed(line: str) -> Any:

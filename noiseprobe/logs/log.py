@@ -137,7 +137,8 @@ def repeating(steps: NDArray[np.int64]) -> bool:
         >>> repeating(np.array([0, 0, 1, 1])), repeating(np.array([0, 0, 0, 1, 1]))
         (False, True)
     """
-    ordered = np.sort(steps)
+    falling = np.any(steps[1:] < steps[:-1])
+    ordered = np.sort(steps) if falling else steps
     distinct = np.count_nonzero(ordered[1:] != ordered[:-1]) + len(steps[:1])
     return bool(2 * distinct < len(steps))
 

@@ -8,9 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs.arrow import columns_of
 from noiseprobe.logs.log import one_line
-from noiseprobe.logs.table import Cells, Numbers, Other, Table
+from noiseprobe.logs.table import Column, Table, column_of
 
 MAGIC = b"PAR1"
 
@@ -28,8 +27,7 @@ def read_parquet(path: Path, content: bytes) -> Table:
     """
     try:
         table = _flat(content)
-        columns = dict(columns_of(table))
-        careful = _careful_columns(table, columns)
+        columns = {name: _column(table.column(name)) for name in table.column_names}
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(
             f"{path}: broken Parquet ({one_line(error)}); write the file again"
@@ -39,7 +37,7 @@ def read_parquet(path: Path, content: bytes) -> Table:
         path,
         kind,
         table.num_rows,
-        {**_range_index(table), **columns, **careful},
+        {**_range_index(table), **columns},
         lambda row: f"row {row + 1}",
         kind != "Parquet",
     )
@@ -72,17 +70,19 @@ def _flat(content: bytes) -> pa.Table:
     return pa.Table.from_batches(batches).replace_schema_metadata(schema.metadata)
 
 
-def _careful_columns(table: pa.Table, columns: dict[str, Numbers | Other]) -> dict[str, Cells]:
-    """The cells of columns that hold no plain numbers."""
-    rows = range(table.num_rows)
-    return {
-        name: Cells(rows, table.column(name).to_pylist())
-        for name, column in columns.items()
-        if isinstance(column, Other)
-    }
+def _column(column: pa.ChunkedArray) -> Column:
+    kind = column.type
+    if not pa.types.is_integer(kind) and not pa.types.is_floating(kind):
+        return column_of(column.to_pylist())
+    empty = column.is_null().to_numpy()
+    try:
+        numbers = column.cast(pa.int64() if pa.types.is_integer(kind) else pa.float64())
+    except pa.ArrowInvalid:  # beyond 63 bits
+        numbers = column.cast(pa.float64(), safe=False)
+    return Column(np.arange(len(column)), np.ma.array(numbers.fill_null(0).to_numpy(), mask=empty))
 
 
-def _range_index(table: pa.Table) -> dict[str, Numbers]:
+def _range_index(table: pa.Table) -> dict[str, Column]:
     """Steps that were the index of a pandas frame: metadata alone where they are evenly spaced."""
     try:
         told = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
@@ -95,5 +95,4 @@ def _range_index(table: pa.Table) -> dict[str, Numbers]:
         return {}
     if not isinstance(name, str) or name in table.column_names:
         return {}
-    rows = np.arange(table.num_rows, dtype=np.int64)
-    return {name: Numbers(rows, whole.astype(np.float64), np.zeros(len(rows), bool), whole)}
+    return {name: Column(np.arange(len(whole)), whole)}

@@ -13,7 +13,7 @@ from noiseprobe.logs.json_text import read_json
 from noiseprobe.logs.log import Log, Series, one_line
 from noiseprobe.logs.parquet import MAGIC, read_parquet
 from noiseprobe.logs.records import HEADER, looks_like_records
-from noiseprobe.logs.table import Numbers, Table, table_log
+from noiseprobe.logs.table import Column, Table, table_log
 from noiseprobe.logs.tags import choose_tags
 from noiseprobe.run.traces import TRAIN_COLUMNS, parts, read_trace
 
@@ -173,7 +173,7 @@ def _read_table(path: Path, content: bytes) -> Table:
             f"{path}: neither TensorBoard events, Parquet nor UTF-8 text (byte {error.start}); "
             f"{_WANTED}"
         ) from None
-    if not text.strip():
+    if not text or text.isspace():
         raise UserError(f"{path}: the file is empty; record at least one loss")
     if text.lstrip()[0] in "{[":
         return read_json(path, text)
@@ -188,9 +188,8 @@ def _read_run(path: Path) -> Table:
         raise UserError(
             f"{trace}: not a training trace ({one_line(error)}); run the training again"
         ) from None
-    rows = np.arange(len(frame), dtype=np.int64)
     columns = {}
     for name in TRAIN_COLUMNS:
         values = frame[name].to_numpy(np.float64)
-        columns[name] = Numbers(rows, values, np.isnan(values))
+        columns[name] = Column(np.arange(len(frame)), np.ma.array(values, mask=np.isnan(values)))
     return Table(path, "run directory", len(frame), columns, "row {}".format, sparse=True)

@@ -4,8 +4,9 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from noiseprobe.logs.tags import (
 
 _EMPTY = {"", "na", "none", "null"}
 _ROWS_PER_RESTART = 4
-_INEXACT = 2**53
+INEXACT = 2**53
 """From here on, not every integer is a float64."""
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
@@ -44,52 +45,24 @@ _WHOLE_NUMBERS = f"whole numbers{_OR}"
 
 
 @dataclass(frozen=True)
-class Cells:
-    """Cells as the file has them.
+class Column:
+    """Cells of a table, one below the other.
 
     Attributes:
-        rows: the rows that have one, rising.
-        cells: the cell of each of them.
-    """
-
-    rows: Sequence[int]
-    cells: Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """Cells that are all numbers or empty.
-
-    Attributes:
-        rows: shape (k,): the rows that have a cell, rising.
-        values: shape (k,), float64; NaN where the cell is empty.
-        empty: shape (k,): where it is.
-        whole: shape (k,): the same without loss where all cells are integers, 0 where empty; None
-            where they are not.
+        rows: shape (k,): the rows that have one, rising.
+        cells: shape (k,): numbers, int64 or float64, masked where a cell is empty; or, as objects,
+            what the file has.
     """
 
     rows: NDArray[np.int64]
-    values: NDArray[np.float64]
-    empty: NDArray[np.bool_]
-    whole: NDArray[np.int64] | None = None
+    cells: NDArray[Any]
 
-
-@dataclass(frozen=True)
-class Other:
-    """A column that a fast reader found to hold something else than numbers.
-
-    Attributes:
-        first: its first cell that is not empty; None if all are.
-    """
-
-    first: Any
-
-
-Column = Cells | Numbers | Other
-
-
-class _Unread(Exception):
-    """It matters what a column holds that a fast reader left unread."""
+    @cached_property
+    def empty(self) -> NDArray[np.bool_]:
+        """Which cells say that there is no value: shape (k,)."""
+        if self.cells.dtype != object:
+            return np.ma.getmaskarray(self.cells)
+        return np.fromiter(map(is_empty, self.cells), bool, len(self.cells))
 
 
 @dataclass(frozen=True)
@@ -103,9 +76,6 @@ class Table:
         columns: by name.
         place: what row k is called in messages, such as "line 3".
         sparse: whether an empty cell always means that nothing was recorded.
-        vague: whether an empty cell may also be one that the row lacks.
-        careful: reads the same table slowly and so that every fault has its place; None if this
-            is that table.
     """
 
     path: Path
@@ -114,8 +84,18 @@ class Table:
     columns: Mapping[str, Column]
     place: Callable[[int], str]
     sparse: bool = False
-    vague: bool = False
-    careful: "Callable[[], Table] | None" = None
+
+
+def column_of(cells: Sequence[Any], rows: NDArray[np.int64] | None = None) -> Column:
+    """The column of these cells, in `rows`; in all by default."""
+    rows = np.arange(len(cells)) if rows is None else rows
+    kinds = set(map(type, cells))
+    if kinds in ({int}, {float}, {int, float}):
+        with suppress(OverflowError):
+            numbers = np.fromiter(cells, np.int64 if kinds == {int} else np.float64, len(cells))
+            if len(kinds) == 1 or not np.any(np.abs(numbers) >= INEXACT):
+                return Column(rows, numbers)
+    return Column(rows, np.fromiter(cells, object, len(cells)))
 
 
 def table_log(table: Table) -> Log:
@@ -143,16 +123,10 @@ def table_log(table: Table) -> Log:
     measured = [name for name in names if not is_clock(name)] or names
     numeric = [name for name in measured if _begins_with_number(table.columns[name])]
     tags = tuple(numeric or (measured if len(measured) == 1 else []))
-    careful = cache(table.careful) if table.careful else None
     said: set[str] = set()
 
     def series(tag: str) -> Series:
-        try:
-            found, warned = _series(table, tag, tags)
-        except (UserError, _Unread):
-            if careful is None:
-                raise
-            found, warned = _series(careful(), tag, tags)
+        found, warned = _series(table, tag, tags)
         for each in warned:
             if str(each) not in said:
                 warnings.warn(each, stacklevel=3)
@@ -165,7 +139,7 @@ def table_log(table: Table) -> Log:
 def is_number(cell: Any) -> bool:
     """Whether the cell is a number, or text that says one; an empty cell is none."""
     try:
-        _number(cell)
+        number_of(cell)
     except (TypeError, ValueError, OverflowError):
         return False
     return not is_empty(cell)
@@ -182,15 +156,13 @@ def _series(table: Table, tag: str, tags: Sequence[str]) -> tuple[Series, list[R
     """One trace, and what is to be said about its steps."""
     if tag not in table.columns:
         raise no_such_tag(table.path, tag, tags)
-    found = _numbers(table, tag)
-    if found.empty.any():
-        kept = ~(found.empty & (table.sparse | _elsewhere(table, tag, tags)[found.rows]))
-        found = Numbers(found.rows[kept], found.values[kept], found.empty[kept])
-        if table.vague and found.empty.any():
-            raise _Unread(tag)
-    if not len(found.rows):
+    values, rows, empty = _values(table, tag), table.columns[tag].rows, table.columns[tag].empty
+    if empty.any():
+        there = ~(empty & (table.sparse | _elsewhere(table, tag, tags)[rows]))
+        values, rows = values[there], rows[there]
+    if not len(rows):
         raise UserError(f"{table.path}: no {one_line(tag)} was recorded; name another with --tag")
-    steps, clock, fault = _steps(table, found.rows, tags)
+    steps, clock, fault = _steps(table, rows, tags)
     warned: list[RuntimeWarning] = []
     if fault:
         warned.append(
@@ -201,12 +173,12 @@ def _series(table: Table, tag: str, tags: Sequence[str]) -> tuple[Series, list[R
         fall = int(np.argmax(np.diff(steps) < 0)) + 1
         warned.append(
             RestartedLogWarning(
-                f"{table.path}, {table.place(int(found.rows[fall]))}: the step falls back to "
+                f"{table.path}, {table.place(int(rows[fall]))}: the step falls back to "
                 f"{steps[fall]}; {np.count_nonzero(~kept)} points of {one_line(tag)} that were "
                 "recorded before at that step or later ones are left out"
             )
         )
-    twice = repeated(steps[kept], found.rows[kept], clock)
+    twice = repeated(steps[kept], rows[kept], clock)
     if twice.any():
         warned.append(
             RestartedLogWarning(
@@ -215,7 +187,7 @@ def _series(table: Table, tag: str, tags: Sequence[str]) -> tuple[Series, list[R
             )
         )
     kept[kept] = ~twice
-    return Series(spelt(table.path), steps[kept], found.values[kept], tag), warned
+    return Series(spelt(table.path), steps[kept], values[kept], tag), warned
 
 
 def _elsewhere(table: Table, tag: str, tags: Sequence[str]) -> NDArray[np.bool_]:
@@ -230,14 +202,12 @@ def _elsewhere(table: Table, tag: str, tags: Sequence[str]) -> NDArray[np.bool_]
 def _told(table: Table, name: str) -> NDArray[np.bool_]:
     """In which rows the column has a number."""
     column = table.columns[name]
-    if isinstance(column, Other):
-        raise _Unread(name)
     told = np.zeros(table.height, bool)
-    if isinstance(column, Numbers):
-        told[column.rows[~column.empty]] = True
+    if column.cells.dtype == object:
+        numbers = np.fromiter(map(is_number, column.cells), bool, len(column.cells))
     else:
-        pairs = zip(column.rows, column.cells, strict=True)
-        told[[row for row, cell in pairs if is_number(cell)]] = True
+        numbers = ~column.empty
+    told[column.rows[numbers]] = True
     return told
 
 
@@ -276,29 +246,29 @@ def _counted(
     A row without a step has the greatest that there is.
     """
     numbers = np.arange(table.height)
-    found = _numbers(table, name, f"give {_WHOLE_NUMBERS}")
-    whole, usable = _whole(table, name, found)
-    there = np.zeros(table.height, bool)
-    there[found.rows] = True
-    if not there[rows].all():
-        row = int(rows[np.argmin(there[rows])])
+    found, values = table.columns[name], _values(table, name, f"give {_WHOLE_NUMBERS}")
+    whole, usable = _whole(found, values)
+    places = np.full(table.height, -1)
+    places[found.rows] = np.arange(len(found.rows))
+    cells = places[rows]
+    if np.any(cells < 0):
+        row = int(rows[np.argmin(cells)])
         raise UserError(
             f"{table.path}, {table.place(row)}: {one_line(name)} is missing; give {_WHOLE_NUMBERS}"
         )
-    fractional = np.isfinite(found.values) & (found.values != np.round(found.values))
-    if counts_epochs(name) and fractional.any():
+    if counts_epochs(name) and np.any(np.isfinite(values) & (values != np.round(values))):
         return rows, numbers, f"{one_line(name)} holds fractions"
-    cells = np.searchsorted(found.rows, rows)
     steps = whole[cells]
     if not usable[cells].all():
         at = int(np.argmin(usable[cells]))
-        value = found.values[cells[at]]
+        value = values[cells[at]]
         beyond = math.isfinite(value) and value == round(value)
         raise UserError(
             f"{table.path}, {table.place(int(rows[at]))}: {one_line(name)} is {value:g}; give "
             + (f"whole numbers below 2^63{_OR}" if beyond else _WHOLE_NUMBERS)
         )
-    if _begins_in_each_epoch(table, found.rows[usable], whole[usable]):
+    counted, counts = found.rows[usable], whole[usable]
+    if _begins_in_each_epoch(table, counted, counts):
         return rows, numbers, f"{one_line(name)} begins anew in each epoch"
     falling = np.append(False, steps[1:] < steps[:-1])
     if np.count_nonzero(falling) * _ROWS_PER_RESTART > len(steps):
@@ -307,14 +277,14 @@ def _counted(
             f"{table.path}, {table.place(int(rows[at]))}: {one_line(name)} is {steps[at]} after "
             f"{steps[at - 1]}; sort the rows, or keep one run per file"
         )
-    if repeating(steps) or repeating(whole[usable]):
+    if repeating(steps) or repeating(counts):
         # The longest trace decides for all, or one could not be held against another.
         told = (usable & _told(table, tag)[found.rows] for tag in tags)
         longest = max(told, key=np.count_nonzero, default=cells)
         if repeating(whole[longest]):
             return rows, numbers, f"{one_line(name)} repeats too often to tell points apart"
     clock = np.full(table.height, np.iinfo(np.int64).max)
-    clock[found.rows[usable]] = whole[usable]
+    clock[counted] = counts
     return steps, clock, ""
 
 
@@ -323,25 +293,23 @@ def _begins_in_each_epoch(table: Table, rows: NDArray[np.int64], steps: NDArray[
     fall = np.flatnonzero(steps[1:] < steps[:-1])
     for name in step_columns(list(table.columns)) if len(fall) else []:
         if counts_epochs(name) and _told(table, name)[rows].all():
-            found = _numbers(table, name)
-            epochs = found.values[np.searchsorted(found.rows, rows)]
+            epochs = _values(table, name)[np.searchsorted(table.columns[name].rows, rows)]
             return bool((epochs[fall + 1] > epochs[fall]).any())
     return False
 
 
-def _whole(table: Table, name: str, found: Numbers) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The cells of the column `name`, which hold `found`, as integers, and which of them are."""
-    column = table.columns[name]
-    if isinstance(column, Cells):
+def _whole(
+    column: Column, values: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The cells of a column, whose numbers are `values`, as integers, and which of them are."""
+    if column.cells.dtype == object:
         exact = [_integer(cell) for cell in column.cells]
         usable = np.array([each is not None for each in exact], bool)
         return np.array([each or 0 for each in exact], np.int64), usable
-    if found.whole is not None:
-        return found.whole, ~found.empty
-    if table.careful and np.any(np.abs(found.values) >= _INEXACT):
-        raise _Unread(name)
-    usable = (found.values == np.round(found.values)) & (np.abs(found.values) < 2**63)
-    return np.where(usable, found.values, 0).astype(np.int64), usable
+    if column.cells.dtype == np.int64:
+        return np.ma.filled(column.cells, 0), ~column.empty
+    usable = (values == np.round(values)) & (np.abs(values) < 2**63)
+    return np.where(usable, values, 0).astype(np.int64), usable
 
 
 def _integer(cell: Any) -> int | None:
@@ -351,43 +319,39 @@ def _integer(cell: Any) -> int | None:
         if not isinstance(cell, int | str) and whole != cell:
             return None
     except (TypeError, ValueError, OverflowError):
-        value = _number(cell)
+        value = number_of(cell)
         if not value.is_integer():
             return None
         whole = int(value)
     return whole if -(2**63) <= whole < 2**63 else None
 
 
-def _numbers(table: Table, name: str, mend: str = _MEND) -> Numbers:
+def _values(table: Table, name: str, mend: str = _MEND) -> NDArray[np.float64]:
+    """The numbers of a column, NaN where a cell is empty."""
     column = table.columns[name]
-    if isinstance(column, Numbers):
-        return column
-    if isinstance(column, Other):
-        raise _Unread(name)
+    if column.cells.dtype != object:
+        return np.ma.filled(column.cells.astype(np.float64), np.nan)
     values = np.empty(len(column.cells))
     for place, cell in enumerate(column.cells):
         try:
-            values[place] = _number(cell)
+            values[place] = number_of(cell)
         except (TypeError, ValueError, OverflowError):
             if isinstance(cell, str) and _THOUSANDS.fullmatch(cell.strip()):
                 mend = f"write {one_line(cell.replace(',', ''))}"
             raise UserError(
-                f"{table.path}, {table.place(column.rows[place])}: {one_line(name)} is "
+                f"{table.path}, {table.place(int(column.rows[place]))}: {one_line(name)} is "
                 f"{_shown(cell)}, not a number; {mend}"
             ) from None
-    empty = np.array([is_empty(cell) for cell in column.cells], bool)
-    return Numbers(np.asarray(column.rows, np.int64), values, empty)
+    return values
 
 
 def _begins_with_number(column: Column) -> bool:
-    if isinstance(column, Numbers):
+    if column.cells.dtype != object:
         return not column.empty.all()
-    if isinstance(column, Other):
-        return is_number(column.first)
     return is_number(next((cell for cell in column.cells if not is_empty(cell)), None))
 
 
-def _number(cell: Any) -> float:
+def number_of(cell: Any) -> float:
     if isinstance(cell, bool):
         raise TypeError("a truth value is not a number")
     return float("nan") if is_empty(cell) else float(cell)

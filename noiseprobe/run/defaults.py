@@ -41,102 +41,34 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 
-METHOD_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
-    # The most steps, learning rate, guidance, DVAR's window and threshold and the CLIP rule's
+_BY_METHOD = ("steps", "learning_rate", "window", "threshold", "guidance", "patience", "eps")
+
+_METHOD_DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
+    # The most steps, learning rate, guidance, DVAR's window and threshold and the CLIP criterion's
     # patience and eps of Voronov et al. 2023. Full DreamBooth is not among its methods: it learns
-    # at 5e-6 with a batch of 2, as in the diffusers example, and takes DreamBooth-LoRA's rules.
+    # at 5e-6 with a batch of 2, as in the diffusers example, and stops as DreamBooth-LoRA does.
     "stable-diffusion": {
-        "textual-inversion": {
-            "steps": 6100,
-            "learning_rate": 5e-3,
-            "window": 310,
-            "threshold": 0.15,
-            "guidance": 7.5,
-            "patience": 6,
-            "eps": 0.02,
-        },
-        "dreambooth": {
-            "steps": 1000,
-            "learning_rate": 2.5e-6,
-            "window": 440,
-            "threshold": 0.4,
-            "guidance": 6.0,
-            "patience": 3,
-            "eps": 0.04,
-            "max_grad_norm": 1.0,
-        },
-        "dreambooth-lora": {
-            "steps": 1000,
-            "learning_rate": 5e-4,
-            "window": 440,
-            "threshold": 0.4,
-            "guidance": 6.0,
-            "patience": 3,
-            "eps": 0.04,
-            "max_grad_norm": 1.0,
-        },
-        "custom-diffusion": {
-            "steps": 500,
-            "learning_rate": 1e-5,
-            "window": 180,
-            "threshold": 0.15,
-            "guidance": 6.0,
-            "patience": 6,
-            "eps": 0.02,
-            "max_grad_norm": 1.0,
-            "prior": True,
-            "rescale": True,
-            "center_crop": False,
-        },
+        "textual-inversion": (6100, 5e-3, 310, 0.15, 7.5, 6, 0.02),
+        "dreambooth": (1000, 2.5e-6, 440, 0.4, 6.0, 3, 0.04),
+        "dreambooth-lora": (1000, 5e-4, 440, 0.4, 6.0, 3, 0.04),
+        "custom-diffusion": (500, 1e-5, 180, 0.15, 6.0, 6, 0.02),
     },
     # Window and threshold: those that experiments/comparison/CONFIRMED-stratified.md takes.
     BUNDLED_MODEL: {
-        "textual-inversion": {
-            "steps": 300,
-            "learning_rate": 1e-3,
-            "window": 120,
-            "threshold": 0.4,
-            "guidance": 4.0,
-            "patience": 6,
-            "eps": 0.02,
-        },
-        "dreambooth": {
-            "steps": 600,
-            "checkpoint_every": 50,
-            "learning_rate": 7.5e-5,
-            "window": 60,
-            "threshold": 0.05,
-            "guidance": 4.0,
-            "patience": 6,
-            "eps": 0.02,
-            "max_grad_norm": 1.0,
-        },
-        "dreambooth-lora": {
-            "steps": 300,
-            "learning_rate": 5e-4,
-            "window": 80,
-            "threshold": 0.2,
-            "guidance": 4.0,
-            "patience": 6,
-            "eps": 0.02,
-            "max_grad_norm": 1.0,
-        },
-        "custom-diffusion": {
-            "steps": 300,
-            "learning_rate": 1e-4,
-            "window": 120,
-            "threshold": 0.1,
-            "guidance": 4.0,
-            "patience": 6,
-            "eps": 0.02,
-            "max_grad_norm": 1.0,
-            "prior": True,
-            "rescale": True,
-            "center_crop": False,
-        },
+        "textual-inversion": (300, 1e-3, 120, 0.4, 4.0, 6, 0.02),
+        "dreambooth": (600, 7.5e-5, 60, 0.05, 4.0, 6, 0.02),
+        "dreambooth-lora": (300, 5e-4, 80, 0.2, 4.0, 6, 0.02),
+        "custom-diffusion": (300, 1e-4, 120, 0.1, 4.0, 6, 0.02),
     },
 }
 
+_CLIPPED = {"max_grad_norm": 1.0}
+_ALSO: dict[str, dict[str, Any]] = {
+    "dreambooth": _CLIPPED,
+    "dreambooth-lora": _CLIPPED,
+    "custom-diffusion": _CLIPPED | {"prior": True, "rescale": True, "center_crop": False},
+}
+_BUNDLED_ALSO: dict[str, dict[str, Any]] = {"dreambooth": {"checkpoint_every": 50}}
 
 RATE_WITH_PRIOR = {"custom-diffusion": 2.0}
 """By what prior preservation multiplies a method's learning rate, as its publication does."""
@@ -179,7 +111,11 @@ def family_of(model: str) -> str:
 def defaults_of(model: str, method: str) -> dict[str, Any]:
     """Every default that depends on the model's family or on the method."""
     family = family_of(model)
-    return FAMILY_DEFAULTS[family] | METHOD_DEFAULTS[family].get(method, {})
+    if method not in METHODS:
+        return FAMILY_DEFAULTS[family]
+    own = dict(zip(_BY_METHOD, _METHOD_DEFAULTS[family][method], strict=True))
+    rare = _BUNDLED_ALSO.get(method, {}) if family == BUNDLED_MODEL else {}
+    return FAMILY_DEFAULTS[family] | own | _ALSO.get(method, {}) | rare
 
 
 def shown(key: str) -> str:

@@ -38,6 +38,10 @@ class Run:
         self.state_file = self.directory / "state.pt"
         self.figures_directory = self.directory / "figures"
 
+    def __repr__(self) -> str:
+        status = self.status
+        return f"Run('{self.directory}', stage='{status['stage']}', step={status['step']})"
+
     @classmethod
     def create(
         cls,

@@ -9,7 +9,7 @@ measured is kept, and only rows that it lacks are evaluated.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,23 +29,6 @@ from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead
 
 KEY = ["setting", "replicate", "sample"]
-
-
-class Keyed(Protocol):
-    """What is evaluated at a checkpoint, of which a part may be known already."""
-
-    def __len__(self) -> int: ...
-
-    def keys(self) -> Iterable[tuple[str, int, int]]:
-        """The setting, replicate and sample of each row, as the trace has them."""
-        ...
-
-    def part(self, rows: NDArray[np.int64]) -> Any:
-        """Those rows alone."""
-        ...
-
-
-Plan = TypeVar("Plan", bound=Keyed)
 
 
 @dataclass(frozen=True)
@@ -68,6 +51,9 @@ class Rows:
         """Those rows alone."""
         chosen = [self.settings[row] for row in rows]
         return Rows(chosen, self.replicates[rows], self.samples[rows])
+
+
+Plan = TypeVar("Plan", Rows, Design)
 
 
 def plan_rows(settings: Sequence[Setting], replicates: int, batch: int) -> Rows:
@@ -197,7 +183,7 @@ def _known(directory: Path, step: int, again: str) -> pd.DataFrame:
     return read_part(path, PROBE_COLUMNS, f"delete it and probe again: {again}")
 
 
-def _missing(plan: Keyed, before: pd.DataFrame) -> NDArray[np.int64]:
+def _missing(plan: Rows | Design, before: pd.DataFrame) -> NDArray[np.int64]:
     """Which rows of a plan the trace lacks."""
     known = set(before[KEY].itertuples(index=False, name=None))
     return np.array([row for row, key in enumerate(plan.keys()) if key not in known], np.int64)

@@ -8,14 +8,17 @@ import glob
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from noiseprobe.analysis.stops import few_iterations, stops
 from noiseprobe.core.errors import Interrupted, UserError, did_you_mean
-from noiseprobe.core.progress import STOP_SOON, Reporter
+from noiseprobe.core.progress import STOP_SOON, STOPS, Reporter, stop_request, stop_soon
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import load_toml, resolve
@@ -158,51 +161,103 @@ def in_processes(
 ) -> dict[str, str]:
     """Do all jobs in `workers` processes of `threads` threads each; the errors by run.
 
-    Raises `Interrupted` on Ctrl-C, after the jobs in progress have saved what they save.
+    A process that dies fails its own job alone, and another takes its place. Raises `Interrupted`
+    on Ctrl-C or SIGTERM, after the jobs in progress have saved what they save.
     """
     failed: dict[str, str] = {}
     if not jobs:
         return failed
     reporter.stage(stage, len(jobs))
-    context = multiprocessing.get_context("spawn")
-    workers = min(workers, len(jobs))
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (threads,))
-    try:
-        running = {pool.submit(_work, *job): out for out, job in jobs.items()}
-        for done, future in enumerate(as_completed(running), 1):
-            out = str(running[future])
-            error = future.exception()
-            if isinstance(error, Interrupted):
-                raise KeyboardInterrupt
-            if error is not None:
-                failed[out] = _told(error)
-                reporter.note(f"failed: {out}: {failed[out]}")
-            reporter.advance(done, out)
-    except KeyboardInterrupt:
-        # Each worker has had the same Ctrl-C, and saves the run that it is in.
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise Interrupted("the sweep was stopped and saved; the same command goes on") from None
-    pool.shutdown()
+    waiting, done = list(reversed(jobs.items())), 0
+    idle: list[tuple[Connection, SpawnProcess]] = []
+    busy: dict[Connection, tuple[SpawnProcess, Path]] = {}
+    with stop_request() as stop:
+        try:
+            while busy or waiting:
+                while waiting and len(busy) < workers:
+                    line, process = idle.pop() if idle else _started(threads)
+                    out, job = waiting.pop()
+                    busy[line] = process, out
+                    with suppress(BrokenPipeError):  # it died just now, which its answer tells
+                        line.send(job)
+                ready = connection.wait(busy, 0.5)
+                for line in [each for each in busy if each in ready]:
+                    process, out = busy.pop(line)
+                    told = _answer(line, process)
+                    if isinstance(told, Interrupted):
+                        stop.set()
+                    elif not stop.is_set():
+                        if told is not None:
+                            failed[str(out)] = told
+                            reporter.note(f"failed: {out}: {told}")
+                        done += 1
+                        reporter.advance(done, str(out))
+                    if waiting and process.is_alive():
+                        idle.append((line, process))
+                    else:
+                        line.close()
+                        process.join()
+                if stop.is_set():
+                    waiting.clear()
+                    for process, _ in busy.values():
+                        process.terminate()  # which each takes for Ctrl-C, however often it comes
+        finally:
+            for process, _ in busy.values():
+                process.kill()
+        if stop.is_set():
+            raise Interrupted("the sweep was stopped and saved; the same command goes on")
     return failed
 
 
-def _start_worker(threads: int) -> None:
-    """Leave the other cores to the other processes; on Ctrl-C end the run, not the process."""
-    signal.signal(signal.SIGINT, lambda number, frame: STOP_SOON.set())
+def _started(threads: int) -> tuple[Connection, SpawnProcess]:
+    """A process that does what it is sent, and a line to it."""
+    context = multiprocessing.get_context("spawn")
+    line, far = context.Pipe()
+    process = context.Process(target=_serve, args=(far, threads), daemon=True)
+    process.start()
+    far.close()
+    return line, process
+
+
+def _answer(line: Connection, process: SpawnProcess) -> str | Interrupted | None:
+    """What became of a job: an error's line, `Interrupted`, or None where it was done."""
+    try:
+        answer: str | Interrupted | None = line.recv()
+        return answer
+    except (EOFError, ConnectionError):
+        process.join()
+    code = process.exitcode or 0
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    return f"its process died of {signal.Signals(-code).name}" + (
+        ", as when memory runs out" if -code == signal.SIGKILL else ""
+    )
+
+
+def _serve(line: Connection, threads: int) -> None:
+    """Do jobs until the line is closed; on Ctrl-C end the run, not the process."""
+    for number in STOPS:
+        signal.signal(number, stop_soon)
     import torch
 
     torch.set_num_threads(threads)
+    with suppress(EOFError):
+        while True:
+            line.send(_work(*line.recv()))
 
 
-def _work(function: Callable[..., None], *arguments: Any) -> None:
+def _work(function: Callable[..., None], *arguments: Any) -> str | Interrupted | None:
     """Do one job, unless Ctrl-C came before it."""
-    if STOP_SOON.is_set():
-        raise Interrupted("stopped")
     try:
+        if STOP_SOON.is_set():
+            raise Interrupted("stopped")
         function(*arguments)
-    except Interrupted:
+    except Interrupted as error:
         STOP_SOON.set()
-        raise
+        return error
+    except Exception as error:
+        return _told(error)
+    return None
 
 
 def _told(error: BaseException) -> str:

@@ -187,7 +187,7 @@ def test_the_names_of_the_package_resolve() -> None:
 
     assert {name for name in noiseprobe.__all__ if not hasattr(noiseprobe, name)} == set()
     with pytest.raises(AttributeError, match="nothing_of_this"):
-        _ = noiseprobe.nothing_of_this
+        _ = noiseprobe.nothing_of_this  # type: ignore[attr-defined]
 
 
 def test_a_folder_that_cannot_be_written_is_named(

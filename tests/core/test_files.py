@@ -1,5 +1,11 @@
 """Files appear whole or not at all, and nothing that was there is lost by mistake."""
 
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +54,46 @@ def test_what_cannot_be_an_output_file_is_refused_before_anything_is_done(tmp_pa
     assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match=r"--out .*log.csv: .* is no folder"):
         check_folder("--out", source)
+
+
+def test_many_processes_write_one_path_and_it_is_always_whole(tmp_path: Path) -> None:
+    file = tmp_path / "a[b].json"
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom noiseprobe.core.files import write_json\n"
+        "for _ in range(100):\n    write_json(Path(sys.argv[1]), [sys.argv[2]] * 1000)\n"
+    )
+    command = [sys.executable, "-c", script, str(file)]
+    writers = [subprocess.Popen([*command, str(number)]) for number in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert len(set(json.loads(file.read_text()))) == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_process_left_is_swept_away_and_what_a_live_one_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "state.pt"
+    script = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from noiseprobe.core.files import written_whole\n"
+        "with written_whole(Path(sys.argv[1])) as beside:\n"
+        "    beside.write_text('part')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(file)])
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    with written_whole(file) as beside:
+        assert not left.exists()
+        beside.write_text("first")
+        write_json(file, "second")
+        assert beside.exists()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_a_disk_that_is_full_names_what_was_to_be_written(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match="No space left") as error,
+        written_whole(tmp_path / "table.csv"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert error.value.filename == str(tmp_path / "table.csv")

@@ -1,5 +1,7 @@
 """A sweep: what its file may say, that it resumes, and that one failure holds up nothing."""
 
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.run.directory import find_runs
 from noiseprobe.stages.pipeline import probe_stage, start, train_stage
-from noiseprobe.stages.sweep import read_sweep, run_sweep, train_one
+from noiseprobe.stages.sweep import Jobs, in_processes, read_sweep, run_sweep, train_one
 
 SMALL: dict[str, Any] = {
     "steps": 6,
@@ -157,3 +159,43 @@ def test_methods_concepts_and_seeds_are_multiplied(tmp_path: Path) -> None:
     assert len(sweep.runs) == 6
     assert tmp_path / "runs/sweep/textual-inversion/patched-dog/seed-2" in sweep.runs
     assert all(config.stop == "none" and config.checks for config in sweep.runs.values())
+
+
+def end(file: Path, how: str) -> None:
+    """A job: it dies, is killed, fails, is asked to stop, or writes which process did it."""
+    match how:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(3)
+        case "fail":
+            raise UserError("--steps: too many")
+        case "stop":
+            os.kill(os.getppid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise Interrupted("saved")
+        case _:
+            file.write_text(str(os.getpid()))
+
+
+def test_a_process_that_dies_fails_its_own_run_alone(tmp_path: Path) -> None:
+    hows = ["good", "kill", "good", "exit", "fail", "good", "good", "kill", "good"]
+    jobs: Jobs = {tmp_path / str(i): (end, tmp_path / str(i), how) for i, how in enumerate(hows)}
+    told = Told()
+    failed = in_processes("training", jobs, 2, 1, told)
+    died = "its process died of SIGKILL, as when memory runs out"
+    ends = {"kill": died, "exit": "its process ended with exit code 3", "fail": "--steps: too many"}
+    assert failed == {str(tmp_path / str(i)): ends[h] for i, h in enumerate(hows) if h in ends}
+    assert len(told.notes) == len(failed)
+    done = {path.read_text() for path in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == 5
+    assert len(done) < 5, "a process does more than one run"
+
+
+def test_a_signal_to_a_sweep_ends_it_and_no_more_is_begun(tmp_path: Path) -> None:
+    hows = ["good", "stop", "good", "good"]
+    jobs: Jobs = {tmp_path / str(i): (end, tmp_path / str(i), how) for i, how in enumerate(hows)}
+    with pytest.raises(Interrupted, match="the same command goes on") as error:
+        in_processes("training", jobs, 1, 1, Silent())
+    assert error.value.by == signal.SIGTERM
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
