@@ -14,8 +14,9 @@ from experiments.comparison.runs import others
 from experiments.curves import geometric_mean
 from noiseprobe.analysis import correlations, deterministic_losses, signal_to_noise
 from noiseprobe.analysis.bootstrap import bootstrap_interval
-from noiseprobe.analysis.comparison import NAMES, markdown, raw_numbers, table
-from noiseprobe.cli.report import write_comparison
+from noiseprobe.analysis.comparison import NAMES, raw_numbers, table
+from noiseprobe.cli.tables import markdown
+from noiseprobe.cli.text_runs import comparison_text, write_comparison
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import FACTORS
 from noiseprobe.run.defaults import METHODS
@@ -89,7 +90,8 @@ def report(
         + "); [TUNING.md](TUNING.md) says how they were chosen. Mean and 95% bootstrap interval "
         "over concepts. Minutes are on one thread of a shared CPU.",
         "",
-        markdown(summary),
+        comparison_text(summary, markdown),
+        "",
         "[runs.csv](runs.csv) has every run.",
         "",
         "## The published claims, here",

@@ -1,7 +1,7 @@
-"""The comparison of stopping rules over recorded runs: one table, with its raw numbers.
+"""The comparison of criteria over recorded runs: one table, with its raw numbers.
 
-Rows are those of Voronov et al. 2023, table 1: method and variant; mean and 95% bootstrap interval
-over concepts.
+Rows are those of Voronov et al. 2023, table 1: method and criterion (in the column `variant`); mean
+and 95% bootstrap interval over concepts.
 """
 
 import math
@@ -18,27 +18,14 @@ from noiseprobe.analysis.bootstrap import (
     bootstrap_interval,
     ratio_of_sums,
 )
-from noiseprobe.analysis.stops import VARIANTS, few_iterations, has_l_det, stops
+from noiseprobe.analysis.stops import COMPARED, few_iterations, has_l_det, stops
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.tables import aligned
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 
 METRICS = ("train_clip_img", "val_clip_img", "val_clip_txt")
-TITLES = {
-    "method": "method",
-    "variant": "variant",
-    "runs": "runs",
-    "train_clip_img": "Train CLIP img",
-    "val_clip_img": "Val CLIP img",
-    "val_clip_txt": "Val CLIP txt",
-    "step": "iterations",
-    "minutes": "minutes",
-    "speedup": "speed-up",
-}
 NAMES = {"baseline": "Baseline", "clip": "CLIP-s", "few": "Few iterations", "dvar": "DVAR"}
-DIGITS = {"step": 0, "minutes": 2, "speedup": 1}
 
 
 class UnfinishedRunWarning(UserWarning):
@@ -46,13 +33,13 @@ class UnfinishedRunWarning(UserWarning):
 
 
 def raw_numbers(runs: Sequence[Run], few: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """One row per run and variant.
+    """One row per run and criterion.
 
-    Columns: method, concept, seed, variant, step (where the variant ends the run), fired, minutes
-    (of training up to there, with what the rule took), measured_step (the nearest checkpoint, or
+    Columns: method, concept, seed, variant, step (where the criterion ends the run), fired, minutes
+    (of training up to there, with what it took itself), measured_step (the nearest checkpoint, or
     measured step where checkpoints were deleted), and each metric there, NaN where it was not
-    measured. `few` is the number of steps of the variant "few" by method; by default the average of
-    the CLIP rule over the runs of that method, where all of them have checks.
+    measured. `few` is the number of steps of "few" by method; by default the average of the CLIP
+    criterion over the runs of that method, where all of them have checks.
 
     Raises:
         UserError: no run is given, or none has L_det recorded.
@@ -114,18 +101,18 @@ def _traces(runs: Sequence[Run]) -> dict[str, tuple[Run, pd.DataFrame, RunConfig
 
 
 def table(raw: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """One row per method and variant, of the rows that `raw_numbers` gave.
+    """One row per method and criterion, of the rows that `raw_numbers` gave.
 
     Columns: method, variant, runs, then for each of the metrics, `step`, `minutes` and `speedup`
     its mean over concepts with `_low` and `_high`, the 95% percentile bootstrap interval. Seeds are
-    averaged within a concept first. `speedup` is the baseline's total time over the variant's, on
+    averaged within a concept first. `speedup` is the baseline's total time over the criterion's, on
     the same concepts.
     """
     rows = []
     for method in [name for name in METHODS if name in set(raw["method"])]:
         of_method = raw[raw["method"] == method]
         baseline = _by_concept(of_method, "baseline")["minutes"]
-        for variant in [name for name in VARIANTS if name in set(of_method["variant"])]:
+        for variant in [name for name in COMPARED if name in set(of_method["variant"])]:
             values = _by_concept(of_method, variant)
             row: dict[str, object] = {"method": method, "variant": variant}
             row["runs"] = int((of_method["variant"] == variant).sum())
@@ -135,27 +122,6 @@ def table(raw: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.Da
             row |= _named("speedup", times, ratio_of_sums, resamples, seed)
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def markdown(summary: pd.DataFrame) -> str:
-    """The table as Markdown, intervals in brackets."""
-    lines = ["| " + " | ".join(TITLES.values()) + " |"]
-    lines.append("|---|---|" + "---:|" * (len(TITLES) - 2))
-    lines += ["| " + " | ".join(cells) + " |" for cells in _cells(summary, "{} [{}, {}]")]
-    return "\n".join(lines) + "\n"
-
-
-def latex(summary: pd.DataFrame) -> str:
-    """The table as a LaTeX tabular with booktabs rules."""
-    lines = [r"\begin{tabular}{ll" + "r" * (len(TITLES) - 2) + "}", r"\toprule"]
-    lines += [" & ".join(TITLES.values()) + r" \\", r"\midrule"]
-    lines += [" & ".join(cells) + r" \\" for cells in _cells(summary, "${}$ {{\\small[{}, {}]}}")]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def plain(summary: pd.DataFrame) -> str:
-    """The table for a terminal: means alone, aligned."""
-    return aligned([tuple(TITLES.values()), *_cells(summary, "{}")], left=(0, 1))
 
 
 def _by_concept(raw: pd.DataFrame, variant: str) -> pd.DataFrame:
@@ -169,16 +135,3 @@ def _named(
     """The statistic of (concepts, k) values, and its interval over resampled concepts."""
     low, high = bootstrap_interval(values, statistic, resamples, seed)
     return {name: float(statistic(*values.T)), f"{name}_low": low, f"{name}_high": high}
-
-
-def _cells(summary: pd.DataFrame, interval: str) -> list[tuple[str, ...]]:
-    rows = []
-    for row in summary.to_dict("records"):
-        cells = [str(row["method"]), NAMES[str(row["variant"])], str(row["runs"])]
-        for name in [name for name in TITLES if name not in ("method", "variant", "runs")]:
-            digits = DIGITS.get(str(name), 3)
-            values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
-            shown = ["-" if math.isnan(value) else f"{value:.{digits}f}" for value in values]
-            cells.append(shown[0] if math.isnan(values[1]) else interval.format(*shown))
-        rows.append(tuple(cells))
-    return rows

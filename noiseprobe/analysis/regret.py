@@ -21,32 +21,12 @@ from numpy.typing import NDArray
 
 from noiseprobe.analysis.bootstrap import RESAMPLES, bootstrap_interval
 from noiseprobe.analysis.replay import warn_of_skipped
+from noiseprobe.analysis.sources import Judged, params_on
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs import Series
-from noiseprobe.stopping import as_losses, build, completed, outcome
+from noiseprobe.stopping import as_losses, build, outcome
 
 MEASURES = ("regret", "kept_regret", "steps_spent")
 """The columns of raw numbers that `summary` and `paired` average over traces."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The losses of one training and a judge's verdicts on it.
-
-    Attributes:
-        trace: the losses that criteria see.
-        judge: the judge by step; it may be sparser than the losses.
-        maximize: whether the judge is to be high; else it is to be low.
-    """
-
-    trace: Series
-    judge: Series
-    maximize: bool
-
-    @property
-    def name(self) -> str:
-        """The name of the source of both."""
-        return self.trace.name
 
 
 @dataclass(frozen=True)
@@ -95,16 +75,18 @@ def regret(
 
     Args:
         traces: losses with their judges, each under a name of its own.
-        criteria: names of criteria, with parameters or, as a sequence, at their defaults.
+        criteria: names of criteria, with parameters or, as a sequence, at their defaults. DVAR's
+            are those of the run directory that the losses came from.
         min_gain: a trace whose judge gains no more than this has no regret. Beside a gain within
             the judge's own noise, any step looks far from the best.
 
     Returns:
-        Columns: trace, criterion, params (as JSON), fired, stop_step, kept_step (that of the best
-        loss, for a criterion that keeps a best; else the stop), best_step (of the judge), judge
-        (at the stop), judge_first, judge_best, regret (of the stop), kept_regret (of the kept
-        step), and steps_spent (steps up to the stop over those up to the judge's best, both counted
-        from the first that was recorded). The last three are NaN where the judge never improved on
+        Columns: trace, criterion, params (as JSON), fired, could_fire (False where it has too few
+        losses for it, or no step late enough), stop_step, kept_step (that of the best loss, for a
+        criterion that keeps a best; else the stop), best_step (of the judge), judge (at the stop),
+        judge_first, judge_best, regret (of the stop), kept_regret (of the kept step), and
+        steps_spent (steps up to the stop over those up to the judge's best, both counted from the
+        first that was recorded). The last three are NaN where the judge never improved on
         its first value by more than `min_gain`: such a trace has no regret.
 
     Raises:
@@ -116,7 +98,7 @@ def regret(
     )
     check(traces, min_gain)
     rows = [
-        row_of(judged, name, completed(name, params), min_gain)
+        row_of(judged, name, params_on(judged, name, params), min_gain)
         for judged in traces
         for name, params in named.items()
     ]
@@ -160,6 +142,7 @@ def row_of(
         "criterion": name,
         "params": json.dumps(dict(params)),
         "fired": found.stop_index is not None,
+        "could_fire": found.could_fire,
         "stop_step": stop_step,
         "kept_step": kept_step,
         "best_step": verdict.best_step,
@@ -176,9 +159,10 @@ def summary(raw: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> 
     """One row per criterion, of what `regret` or `noiseprobe.analysis.tuning.tune` gave.
 
     Columns: criterion, traces (with a regret), left_out (without one: the judge never improved),
-    regret_median (which a trace that hardly improved does not rule, as it can the mean), then for
-    each of `MEASURES` and for `never`, the share of those traces on which it does not
-    fire, the mean over traces with `_low` and `_high`, its 95% interval by percentile bootstrap
+    could_fire (on how many of the traces it had losses and steps enough), regret_median (which a
+    trace that hardly improved does not rule, as it can the mean), then for each of `MEASURES` and
+    for `never`, the share of those traces on which it does not fire, the mean over traces with
+    `_low` and `_high`, its 95% interval by percentile bootstrap
     over traces (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3). The same
     `seed` draws the same traces for all criteria.
     """
@@ -187,6 +171,7 @@ def summary(raw: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> 
         known = of_one[of_one["regret"].notna()]
         row: dict[str, object] = {"criterion": name, "traces": len(known)}
         row["left_out"] = len(of_one) - len(known)
+        row["could_fire"] = int(known["could_fire"].sum())
         row["regret_median"] = float(known["regret"].median())
         for measure in MEASURES:
             row |= _with_interval(measure, known[measure].to_numpy(), resamples, seed)

@@ -3,7 +3,8 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -44,6 +45,7 @@ class CriterionReplay:
             keeps a best, or else of the stop; without a stop, that of the whole trace.
         saved_fraction: share of the recorded steps that stopping would have saved,
             (last step − stop step) / (last step − first step); 0 if it never fires.
+        could_fire: False where there are too few losses for it, or no step is late enough.
     """
 
     trace: str
@@ -55,6 +57,7 @@ class CriterionReplay:
     stop_step: int | None
     kept_step: int
     saved_fraction: float
+    could_fire: bool
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,32 @@ def replay_criterion(
         stop_step=None if stop is None else int(series.steps[stop]),
         kept_step=int(series.steps[found.kept_index]),
         saved_fraction=0.0 if stop is None else _saved_fraction(series, stop),
+        could_fire=found.could_fire,
     )
+
+
+def replayed(series: Series, criterion: str, params: Mapping[str, float]) -> dict[str, Any]:
+    """What `dvar-replay --json` prints: the fields of `CriterionReplay`; DVAR has `Replay`'s too.
+
+    Raises:
+        UserError: there is no such criterion or parameter, or a value is outside its range.
+    """
+    found = asdict(replay_criterion(series, criterion, params))
+    if criterion != "dvar":
+        return found
+    return asdict(replay(series, found["params"]["window"], found["params"]["threshold"])) | found
+
+
+def grid_of(series: Series) -> dict[str, Any]:
+    """What `dvar-replay --grid --json` prints: the stop steps over a default grid."""
+    stops = replay_grid(series, *default_grid(len(series.values)))
+    return {
+        "trace": series.name,
+        "tag": series.column,
+        "thresholds": [float(each) for each in stops.columns],
+        "windows": [int(each) for each in stops.index],
+        "stop_steps": stops.astype(object).where(stops.notna(), None).to_numpy().tolist(),
+    }
 
 
 def replay_grid(

@@ -1,7 +1,7 @@
-"""Where each stopping rule would have ended a recorded run, and what it would have taken.
+"""Where each criterion would have ended a recorded run, and what it would have taken.
 
 Stopping does not change what happens before it. So a run that went on to its last step, with L_det
-and CLIP checks recorded along the way, answers for every rule (Voronov et al. 2023, section 5).
+and CLIP checks recorded along the way, answers for all of them (Voronov et al. 2023, section 5).
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.stopping import Patience, dvar_stops, outcome
 
-VARIANTS = ("baseline", "clip", "few", "dvar")
-"""All steps; the CLIP rule; as many steps as the CLIP rule takes on average; DVAR."""
+COMPARED = ("baseline", "clip", "few", "dvar")
+"""All steps; patience on CLIP similarity; as many steps as that takes on average; DVAR."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Where a variant ends a run.
+    """Where a criterion ends a run.
 
-    `fired` is False where the rule never did, so that training went on to the last step. `seconds`
-    is the training time up to `step` with what the rule itself took, and without what others took.
+    `fired` is False where it never did, so that training went on to the last step. `seconds`
+    is the training time up to `step` with what it took itself, and without what others took.
     """
 
     step: int
@@ -32,12 +32,12 @@ class Stop:
 
 
 def has_l_det(train: pd.DataFrame) -> bool:
-    """Whether L_det was recorded in a training trace, so that variants can end its run."""
+    """Whether L_det was recorded in a training trace, so that criteria can end its run."""
     return bool(np.isfinite(train["l_det"]).any())
 
 
 def stops(train: pd.DataFrame, config: RunConfig, few: float | None = None) -> dict[str, Stop]:
-    """Where each variant that the training trace can answer for ends the run.
+    """Where each criterion that the training trace can answer for ends the run.
 
     `clip` is there where CLIP checks were recorded, `few` where that number of steps is given; it
     is rounded, and bounded by the last step. Raises `UserError` for a trace without L_det.
@@ -55,7 +55,7 @@ def stops(train: pd.DataFrame, config: RunConfig, few: float | None = None) -> d
         step = min(max(round(few), 1), int(train["step"].max()))
         found["few"] = _stop(train, step, True, ())
     found["dvar"] = _fired(train, dvar_stop(train, config), ("l_det_seconds",))
-    return {variant: found[variant] for variant in VARIANTS if variant in found}
+    return {variant: found[variant] for variant in COMPARED if variant in found}
 
 
 def dvar_stop(train: pd.DataFrame, config: RunConfig) -> int | None:
@@ -65,7 +65,7 @@ def dvar_stop(train: pd.DataFrame, config: RunConfig) -> int | None:
 
 
 def few_iterations(runs: Mapping[str, tuple[pd.DataFrame, RunConfig]]) -> float:
-    """The average number of steps after which the CLIP rule stops the runs, given by name.
+    """The average number of steps after which the CLIP criterion stops the runs, given by name.
 
     A run that it never stops counts with all its steps. Raises `UserError` for a run without
     checks.

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noiseprobe.analysis.regret import Judged, check, row_of
+from noiseprobe.analysis.regret import check, row_of
+from noiseprobe.analysis.sources import Judged
 from noiseprobe.core.errors import UserError
 from noiseprobe.stopping import Grid, completed, criterion_named
 

@@ -14,7 +14,7 @@ import typer
 
 from noiseprobe.cli import recorded as commands_replay
 from noiseprobe.cli.flags import Debug, Json, changed, option, taking
-from noiseprobe.cli.report import print_json
+from noiseprobe.cli.tables import print_json
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.run.settings import MACHINE, PROBE
 
@@ -90,8 +90,8 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Train, probe, replay the stopping rule and plot: the whole analysis of one concept."""
-    from noiseprobe.cli.report import print_summary
     from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import print_summary
     from noiseprobe.stages import pipeline
 
     with Terminal() as terminal:
@@ -141,8 +141,8 @@ def probe(
     noiseprobe analyze; --replicates is then how many pairs (default: 32) and --probe-batch the
     samples of each (default: 8).
     """
-    from noiseprobe.cli.report import print_summary
     from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import print_summary
     from noiseprobe.stages import pipeline
     from noiseprobe.training.preparing import prepare
 
@@ -231,8 +231,8 @@ def measure(
 
     A step that was measured before is not measured again.
     """
-    from noiseprobe.cli.report import metrics_table
     from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import metrics_table
     from noiseprobe.run.directory import Run
     from noiseprobe.stages import pipeline
 
@@ -298,9 +298,9 @@ def table(
 ) -> None:
     """Compare the stopping rules over runs: similarity, iterations, minutes, speed-up."""
     from noiseprobe.analysis import comparison
-    from noiseprobe.cli.report import write_comparison
+    from noiseprobe.cli.tables import records
+    from noiseprobe.cli.text_runs import comparison_text, write_comparison
     from noiseprobe.core.files import check_folder
-    from noiseprobe.core.tables import records
     from noiseprobe.run.directory import find_runs
 
     if out:
@@ -312,7 +312,7 @@ def table(
     if json_output:
         print_json(records(summary))
     else:
-        print(comparison.plain(summary))
+        print(comparison_text(summary))
 
 
 app.command("dvar-replay")(commands_replay.dvar_replay)
@@ -342,15 +342,16 @@ def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output
 
 def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:
     """Analyze a run, draw its figures, and print tables or JSON."""
-    from noiseprobe.analysis import run_tables
+    from noiseprobe.analysis.run_tables import analyze as analyzed
+    from noiseprobe.cli.text_runs import analysis_text, print_analysis_json
     from noiseprobe.stages import pipeline
 
-    found = run_tables.analyze(run, second_order)
+    found = analyzed(run, second_order)
     figures = pipeline.draw_analysis(found, run.figures_directory) if plot else []
     if json_output:
-        print_json(run_tables.document(found, figures))
+        print_analysis_json(found, figures)
     else:
-        print(run_tables.text(found))
+        print(analysis_text(found))
         if figures:
             print(f"\nFigures: {run.figures_directory}/")
 

@@ -1,15 +1,29 @@
 """The commands over recorded losses: replay criteria, list them, hold them against a judge."""
 
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from noiseprobe.cli.flags import Debug, Json, option
-from noiseprobe.cli.report import print_json
+from noiseprobe.cli.params import chosen_criteria, dvar_params, parse_params
+from noiseprobe.cli.tables import print_json, records
+from noiseprobe.cli.text_recorded import (
+    cannot_fire,
+    catalogue_text,
+    grid_table,
+    list_table,
+    regret_text,
+    replay_table,
+    shown_params,
+)
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import check_file, written_whole
 from noiseprobe.run.settings import MACHINE, STOPPING
+from noiseprobe.stopping import CRITERIA, completed
 
 WHAT = "What is read"
 
@@ -88,7 +102,8 @@ def dvar_replay(
 
     A run directory is replayed with its own window and threshold unless others are given.
     """
-    from noiseprobe.analysis import replaying
+    from noiseprobe.analysis import replay
+    from noiseprobe.analysis import sources as recorded
 
     dvar_alone: dict[str, object] = {
         "--criterion": criterion,
@@ -99,47 +114,96 @@ def dvar_replay(
         "--plot": plot,
     }
     if listing:
-        others = {"--tag": tag, "--grid": grid, "--csv": csv}
-        replaying.check_alone("--list", dvar_alone | others)
-        rows = replaying.listed(sources)
-        print_json(rows) if json_output else print(replaying.list_table(rows))
+        check_alone("--list", dvar_alone | {"--tag": tag, "--grid": grid, "--csv": csv})
+        rows = recorded.listed(sources)
+        print_json(rows) if json_output else print(list_table(rows))
         return
     if grid:
-        replaying.check_alone("--grid", dvar_alone)
+        check_alone("--grid", dvar_alone)
     if csv and csv == plot:
         raise UserError(f"--plot {plot}: --csv writes there as well; name another file")
     for flag, path in {"--csv": csv, "--plot": plot}.items():
         if path:
-            replaying.check_output(flag, path, sources)
-    names = replaying.chosen_criteria(criterion, every)
-    params = replaying.parse_params(param or [], names)
-    params |= replaying.dvar_params(params, names, window, threshold)
-    series = replaying.series_to_replay(sources, tag)
-    replays = replaying.replay_all(series, names, params)
-    grids = replaying.grids_of(series) if grid else []
+            check_output(flag, path, sources)
+    names = chosen_criteria(criterion, every)
+    params = parse_params(param or [], names)
+    params |= dvar_params(params, names, window, threshold)
+    found = recorded.losses_of(sources, tag)
+    replays = [
+        replay.replayed(each.trace, name, recorded.params_on(each, name, params.get(name, {})))
+        for each in found
+        for name in names
+    ]
+    grids = [replay.grid_of(each.trace) for each in found] if grid else []
     if plot:
         from noiseprobe.plots.replays import write_replays
 
-        write_replays([source.series for source in series], replays, plot)
+        write_replays([each.trace for each in found], replays, plot)
     if csv:
-        replaying.write_csv(replays, grids, csv)
+        write_csv(grids or replays, csv)
     if tag is None:
-        for name in dict.fromkeys(source.series.column for source in series):
+        for name in dict.fromkeys(each.trace.column for each in found):
             print(f"replayed: {name} (another: --tag)", file=sys.stderr)
-    if not grid and (told := replaying.too_short(replays)):
-        print(told, file=sys.stderr)
+    if not grid:
+        for told in cannot_fire(replays):
+            print(told, file=sys.stderr)
     if json_output:
         print_json(grids if grid else replays)
     else:
-        print(replaying.grid_table(grids) if grid else replaying.replay_table(replays))
+        print(grid_table(grids) if grid else replay_table(replays))
+
+
+def check_alone(what: str, given: Mapping[str, object]) -> None:
+    """Raise `UserError` if another flag was given beside `what`, which would be without effect."""
+    for flag, value in given.items():
+        if value not in (None, False, []):
+            raise UserError(f"{what}: {flag} has no effect beside it; leave one of them out")
+
+
+def check_output(flag: str, path: Path, given: Sequence[Path]) -> None:
+    """Raise `UserError` unless a file can be written at `path` without the loss of a source."""
+    from noiseprobe.logs import files_of, find_sources
+
+    check_file(flag, path)
+    if not path.exists():
+        return
+    if any(path.samefile(file) for source in find_sources(given) for file in files_of(source)):
+        raise UserError(f"{flag} {path}: it is a source, and would be lost; name another file")
+
+
+def write_csv(found: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write a row per trace and criterion, or of grids, per trace, window and threshold."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for each in found:
+        if "params" in each:
+            rows.append(dict(each) | {"params": shown_params(each["params"])})
+            continue
+        for window, steps in zip(each["windows"], each["stop_steps"], strict=True):
+            for threshold, step in zip(each["thresholds"], steps, strict=True):
+                place = {"trace": each["trace"], "tag": each["tag"], "window": window}
+                rows.append(place | {"threshold": threshold, "stop_step": step})
+    table = pd.DataFrame(rows)
+    whole = [name for name in ("window", "stop_index", "stop_step") if name in table]
+    with written_whole(path) as beside:
+        table.astype(dict.fromkeys(whole, "Int64")).to_csv(beside, index=False)
 
 
 def criteria(json_output: Json = False, debug: Debug = False) -> None:
     """List the stopping criteria: formula, parameters with their defaults, source."""
-    from noiseprobe.analysis import replaying
-
-    rows = replaying.catalogue()
-    print_json(rows) if json_output else print(replaying.catalogue_text(rows))
+    rows = [
+        {
+            "name": name,
+            "summary": (criterion.__doc__ or "").strip().splitlines()[0],
+            "formula": criterion.formula,
+            "parameters": completed(name),
+            "grid": {key: list(values) for key, values in criterion.grid.items()},
+            "source": criterion.source,
+        }
+        for name, criterion in CRITERIA.items()
+    ]
+    print_json(rows) if json_output else print(catalogue_text(rows))
 
 
 def regret(
@@ -194,25 +258,23 @@ def regret(
 
     0 is the best of the judge, 1 its first value. Criteria are at their defaults unless tuned.
     """
-    from noiseprobe.analysis import judging, replaying
     from noiseprobe.analysis.regret import paired, summary
     from noiseprobe.analysis.regret import regret as raw_numbers
+    from noiseprobe.analysis.sources import judged_losses
     from noiseprobe.analysis.tuning import tune as tuned_numbers
-    from noiseprobe.core.files import written_whole
-    from noiseprobe.stopping import CRITERIA
 
     if seed < 0:
         raise UserError(f"--seed {seed}: give a whole number of 0 or more")
     if csv:
-        replaying.check_output("--csv", csv, sources)
-    chosen = replaying.chosen_criteria(criterion, every=False) if criterion else list(CRITERIA)
+        check_output("--csv", csv, sources)
+    chosen = chosen_criteria(criterion, every=False) if criterion else list(CRITERIA)
     if against not in CRITERIA:
         raise UserError(f"--against {against}: choose one of {', '.join(CRITERIA)}")
     names = list(dict.fromkeys([*chosen, against]))
-    params = replaying.parse_params(param or [], names, meant=chosen)
+    params = parse_params(param or [], names, meant=chosen)
     if tune and params:
         raise UserError("--param: --tune chooses the parameters; leave one of them out")
-    traces = judging.judged_traces(sources, judge, tag, maximize)
+    traces = judged_losses(sources, judge, tag, maximize)
     if tune:
         raw = tuned_numbers(traces, names, tune, seed=seed, min_gain=min_gain)
     else:
@@ -222,9 +284,19 @@ def regret(
     if csv:
         with written_whole(csv) as beside:
             raw.to_csv(beside, index=False)
+    losses = list(dict.fromkeys(judged.trace.column for judged in traces))
     if tag is None:
-        print(f"losses: {', '.join(judging.losses(traces))} (another: --tag)", file=sys.stderr)
-    if json_output:
-        print_json(judging.document(traces, raw, means, differences))
-    else:
-        print(judging.report_text(traces, raw, means, differences))
+        print(f"losses: {', '.join(losses)} (another: --tag)", file=sys.stderr)
+    if not json_output:
+        print(regret_text(traces, raw, means, differences))
+        return
+    print_json(
+        {
+            "losses": losses,
+            "judge": traces[0].judge.column,
+            "maximize": traces[0].maximize,
+            "summary": records(means),
+            "paired": records(differences),
+            "traces": [row | {"params": json.loads(row["params"])} for row in records(raw)],
+        }
+    )

@@ -10,15 +10,13 @@ import pytest
 
 from noiseprobe.analysis.comparison import (
     UnfinishedRunWarning,
-    latex,
-    markdown,
-    plain,
     raw_numbers,
     table,
 )
 from noiseprobe.analysis.stops import few_iterations, stops
+from noiseprobe.cli.tables import latex, markdown, plain, records
+from noiseprobe.cli.text_runs import comparison_text
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.tables import records
 from noiseprobe.run.directory import Run, find_runs
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
@@ -124,7 +122,7 @@ def test_the_table_is_the_mean_over_concepts(runs: list[Run]) -> None:
 
 def test_every_format_holds_every_row(runs: list[Run]) -> None:
     summary = table(raw_numbers(runs))
-    for text in (markdown(summary), latex(summary), plain(summary)):
+    for text in (comparison_text(summary, write) for write in (markdown, latex, plain)):
         for name in ("Baseline", "CLIP-s", "Few iterations", "DVAR"):
             assert text.count(name) == 1
     assert len(records(summary)) == 4
@@ -136,7 +134,7 @@ def test_what_was_not_measured_is_missing_not_zero(runs: list[Run]) -> None:
             part.unlink()
     summary = table(raw_numbers(runs))
     assert summary["val_clip_img"].isna().all()
-    assert "| - |" in markdown(summary)
+    assert "| - |" in comparison_text(summary, markdown)
     assert records(summary)[0]["val_clip_img"] is None
 
 

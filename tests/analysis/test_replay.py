@@ -131,6 +131,7 @@ def test_any_criterion_is_replayed_by_name() -> None:
         "stop_step": 50,
         "kept_step": 20,
         "saved_fraction": 1 / 6,
+        "could_fire": True,
     }
 
 

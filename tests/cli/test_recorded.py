@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from noiseprobe.run.directory import Run
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.traces import TRAIN_COLUMNS, write_part
 from noiseprobe.stopping import CRITERIA
 
 
@@ -59,10 +62,16 @@ def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path
     assert code == 0
     assert err.splitlines() == [
         "replayed: l_det (another: --tag)",
-        f"{logs[0]}: 60 points are fewer than DVAR's window of 310, so that it cannot fire; give a "
-        "smaller --window",
+        f"{logs[0]}: DVAR(window=310, threshold=0.15) cannot fire: it needs 310 finite losses, of "
+        "60 points in all; give a smaller --window",
+        f"{logs[0]}: GainShare(window=150, threshold=0.1) cannot fire: it needs 150 finite losses, "
+        "of 60 points in all",
     ]
     rows = json.loads(out)
+    assert [row["criterion"] for row in rows if not row["could_fire"]] == ["dvar", "gain-share"]
+    late = call("dvar-replay", logs[0], "--criterion", "fixed", "--param", "steps=591")
+    assert "FixedSteps(steps=591) cannot fire: it needs a step of at least 591" in late[2]
+    assert "cannot fire" in late[1]
     assert [row["criterion"] for row in rows] == MAY_STOP
     assert {row["tag"] for row in rows} == {"l_det"}
     for row in rows:
@@ -163,6 +172,38 @@ def test_regret_reports_each_criterion_against_dvar(call: Any, logs: list[Path])
     text = call("regret", *logs, "--judge", "val_loss")[1]
     assert "val_loss (low is good)" in text
     assert "less dvar" in text
+
+
+def test_what_cannot_fire_is_not_reported_as_what_did_not(call: Any, logs: list[Path]) -> None:
+    given = ["regret", *logs, "--judge", "val_loss", "--criterion", "patience"]
+    told = "dvar cannot fire on 6 of 6 traces"
+    assert told in call(*given)[1]
+    assert told not in call(*given, "--param", "dvar.window=60")[1]
+    document = json.loads(call(*given, "--json")[1])
+    assert [row["could_fire"] for row in document["summary"]] == [6, 0]
+    assert {row["could_fire"] for row in document["traces"][1::2]} == {False}
+
+
+def test_a_run_is_judged_with_its_own_dvar_as_it_is_replayed(
+    call: Any, logs: list[Path], tmp_path: Path
+) -> None:
+    run = Run.create(tmp_path / "run", resolve({"window": 9, "threshold": 0.2}), "cpu")
+    rows = pd.read_csv(logs[0]).drop(columns="val_loss").to_dict("records")
+    write_part(run.train_directory, TRAIN_COLUMNS, rows)
+    (replayed,) = json.loads(call("dvar-replay", run.directory, "--json")[1])
+    given = ["regret", run.directory, "--judge", "clip_img", "--criterion", "dvar", "--json"]
+    (judged,) = json.loads(call(*given)[1])["traces"]
+    assert judged["params"] == replayed["params"] == {"window": 9, "threshold": 0.2}
+    assert judged["stop_step"] == replayed["stop_step"]
+    (told,) = json.loads(call(*given, "--param", "window=12")[1])["traces"]
+    assert told["params"] == {"window": 12, "threshold": 0.2}
+
+
+def test_a_similarity_is_replayed_as_what_is_to_be_high(call: Any, logs: list[Path]) -> None:
+    given = ["dvar-replay", logs[0], "--criterion", "patience", "--param", "patience=3", "--json"]
+    (rising,) = json.loads(call(*given, "--tag", "clip_img")[1])
+    # The similarity is checked every fifth step, and is best at the one nearest to the turn.
+    assert (rising["kept_step"], rising["stop_step"]) == (150, 300)
 
 
 def test_regret_takes_the_way_that_is_told(call: Any, logs: list[Path]) -> None:

@@ -1,0 +1,146 @@
+"""What replay and regret look at: the losses of each source, its judge, and its run's own DVAR."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.logs import Series, choose_tags, read_logs, run_of
+from noiseprobe.stopping import completed, to_be_high
+
+
+@dataclass(frozen=True)
+class Source:
+    """The losses of one training, and DVAR's parameters where they came from a run directory."""
+
+    trace: Series
+    dvar: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The losses of one training and a judge's verdicts on it.
+
+    Attributes:
+        trace: the losses that criteria see.
+        judge: the judge by step; it may be sparser than the losses.
+        maximize: whether the judge is to be high; else it is to be low.
+        dvar: DVAR's parameters, where the losses came from a run directory.
+    """
+
+    trace: Series
+    judge: Series
+    maximize: bool
+    dvar: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of the source of both."""
+        return self.trace.name
+
+
+def params_on(
+    source: Source | Judged, criterion: str, given: Mapping[str, float]
+) -> dict[str, float]:
+    """All parameters of a criterion on these losses: given, those of the run itself, or defaults.
+
+    Raises:
+        UserError: there is no such criterion or parameter.
+    """
+    return completed(criterion, {**(source.dvar if criterion == "dvar" else {}), **given})
+
+
+def losses_of(given: Sequence[Path], pattern: str | None) -> list[Source]:
+    """All series that are meant by `pattern`, a tag or a glob; see `choose_tags`.
+
+    Raises:
+        UserError: there is no such source or tag; the message names both.
+
+    Warns:
+        PassedOverWarning: something that was found inside a folder is left out; see `read_logs`.
+    """
+    return [
+        Source(log.series(tag), _dvar_of(log.path))
+        for log, tags in read_logs(given, lambda tags: choose_tags(tags, pattern))
+        for tag in tags
+    ]
+
+
+def judged_losses(
+    given: Sequence[Path], judge: str, pattern: str | None, maximize: bool | None
+) -> list[Judged]:
+    """The losses of each source with the judge that was recorded beside them.
+
+    Args:
+        given: the sources; each must hold both. A table of several runs, as Weights & Biases
+            exports them, gives each run with its own judge.
+        judge: the judge's tag, or a pattern that one tag matches, or one of each such run.
+        pattern: the same of the losses; by default `l_det`, or what else is plain.
+        maximize: whether the judge is to be high; by default its tag says so.
+
+    Raises:
+        UserError: a source cannot be read, or lacks either, or the choice is not clear.
+    """
+    judged = []
+    for log, tags in read_logs(given, lambda tags: _flat(_pairs(tags, judge, pattern))):
+        pairs = _pairs(log.tags, judge, pattern)
+        for trace, verdict in pairs:
+            if trace not in tags or verdict not in tags:
+                continue  # a single point, or unreadable, and passed over
+            high = to_be_high(verdict) if maximize is None else maximize
+            losses = log.series(trace)
+            if len(pairs) > 1:
+                losses = replace(losses, name=f"{losses.name}: {run_of(trace)}")
+            judged.append(Judged(losses, log.series(verdict), high, _dvar_of(log.path)))
+    return judged
+
+
+def listed(given: Sequence[Path]) -> list[dict[str, Any]]:
+    """What is recorded where, as far as it can be read: one object per source and tag."""
+    rows = []
+    for log, tags in read_logs(given, list, partly=True):
+        for tag in tags:
+            series = log.series(tag)
+            ends = {"first_step": int(series.steps[0]), "last_step": int(series.steps[-1])}
+            rows.append({"trace": str(log.path), "tag": tag, "points": len(series.values)} | ends)
+    return rows
+
+
+def _dvar_of(source: Path) -> dict[str, float]:
+    """DVAR's parameters in a run directory; nothing for any other source."""
+    from noiseprobe.run.directory import Run
+
+    if not (source / "config.toml").is_file():
+        return {}
+    config = Run(source).config
+    return {"window": config.window, "threshold": config.threshold}
+
+
+def _pairs(tags: Sequence[str], judge: str, pattern: str | None) -> list[tuple[str, str]]:
+    """The tag of the losses and that of the judge, for each run of which a log tells."""
+    verdicts = _chosen(tags, judge, "--judge")
+    if len({run_of(verdict) for verdict in verdicts}) < len(verdicts):
+        raise UserError(f"--judge {judge} is {', '.join(verdicts)}; choose one of them")
+    pairs = []
+    for verdict in verdicts:
+        beside = [tag for tag in tags if run_of(tag) == run_of(verdict)]
+        others = beside if pattern else [tag for tag in beside if tag != verdict]
+        if not others:
+            raise UserError(f"nothing but the judge {verdict}; record a loss beside it")
+        losses = _chosen(others, pattern, "--tag")
+        if len(losses) > 1:
+            raise UserError(f"--tag {pattern} is {', '.join(losses)}; choose one of them")
+        pairs.append((losses[0], verdict))
+    return pairs
+
+
+def _flat(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    return list(dict.fromkeys(tag for pair in pairs for tag in pair))
+
+
+def _chosen(tags: Sequence[str], pattern: str | None, flag: str) -> list[str]:
+    try:
+        return choose_tags(tags, pattern)
+    except UserError as error:
+        raise UserError(str(error).replace("--tag", flag)) from None

@@ -1,0 +1,155 @@
+"""What a person reads about recorded losses: replays, grids, regret, and the list of criteria."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from noiseprobe.cli.tables import cell, plain, with_interval
+from noiseprobe.stopping import FixedSteps, build
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from noiseprobe.analysis.sources import Judged
+
+
+def shown_params(params: Mapping[str, float]) -> str:
+    """The parameters in one word each: `window=310 threshold=0.15`."""
+    return " ".join(f"{name}={value:.12g}" for name, value in params.items())
+
+
+def catalogue_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The criteria as a person reads them: a paragraph each."""
+    return "\n\n".join(
+        f"{row['name']}: {shown_params(row['parameters']) or 'no parameters'}\n"
+        f"    stops when {row['formula']}\n"
+        f"    {row['source']}"
+        for row in rows
+    )
+
+
+def list_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line per source and tag."""
+    cells = [
+        (row["trace"], row["tag"], str(row["points"]), f"{row['first_step']}..{row['last_step']}")
+        for row in rows
+    ]
+    return plain([("trace", "tag", "points", "steps"), *cells])
+
+
+def replay_table(replays: Sequence[Mapping[str, Any]]) -> str:
+    """One line per trace and criterion: where it fires and what that saves."""
+    heads = ("trace", "tag", "points", "criterion", "parameters")
+    rows = [(*heads, "stop step", "keep step", "ratio", "saved")]
+    for row in replays:
+        never = "never" if row["could_fire"] or row["criterion"] == "never" else "cannot fire"
+        rows.append(
+            (
+                row["trace"],
+                row["tag"],
+                str(row["points"]),
+                row["criterion"],
+                shown_params(row["params"]),
+                never if row["stop_step"] is None else str(row["stop_step"]),
+                str(row["kept_step"]),
+                cell(row.get("ratio")),
+                f"{row['saved_fraction']:.0%}",
+            )
+        )
+    return plain(rows, left=(0, 1, 3, 4))
+
+
+def cannot_fire(replays: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each criterion that had no chance to fire on a trace, whatever the losses."""
+    hopeless: dict[str, list[Mapping[str, Any]]] = {}
+    for row in replays:
+        if not row["could_fire"] and row["criterion"] != "never":
+            hopeless.setdefault(row["criterion"], []).append(row)
+    lines = []
+    for name, (first, *others) in hopeless.items():
+        criterion = build(name, first["params"])
+        needs = f"{criterion.least} finite losses, of {first['points']} points in all"
+        if isinstance(criterion, FixedSteps):
+            needs = f"a step of at least {criterion.steps}"
+        mend = "; give a smaller --window" if name == "dvar" else ""
+        more = f" (and {len(others)} more like it)" if others else ""
+        lines.append(f"{first['trace']}: {criterion!r} cannot fire: it needs {needs}{mend}{more}")
+    return lines
+
+
+def grid_table(grids: Sequence[Mapping[str, Any]]) -> str:
+    """The stop steps of each trace, windows down, thresholds across."""
+    blocks = []
+    for grid in grids:
+        rows = [["", *(f"{threshold:g}" for threshold in grid["thresholds"])]]
+        for window, steps in zip(grid["windows"], grid["stop_steps"], strict=True):
+            rows.append([str(window), *(cell(step, "d") for step in steps)])
+        title = f"{grid['trace']}: stop step by window (down) and threshold (across)\n"
+        blocks.append(title + plain(rows))
+    return "\n\n".join(blocks)
+
+
+def regret_text(
+    traces: "Sequence[Judged]",
+    raw: "pd.DataFrame",
+    summary: "pd.DataFrame",
+    paired: "pd.DataFrame",
+) -> str:
+    """How it was judged, the means, what cannot fire, and the differences."""
+    judge, way = traces[0].judge.column, "high" if traces[0].maximize else "low"
+    lines = [
+        f"Regret by {judge} ({way} is good): 0 is its best, 1 its first value; means over "
+        "traces with 95% intervals.",
+        _means(summary, raw),
+    ]
+    left_out = int(summary["left_out"].max())
+    if left_out:
+        traces_left = f"{left_out} trace{'s' * (left_out > 1)}"
+        lines.append(f"Left out: {traces_left} on which {judge} never improved (enough).")
+    for row in summary.to_dict("records"):
+        hopeless = row["traces"] - row["could_fire"]
+        if hopeless and row["criterion"] != "never":
+            lines.append(
+                f"{row['criterion']} cannot fire on {hopeless} of {row['traces']} traces: they are "
+                "too short for its parameters, and it is charged with their last step."
+            )
+    if len(paired):
+        lines += ["", _differences(paired)]
+    return "\n".join(lines)
+
+
+def _means(summary: "pd.DataFrame", raw: "pd.DataFrame") -> str:
+    """One line per criterion: parameters, regret, steps spent, how often it never fires."""
+    heads = ("criterion", "parameters", "traces", "median")
+    rows: list[tuple[str, ...]] = [(*heads, "regret", "kept regret", "steps / best", "never")]
+    for row in summary.to_dict("records"):
+        name, measures = str(row["criterion"]), ("regret", "kept_regret", "steps_spent", "never")
+        chosen = _chosen(raw[raw["criterion"] == name])
+        middle = cell(row["regret_median"], ".2f")
+        means = (with_interval(row, measure) for measure in measures)
+        rows.append((name, chosen, str(row["traces"]), middle, *means))
+    return plain(rows, left=(0, 1))
+
+
+def _differences(paired: "pd.DataFrame") -> str:
+    """One line per criterion: its difference from the one it is held against."""
+    measures, shares = ("regret", "kept_regret", "steps_spent"), ("better", "worse")
+    heads = (f"less {paired['against'].iloc[0]}", "traces", "regret", "kept regret")
+    rows: list[tuple[str, ...]] = [(*heads, "steps / best", *shares)]
+    for row in paired.to_dict("records"):
+        gaps = (with_interval(row, measure, "+.2f") for measure in measures)
+        ways = (cell(row[share], ".0%") for share in shares)
+        rows.append((str(row["criterion"]), str(row["traces"]), *gaps, *ways))
+    return plain(rows)
+
+
+def _chosen(rows: "pd.DataFrame") -> str:
+    """The parameters that were chosen most often, and for what share if not always.
+
+    Traces without a regret do not count, unless there are no others.
+    """
+    known = rows[rows["regret"].notna()]
+    counts = (known if len(known) else rows)["params"].value_counts()
+    share = counts.iloc[0] / counts.sum()
+    often = "" if share == 1 else f" ({share:.0%})"
+    return shown_params(json.loads(str(counts.index[0]))) + often

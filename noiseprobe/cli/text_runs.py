@@ -1,0 +1,184 @@
+"""What a person reads about runs: a summary, measures, the comparison, an analysis."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noiseprobe.cli.tables import (
+    between,
+    cell,
+    latex,
+    markdown,
+    plain,
+    print_json,
+    records,
+    with_interval,
+)
+from noiseprobe.core.files import written_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from noiseprobe.analysis.run_tables import Analysis
+
+TITLES = {
+    "method": "method",
+    "variant": "variant",
+    "runs": "runs",
+    "train_clip_img": "Train CLIP img",
+    "val_clip_img": "Val CLIP img",
+    "val_clip_txt": "Val CLIP txt",
+    "step": "iterations",
+    "minutes": "minutes",
+    "speedup": "speed-up",
+}
+"""The columns of the comparison, as they were published."""
+FORMS = {"step": ".0f", "minutes": ".2f", "speedup": ".1f"}
+SHAPES = {plain: "{}", markdown: "{} [{}, {}]", latex: "${}$ {{\\small[{}, {}]}}"}
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print a run's summary: noise-to-signal by factor, the stop, and where the figures are."""
+    noise = [(factor, cell(value)) for factor, value in summary["noise_to_signal"].items()]
+    if noise:
+        print(plain([("factor", "noise-to-signal"), *noise]), end="\n\n")
+    print(stop_sentence(summary))
+    for told in summary["cannot_fire"]:
+        print(told)
+    if summary["figures"]:
+        print(f"Figures: {Path(summary['figures'][0]).parent}/")
+
+
+def stop_sentence(summary: dict[str, Any]) -> str:
+    """Where a criterion stopped and what that saved, in one sentence."""
+    took = f"{summary['steps']} steps in {summary['train_seconds']:.0f} s"
+    name, step = next(iter(summary["fired"].items()))
+    shown = {"dvar": "DVAR", "clip": "The CLIP criterion"}.get(name, name)
+    if summary["stopped_by"] == name:
+        saved = summary["max_steps"] - summary["steps"]
+        return (
+            f"{shown} stopped the training after {took}: {saved} of at most "
+            f"{summary['max_steps']} steps saved."
+        )
+    if step is not None:
+        return f"Trained {took}; {shown} would have stopped at step {step}."
+    return f"Trained {took}; {shown} did not fire."
+
+
+def metrics_table(measured: "dict[str, pd.DataFrame]") -> str:
+    """One line per run and measured step, one column per metric."""
+    names = sorted({str(name) for trace in measured.values() for name in trace["metric"].unique()})
+    rows = [("run", "step", *names)]
+    for run, trace in measured.items():
+        for step, values in trace.groupby("step"):
+            here = values.set_index("metric")["value"]
+            rows.append((run, str(step), *(cell(here.get(name), ".3f") for name in names)))
+    return plain(rows)
+
+
+def comparison_text(summary: "pd.DataFrame", write: Callable[..., str] = plain) -> str:
+    """The comparison, written by `plain` (means alone), `markdown` or `latex` (with intervals)."""
+    from noiseprobe.analysis.comparison import NAMES
+
+    first, measures = list(TITLES)[:3], list(TITLES)[3:]
+    rows = [list(TITLES.values())]
+    for row in summary.to_dict("records"):
+        cells = [str(row[name]) for name in first]
+        cells[1] = NAMES[cells[1]]
+        for name in measures:
+            cells.append(with_interval(row, name, FORMS.get(name, ".3f"), SHAPES[write]))
+        rows.append(cells)
+    return write(rows, left=(0, 1))
+
+
+def write_comparison(raw: "pd.DataFrame", summary: "pd.DataFrame", out: Path) -> None:
+    """Write the table in four formats, and the raw numbers of the runs, into the folder `out`."""
+    texts = {
+        "comparison.md": comparison_text(summary, markdown) + "\n",
+        "comparison.csv": summary.to_csv(index=False, float_format="%.6g"),
+        "comparison.tex": comparison_text(summary, latex) + "\n",
+        "comparison.json": json.dumps(records(summary), indent=2) + "\n",
+        "runs.csv": raw.to_csv(index=False, float_format="%.6g"),
+    }
+    for name, text in texts.items():
+        with written_whole(out / name) as beside:
+            beside.write_text(text, encoding="utf-8")
+
+
+def print_analysis_json(found: "Analysis", figures: Sequence[Path]) -> None:
+    """Print run, each table as a list of rows, missing and figures; NaN is null."""
+    tables = {
+        name: records(table.reset_index() if table.index.name else table)
+        for name, table in found.tables.items()
+    }
+    ends = {"missing": found.missing, "figures": [str(path) for path in figures]}
+    print_json({"run": found.run} | tables | ends)
+
+
+def analysis_text(found: "Analysis") -> str:
+    """Compact tables for people: shares and bins at the last checkpoint, with 95% intervals."""
+    written = {
+        "shares": _shares,
+        "interactions": _interactions,
+        "signal_to_noise": _signal,
+        "timestep_losses": lambda table: _timesteps(table, found.tables["learning_bins"]),
+        "correlations": _correlations,
+    }
+    blocks = [write(found.tables[name]) for name, write in written.items() if name in found.tables]
+    return "\n\n".join([*blocks, "\n".join(found.missing)]).rstrip()
+
+
+def _last(table: "pd.DataFrame") -> list[dict[Any, Any]]:
+    return table[table["step"] == table["step"].max()].to_dict("records")
+
+
+def _shares(table: "pd.DataFrame") -> str:
+    first, last = table["step"].min(), table["step"].max()
+    begun = table[table["step"] == first].set_index("factor")["first"]
+    rows = [("factor", f"step {first}", f"step {last}", "95%", "with interactions", "95%")]
+    for row in _last(table):
+        numbers = [cell(each, ".1%") for each in (begun[row["factor"]], row["first"], row["total"])]
+        ends = [between(row[f"{name}_low"], row[f"{name}_high"]) for name in ("first", "total")]
+        rows.append((row["factor"], *numbers[:2], ends[0], numbers[2], ends[1]))
+    return "Share of the batch loss's variance\n" + plain(rows)
+
+
+def _interactions(table: "pd.DataFrame") -> str:
+    rows = [("factors", "share", "95%")]
+    for row in _last(table):
+        names = f"{row['first']} x {row['second']}"
+        rows.append((names, cell(row["share"], ".1%"), between(row["low"], row["high"])))
+    title = f"Share of what two factors do only together, step {table['step'].max()}\n"
+    return title + plain(rows)
+
+
+def _signal(table: "pd.DataFrame") -> str:
+    rows = [("setting", "signal", "noise", "progress", "batch", "needed batch")]
+    for setting, row in table.iterrows():
+        numbers = (cell(row["signal"]), cell(row["noise"]), cell(row["progress"], ".1%"))
+        needed = row["needed_batch"]
+        whole = f"{math.ceil(needed):,}" if math.isfinite(needed) else "-"
+        rows.append((str(setting), *numbers, cell(row["batch"]), whole))
+    return "Progress in each trace, and the batch that makes noise as small\n" + plain(rows)
+
+
+def _timesteps(losses: "pd.DataFrame", learning: "pd.DataFrame") -> str:
+    trends = learning.set_index("bin")["trend"].to_dict()
+    rows = [("timesteps", "loss", "change", "95%", "last third")]
+    for row in _last(losses):
+        bounds = f"{row['from']}-{row['to'] - 1}"
+        change = cell(row["relative"], ".1%")
+        ends = between(row["relative_low"], row["relative_high"])
+        rows.append((bounds, cell(row["loss"]), change, ends, trends.get(row["bin"], "-")))
+    last = losses["step"].max()
+    return f"Loss by timestep at step {last}, and its change since the start\n" + plain(rows)
+
+
+def _correlations(table: "pd.DataFrame") -> str:
+    rows = [("trace", "rho", "95%", "points")]
+    for trace, row in table.iterrows():
+        ends = between(row["low"], row["high"], ".2f")
+        rows.append((str(trace), cell(row["rho"], ".2f"), ends, f"{row['points']:.0f}"))
+    return "Rank correlation with CLIP similarity\n" + plain(rows)
