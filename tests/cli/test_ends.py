@@ -12,7 +12,7 @@ import pytest
 
 import noiseprobe
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import start, train_stage
 
 COMMAND = [sys.executable, "-m", "noiseprobe"]

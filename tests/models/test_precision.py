@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import resolve
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import train_stage
 from noiseprobe.stages.probing import probe
 from noiseprobe.training.objective import conditioning_of
