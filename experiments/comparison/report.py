@@ -68,7 +68,8 @@ def correlations_by_run(runs: Sequence[Run]) -> pd.DataFrame:
     """Rank correlation of each trace with CLIP similarity in each run."""
     tables = []
     for run in runs:
-        found = correlations(run.train_trace(), run.probe_trace()).reset_index()
+        traces = run.train_trace(), run.probe_trace()
+        found = correlations(*traces, run.num_timesteps).reset_index()
         name = Path(run.config.concept).name
         tables.append(found.assign(method=run.config.method, concept=name))
     return pd.concat(tables, ignore_index=True)

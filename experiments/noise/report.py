@@ -65,8 +65,8 @@ def tables_of(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         of_run = {
             "shares": variance_shares(sobol),
             "needed_batch": signal_to_noise(probe).reset_index(),
-            "timesteps": timestep_losses(probe, sobol),
-            "learning": learning_bins(probe, sobol),
+            "timesteps": timestep_losses(probe, sobol, num_timesteps=run.num_timesteps),
+            "learning": learning_bins(probe, sobol, num_timesteps=run.num_timesteps),
         }
         name = Path(run.config.concept).name
         for stem, table in of_run.items():

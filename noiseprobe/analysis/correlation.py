@@ -28,7 +28,8 @@ def correlations(
     One row per trace that can be compared (index `trace`), with the columns `rho`, NaN where a
     trace does not vary, `points`, the number of steps at which both are known, and `low`, `high`,
     a 95% interval (`block_bootstrap`). The traces are `loss`, `grad_norm` and `l_det` at the steps
-    of CLIP checks, and `l_det, begin`, `… middle` and `… end`: the loss of the fixed batch's
+    of CLIP checks, and, of another batch than L_det's, `l_det, begin`, `… middle` and `… end`, a
+    name that recorded tables have: the loss of the probe's fixed batch, nothing redrawn, over the
     samples whose timestep is in that third, at the probed checkpoints, with the similarity linear
     between checks. A loss that tells falls as similarity rises: its rho is near -1. What is not
     finite is no point, nor is a step at which one of the samples is not.

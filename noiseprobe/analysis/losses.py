@@ -1,4 +1,4 @@
-"""What a probe trace says: batch losses, L_det, and the loss as a user would see it.
+"""What a probe trace says: batch losses, with nothing redrawn, and as a user would see them.
 
 Every function takes the probe trace (`noiseprobe.run.traces.PROBE_COLUMNS`) and returns labelled
 data. Losses are in the units of the training objective. A batch with a loss that is not finite was
@@ -33,7 +33,7 @@ def batch_losses(probe: pd.DataFrame) -> pd.DataFrame:
 
 
 def deterministic_losses(probe: pd.DataFrame) -> pd.Series:
-    """L_det by step: the batch losses of the setting `deterministic`; empty if not probed."""
+    """The loss of the probe's fixed batch by step, nothing redrawn; empty if not probed."""
     losses = batch_losses(probe)
     fixed = losses[losses["setting"] == "deterministic"]
     return pd.Series(fixed["loss"].to_numpy(), fixed["step"].to_numpy(), name="deterministic")

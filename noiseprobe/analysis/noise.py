@@ -17,14 +17,18 @@ from noiseprobe.analysis.losses import (
 
 
 def noise_to_signal(probe: pd.DataFrame) -> pd.DataFrame:
-    """How large the noise of each setting is beside the progress that L_det shows.
+    """How large the noise of each setting is beside the progress where nothing is redrawn.
 
     One row per non-deterministic setting, in canonical order (index `setting`), with the columns
 
     - `noise`: the standard deviation over replicates of the batch loss, averaged over checkpoints
-    - `signal`: the standard deviation over checkpoints of the deterministic batch loss
+    - `signal`: the standard deviation over checkpoints of the loss of the probe's fixed batch
     - `noise_to_signal`: noise / signal; above 1 the noise hides the progress
     - `low`, `high`: its 95% interval (`noiseprobe.analysis.intervals.spread_interval`)
+
+    The progress, here and in every ratio that is reported, is that of the probe's fixed batch and
+    not of L_det: redraws are random draws, and so this batch is one of the same kind, while L_det
+    is tracked on a stratified batch because that is steadier.
 
     Both standard deviations estimate that of a population from a sample (ddof 1). The signal is
     held as measured: the interval tells what other redraws would have given for the same run.

@@ -48,6 +48,7 @@ def draw_all(
     stop_step: int | None,
     out: Path,
     drawn: Sequence[Drawn] = (),
+    num_timesteps: int = 1000,
 ) -> list[Path]:
     """Write each figure that the traces can fill into `out`, as PNG and SVG; return the paths.
 
@@ -55,7 +56,7 @@ def draw_all(
     `6-samples`. A figure whose data is absent is left out: the first without any finite value in
     the training trace, the second without a finite probed loss, the third without L_det, the fourth
     without a defined ratio, the fifth without CLIP checks, the sixth without pictures `drawn`. The
-    same traces give the same bytes.
+    same traces give the same bytes. `num_timesteps` is the model's.
     """
     figures = {}
     if _recorded(train, ["loss", "grad_norm", "l_det"]):
@@ -67,7 +68,7 @@ def draw_all(
     table = noise_to_signal(probe)
     if _recorded(table, ["noise_to_signal"]):
         figures["4-noise-to-signal"] = noise_to_signal_figure(table)
-    told = correlations(train, probe)
+    told = correlations(train, probe, num_timesteps)
     if _recorded(told, ["rho"]):
         figures["5-correlation"] = correlation_figure(told)
     if drawn:

@@ -47,4 +47,4 @@ def correlation_figure(table: pd.DataFrame, figure: Figure | None = None) -> Fig
 
 def _shown(name: str) -> str:
     trace, _, third = name.partition(", ")
-    return _NAMES.get(trace, trace) + (f", {third} timesteps" if third else "")
+    return f"probe's fixed batch, {third}" if third else _NAMES.get(trace, trace)

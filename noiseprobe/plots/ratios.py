@@ -1,4 +1,4 @@
-"""How much each factor hides: its noise beside the progress of the deterministic loss."""
+"""How much each factor hides: its noise beside the progress where nothing is redrawn."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What each stopping rule would have left one with: pictures, side by side."""
+"""What each criterion would have left one with: pictures, side by side."""
 
 import textwrap
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Drawn:
 
 
 def samples_figure(rows: Sequence[Drawn], figure: Figure | None = None) -> Figure:
-    """A grid: one row per variant; training prompts on the left, validation prompts on the right.
+    """A grid: one row per criterion; training prompts on the left, validation prompts on the right.
 
     The captions stand above their columns, for they and the noise are the same in every row. The
     first four distinct prompts of each kind are shown.

@@ -28,9 +28,9 @@ def settings_figure(probe: pd.DataFrame, figure: Figure | None = None) -> Figure
 
     In each panel: as a line the trace as a user would see it, with a fresh redraw at each
     evaluation (`noiseprobe.analysis.as_seen`); as faint points all replicates; as a grey ghost
-    behind, the deterministic trace. Where a few heavy outliers would flatten all else, the y axis
-    leaves them out, triangles at its edge stand in their place, and a note counts them. Each axes
-    is labelled with its setting.
+    behind, the trace where nothing is redrawn. Where a few heavy outliers would flatten all else,
+    the y axis leaves them out, triangles at its edge stand in their place, and a note counts them.
+    Each axes is labelled with its setting.
 
     Args:
         probe: the probe trace (`noiseprobe.run.traces.PROBE_COLUMNS`).
@@ -108,7 +108,7 @@ def _limits(losses: pd.DataFrame) -> tuple[float, float] | None:
     """The shared y axis: all losses of each setting but those beyond its outer fences.
 
     The outer fences lie 3 interquartile ranges beyond the quartiles (Tukey, Exploratory Data
-    Analysis, 1977). The deterministic trace is progress, not scatter, and is never cut.
+    Analysis, 1977). Where nothing is redrawn, all is progress, not scatter, and is never cut.
     """
     if losses.empty:
         return None

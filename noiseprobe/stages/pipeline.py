@@ -216,7 +216,8 @@ def plot_stage(run: Run) -> list[Path]:
     train = run.train_trace()
     stop_step = dvar_stop(train, config)
     drawn = drawn_by_variant(run) if run.samples_directory.is_dir() else []
-    paths = draw_all(train, run.probe_trace(), config.threshold, stop_step, figures, drawn)
+    probe, timesteps = run.probe_trace(), run.num_timesteps
+    paths = draw_all(train, probe, config.threshold, stop_step, figures, drawn, timesteps)
     before = {path for path in figures.iterdir() if _NUMBERED.fullmatch(path.name)}
     if any(path.name.startswith(_OF_ANALYSIS) for path in before):
         paths += draw_analysis(analyze(run), figures)
@@ -258,7 +259,9 @@ def plot_across(runs: "Sequence[Run]", out: Path) -> list[Path]:
     from noiseprobe.plots.style import save
 
     paths = save(stops_figure(raw_numbers(runs)), out / "stops")
-    told = pd.concat([correlations(run.train_trace(), run.probe_trace()) for run in runs])
+    told = pd.concat(
+        [correlations(run.train_trace(), run.probe_trace(), run.num_timesteps) for run in runs]
+    )
     if told["rho"].notna().any():
         paths += save(correlation_figure(told), out / "correlation")
     return paths

@@ -2,7 +2,7 @@
 
 `DVAR` stops when the deterministic loss has stopped varying: var(last `window` values) / var(all
 values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). `GainShare`, our own,
-stops when the last losses brought too little of all that was gained. Beside them are the rules that
+stops when the last losses brought too little of all that was gained. Beside them are those that
 others use: `Patience`, `EMAPlateau`, `RelativeRange`, `TheilSen`, Prechelt's
 `GeneralizationLoss` and `Uprising`, and two that do not look at the losses: `FixedSteps`, which
 stops after a number of steps, and `Never`. `CRITERIA` has them by name, and `build` makes one.

@@ -50,7 +50,7 @@ class LossCriterion(ABC):
 
     Attributes:
         formula: when it stops, in one line of text, in the names of its parameters.
-        source: where the rule was published.
+        source: where it was published.
         grid: for each parameter the values worth trying, which `analysis.tuning.tune` takes.
     """
 

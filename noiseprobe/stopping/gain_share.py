@@ -22,7 +22,7 @@ class GainShare(LossCriterion):
         (m_then - m_now) < `threshold` · (m_0 - lowest m so far),
 
     where m_then is the median of the first third of the window and m_now that of its last third.
-    The rule is noiseprobe's own. Like DVAR, it compares the last losses with all of them, and
+    It is noiseprobe's own. Like DVAR, it compares the last losses with all of them, and
     neither an offset nor a scale of the loss changes what it does. Unlike a variance, a gain has a
     sign: a loss that rises again has gained less than nothing, so that it stops after the minimum
     of a U; and medians leave out single spikes. On a straight fall of n losses, with medians of

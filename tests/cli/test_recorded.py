@@ -188,8 +188,7 @@ def test_a_run_is_judged_with_its_own_dvar_as_it_is_replayed(
     call: Any, logs: list[Path], tmp_path: Path
 ) -> None:
     run = Run.create(tmp_path / "run", resolve({"window": 9, "threshold": 0.2}), "cpu")
-    rows = pd.read_csv(logs[0]).drop(columns="val_loss").to_dict("records")
-    write_part(run.train_directory, TRAIN_COLUMNS, rows)
+    write_part(run.train_directory, TRAIN_COLUMNS, pd.read_csv(logs[0]))
     (replayed,) = json.loads(call("dvar-replay", run.directory, "--json")[1])
     given = ["regret", run.directory, "--judge", "clip_img", "--criterion", "dvar", "--json"]
     (judged,) = json.loads(call(*given)[1])["traces"]
