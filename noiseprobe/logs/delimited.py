@@ -121,16 +121,17 @@ def _frame(path: Path, body: str, layout: _Layout, lines: Sequence[int]) -> pd.D
         if not misread:
             return frame
         as_text |= dict.fromkeys(misread, str)
-    for line, row in zip(lines, body.split("\n"), strict=True):
-        if row.count('"') % 2:
-            fault = f"line {line} has a quotation mark without its other"
-            break
+    told = list(zip(lines, body.split("\n"), strict=True))
+    for line, row in told:
         cells = _split(row, layout.delimiter)
         if any(map(str.strip, cells[width:])):
             raise UserError(
                 f"{path}, line {line}: not a table, {len(cells)} cells under a header of {width}; "
                 "give every row the columns of the header"
             )
+    if body.count('"') % 2:
+        line = next(line for line, row in told if row.count('"') % 2)
+        fault = f"line {line} has a quotation mark without its other"
     raise UserError(f"{path}: not a table ({fault}); mend the file")
 
 
