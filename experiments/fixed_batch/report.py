@@ -14,7 +14,7 @@ from experiments.fixed_batch.evaluate import BATCHES, EXPECTED, SIZES
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import LAYOUTS
 from noiseprobe.plots.style import FONT_SIZE, PAGE, colour_of, dress, key_above, new_figure, save
-from noiseprobe.run.defaults import FAMILY_DEFAULTS
+from noiseprobe.run.defaults import BUNDLED_MODEL, METHODS, defaults_of
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stopping import dvar_stops
 
@@ -214,7 +214,9 @@ def report(raw: pd.DataFrame, drawn: Drawn) -> str:
         "| samples | layout | correlation | error | spread of the stop |",
         "|---|---|---:|---:|---:|",
     ]
-    chosen = sorted(settings["eval_batch"] for settings in FAMILY_DEFAULTS.values())
+    chosen = sorted(
+        defaults_of(model, METHODS[0])["eval_batch"] for model in (BUNDLED_MODEL, "another")
+    )
     for sizes in [SIZES, *((size,) for size in chosen)]:
         name = "all" if sizes == SIZES else f"{sizes[0]}"
         for layout in LAYOUTS[1:]:

@@ -9,7 +9,6 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from noiseprobe.logs import Series
 from noiseprobe.stopping import (
@@ -196,58 +195,23 @@ def replay_grid(
         NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
     """
     warn_of_skipped(series)
-    grid = _grid(series, windows, thresholds)
-    return _grid_table([grid], pd.Index(windows, name="window"), thresholds)
+    stops = dvar_grid(series.values, windows, thresholds)
+    # Where it never fires, the index is -1, which picks what is appended.
+    steps, never = np.append(series.steps, 0)[stops], stops == NEVER
+    columns = {
+        place: pd.arrays.IntegerArray(steps[:, place].copy(), never[:, place].copy())
+        for place in range(len(thresholds))
+    }
+    table = pd.DataFrame(columns, index=pd.Index(windows, name="window"))
+    return table.set_axis(pd.Index(thresholds, name="threshold"), axis="columns")
 
 
 def replay_grids(
     traces: Sequence[Series], windows: Sequence[int], thresholds: Sequence[float]
 ) -> pd.DataFrame:
-    """The grids of many traces as one table: a row for each trace and window.
-
-    Returns:
-        As `replay_grid`, but that the index has the two levels `trace`, the name of the series, and
-        `window`.
-
-    Raises:
-        UserError: a window is below 2, or a threshold is not finite and above 0.
-
-    Warns:
-        NonFiniteLossWarning: a series holds NaN or infinite values; they are left out.
-    """
-    for series in traces:
-        warn_of_skipped(series)
-    names = np.repeat([series.name for series in traces], len(windows))
-    places = [names, np.tile(np.asarray(windows), len(traces))]
-    return _grid_table(
-        [_grid(series, windows, thresholds) for series in traces],
-        pd.MultiIndex.from_arrays(places, names=["trace", "window"]),
-        thresholds,
-    )
-
-
-def _grid(
-    series: Series, windows: Sequence[int], thresholds: Sequence[float]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The stop steps, (windows, thresholds), and where they mean nothing: DVAR never fires."""
-    stops = dvar_grid(series.values, windows, thresholds)
-    # Where it never fires, the index is -1, which picks what is appended.
-    return np.append(series.steps, 0)[stops], stops == NEVER
-
-
-def _grid_table(
-    grids: Sequence[tuple[NDArray[np.int64], NDArray[np.bool_]]],
-    rows: pd.Index,
-    thresholds: Sequence[float],
-) -> pd.DataFrame:
-    """The grids below each other, as Int64 columns that need no conversion."""
-    steps, never = (np.concatenate(parts) for parts in zip(*grids, strict=True))
-    columns = {
-        place: pd.arrays.IntegerArray(steps[:, place].copy(), never[:, place].copy())
-        for place in range(len(thresholds))
-    }
-    table = pd.DataFrame(columns, index=rows)
-    return table.set_axis(pd.Index(thresholds, name="threshold"), axis="columns")
+    """The grids of many traces as one: as `replay_grid`, with the name of the series before it."""
+    grids = [replay_grid(series, windows, thresholds) for series in traces]
+    return pd.concat(grids, keys=[series.name for series in traces], names=["trace"])
 
 
 def default_grid(points: int) -> tuple[list[int], list[float]]:

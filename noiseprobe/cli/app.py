@@ -56,6 +56,8 @@ def about(
     """
 
 
+OneRun = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")]
 Out = Annotated[
     Path | None, option("Where the run is written (default: a new folder in runs/).", MACHINE)
 ]
@@ -130,7 +132,7 @@ def train(
 @taking("probe")
 def probe(
     context: typer.Context,
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    run_directory: OneRun,
     design: Design = "settings",
     json_output: Json = False,
     debug: Debug = False,
@@ -158,7 +160,7 @@ def probe(
 
 @app.command()
 def analyze(
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    run_directory: OneRun,
     second_order: Annotated[
         bool, typer.Option("--second-order", help="Also what two factors do only together.")
     ] = False,
@@ -174,7 +176,7 @@ def analyze(
 
 @app.command()
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    runs: Runs,
     across: Annotated[
         Path | None,
         typer.Option(
@@ -204,7 +206,7 @@ def plot(
 
 @app.command()
 def measure(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    runs: Runs,
     steps: Annotated[
         str | None,
         typer.Option(
@@ -409,41 +411,36 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
     try:
         sys.exit(app(prog_name="noiseprobe", standalone_mode=False) or 0)
-    except UsageError as error:
-        where = error.ctx.command_path if error.ctx else "noiseprobe"
-        told = error.format_message().rstrip(".")
-        if told:  # without arguments the help page is all that there is to say
-            print(f"noiseprobe: {told[0].lower() + told[1:]}; see {where} --help", file=sys.stderr)
-        sys.exit(2)
-    except UserError as error:
-        if debug:
-            raise
-        print(f"noiseprobe: {error}", file=sys.stderr)
-        sys.exit(2)
     except BrokenPipeError:  # who reads standard output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except PermissionError as error:
-        if debug:
+    except BaseException as error:
+        told, code = what_ended(error)
+        if code is None or (debug and isinstance(error, Exception) and code < 128):
             raise
-        print(
-            f"noiseprobe: no permission for '{error.filename}'; allow it, or choose another place",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
-        print(f"noiseprobe: {str(error) or 'interrupted'}", file=sys.stderr)
-        sys.exit(128 + (error.by if isinstance(error, Interrupted) else signal.SIGINT))
-    except Exception as error:  # the last resort: a user never sees a traceback
-        if debug:
-            raise
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            mend = "make room there, or choose" if error.errno in DISK_FULL else "choose"
-            told = f"{error.filename or 'what is written'}: {os.strerror(error.errno).lower()}"
-            print(f"noiseprobe: {told}; {mend} another place", file=sys.stderr)
-            sys.exit(1)
-        print(
-            f"noiseprobe: {type(error).__name__}: {error}; run again with --debug for the details",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        if told:
+            print(f"noiseprobe: {told}", file=sys.stderr)
+        sys.exit(code)
+
+
+def what_ended(error: BaseException) -> tuple[str, int | None]:
+    """What to say of an error in one line, and the exit code; None where it has one of its own."""
+    if isinstance(error, UsageError):
+        where = error.ctx.command_path if error.ctx else "noiseprobe"
+        told = error.format_message().rstrip(".")
+        # Without arguments the help page is all that there is to say.
+        return f"{told[0].lower() + told[1:]}; see {where} --help" if told else "", 2
+    if isinstance(error, UserError):
+        return str(error), 2
+    if isinstance(error, PermissionError):
+        return f"no permission for '{error.filename}'; allow it, or choose another place", 2
+    if isinstance(error, Interrupted | KeyboardInterrupt | typer.Abort):
+        number = error.by if isinstance(error, Interrupted) else signal.SIGINT
+        return str(error) or "interrupted", 128 + number
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        mend = "make room there, or choose" if error.errno in DISK_FULL else "choose"
+        told = f"{error.filename or 'what is written'}: {os.strerror(error.errno).lower()}"
+        return f"{told}; {mend} another place", 1
+    if isinstance(error, Exception):  # the last resort: a user never sees a traceback
+        return f"{type(error).__name__}: {error}; run again with --debug for the details", 1
+    return "", None

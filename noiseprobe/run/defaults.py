@@ -14,31 +14,15 @@ PUBLISHED_CLIP = "openai/clip-vit-base-patch32"
 METHODS = ("textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion")
 """The names of the methods, in the order of all tables."""
 
-FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+_BY_FAMILY = (
+    *("train_batch_size", "eval_batch", "checkpoint_every", "sampling_steps"),
+    *("check_every", "num_class_images"),
+)
+_FAMILY_DEFAULTS: dict[str, tuple[int, ...]] = {
     # Voronov et al. 2023, in common to all methods.
-    "stable-diffusion": {
-        "train_batch_size": 2,
-        "eval_batch": 4,
-        "checkpoint_every": 250,
-        "probe_batch": 32,
-        "replicates": 8,
-        "sampling_steps": 50,
-        "check_every": 50,
-        "num_class_images": 200,
-        "rank": 4,
-    },
+    "stable-diffusion": (2, 4, 250, 50, 50, 200),
     # Chosen for runs of a minute on a laptop; what they show: experiments/defaults/RESULTS.md.
-    BUNDLED_MODEL: {
-        "train_batch_size": 4,
-        "eval_batch": 8,
-        "checkpoint_every": 10,
-        "probe_batch": 32,
-        "replicates": 8,
-        "sampling_steps": 25,
-        "check_every": 15,
-        "num_class_images": 64,
-        "rank": 4,
-    },
+    BUNDLED_MODEL: (4, 8, 10, 25, 15, 64),
 }
 
 _BY_METHOD = ("steps", "learning_rate", "window", "threshold", "guidance", "patience", "eps")
@@ -76,32 +60,6 @@ RATE_WITH_PRIOR = {"custom-diffusion": 2.0}
 USUAL_CLIP = {"stable-diffusion": PUBLISHED_CLIP, BUNDLED_MODEL: "tiny-clip"}
 """The CLIP that compares what a family draws with photographs."""
 
-VALIDATION_PROMPTS = {
-    # Places for objects, among those of DreamBooth (Ruiz et al. 2022, supplement).
-    "stable-diffusion": (
-        "a photo of a {} on the beach",
-        "a photo of a {} in the jungle",
-        "a photo of a {} in the snow",
-        "a photo of a {} on a cobblestone street",
-        "a photo of a {} on top of a wooden floor",
-        "a photo of a {} with a city in the background",
-        "a photo of a {} with a mountain in the background",
-        "a photo of a {} floating on top of water",
-    ),
-    # Places that the bundled model knows.
-    BUNDLED_MODEL: (
-        "a photo of a {} on the beach",
-        "a photo of a {} in a forest",
-        "a photo of a {} in the snow",
-        "a photo of a {} in the desert",
-        "a photo of a {} on a wooden floor",
-        "a photo of a {} with a city in the background",
-        "a photo of a {} with a mountain in the background",
-        "a photo of a {} in the sea",
-    ),
-}
-"""What is drawn to see whether a prompt is still followed; `{}` is the thing."""
-
 
 def family_of(model: str) -> str:
     """The family whose defaults apply to `--model`."""
@@ -111,11 +69,12 @@ def family_of(model: str) -> str:
 def defaults_of(model: str, method: str) -> dict[str, Any]:
     """Every default that depends on the model's family or on the method."""
     family = family_of(model)
+    common: dict[str, Any] = dict(zip(_BY_FAMILY, _FAMILY_DEFAULTS[family], strict=True))
     if method not in METHODS:
-        return FAMILY_DEFAULTS[family]
+        return common
     own = dict(zip(_BY_METHOD, _METHOD_DEFAULTS[family][method], strict=True))
     rare = _BUNDLED_ALSO.get(method, {}) if family == BUNDLED_MODEL else {}
-    return FAMILY_DEFAULTS[family] | own | _ALSO.get(method, {}) | rare
+    return common | own | _ALSO.get(method, {}) | rare
 
 
 def shown(key: str) -> str:

@@ -8,15 +8,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
 from noiseprobe.run.resolving import read_toml, recorded, write_toml
 from noiseprobe.run.settings import RunConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
+from noiseprobe.run.traces import (
+    METRICS_COLUMNS,
+    PROBE_COLUMNS,
+    TRAIN_COLUMNS,
+    first_step,
+    parts,
+    read_trace,
+)
 
 NUM_TIMESTEPS = 1000
 """How many a model has whose run does not say so."""
@@ -125,10 +132,8 @@ class Run:
         if config != self.config:
             write_toml(config, self.directory / "config.toml")
 
-    def metrics_trace(self) -> "pd.DataFrame":
+    def metrics_trace(self) -> pd.DataFrame:
         """One row per measured step and metric; columns `noiseprobe.run.traces.METRICS_COLUMNS`."""
-        from noiseprobe.run.traces import METRICS_COLUMNS, read_trace
-
         again = f"delete it and measure that step: noiseprobe measure {self.directory} --steps STEP"
         return read_trace(self.metrics_directory, METRICS_COLUMNS, again)
 
@@ -161,16 +166,12 @@ class Run:
         A step that was measured counts although its checkpoint was deleted; without either, it is
         `step` itself.
         """
-        from noiseprobe.run.traces import first_step, parts
-
         measured = map(first_step, parts(self.metrics_directory))
         known = {*self.checkpoint_steps(), *measured} or {step}
         return min(known, key=lambda each: (abs(each - step), each))
 
-    def train_trace(self) -> "pd.DataFrame":
+    def train_trace(self) -> pd.DataFrame:
         """One row per training step; columns `noiseprobe.run.traces.TRAIN_COLUMNS`."""
-        from noiseprobe.run.traces import TRAIN_COLUMNS, read_trace
-
         # A trace with a hole could not be told from a whole one: it is made again from the start.
         again = (
             f"delete {self.train_directory} and {self.state_file}, then train again: "
@@ -178,20 +179,16 @@ class Run:
         )
         return read_trace(self.train_directory, TRAIN_COLUMNS, again)
 
-    def probe_trace(self) -> "pd.DataFrame":
+    def probe_trace(self) -> pd.DataFrame:
         """One row per evaluated sample; columns `noiseprobe.run.traces.PROBE_COLUMNS`."""
-        from noiseprobe.run.traces import PROBE_COLUMNS, read_trace
-
         again = f"delete it and probe again: noiseprobe probe {self.directory}"
         return read_trace(self.probe_directory, PROBE_COLUMNS, again)
 
-    def sobol_trace(self) -> "pd.DataFrame":
+    def sobol_trace(self) -> pd.DataFrame:
         """One row per sample of the Sobol design; columns `noiseprobe.run.traces.PROBE_COLUMNS`.
 
         `setting` is the row of the design (`noiseprobe.draws.sobol`), `replicate` the pair.
         """
-        from noiseprobe.run.traces import PROBE_COLUMNS, read_trace
-
         again = f"delete it and probe again: noiseprobe probe {self.directory} --design sobol"
         return read_trace(self.sobol_directory, PROBE_COLUMNS, again)
 

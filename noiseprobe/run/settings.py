@@ -149,7 +149,7 @@ class RunConfig(BaseModel):
     train_text_encoder: bool = _trained(
         "Train the text encoder as well", False, methods=(DREAMBOOTH, LORA)
     )
-    rank: int = _trained("Rank of the adapters", ge=1, methods=(LORA,))
+    rank: int = _trained("Rank of the adapters", 4, ge=1, methods=(LORA,))
     lora_alpha: float | None = _trained(
         "Alpha of the adapters", None, gt=0, **_FINITE, methods=(LORA,), usual="the rank"
     )
@@ -229,8 +229,8 @@ class RunConfig(BaseModel):
         **_PROBING,
         usual="all seven",
     )
-    replicates: int = _probe("Redraws per setting", ge=1, **_PROBING)
-    probe_batch: int = _probe("Samples per redraw", ge=1, **_PROBING)
+    replicates: int = _probe("Redraws per setting", 8, ge=1, **_PROBING)
+    probe_batch: int = _probe("Samples per redraw", 32, ge=1, **_PROBING)
     design_replicates: int = _probe(
         "Pairs of the Sobol design", 32, ge=2, flag="replicates", **_PAIRS
     )

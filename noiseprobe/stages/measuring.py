@@ -16,11 +16,11 @@ from noiseprobe.core.progress import Reporter, Silent, stop_request
 from noiseprobe.pictures.likeness import training_prompts
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.pictures.similarity import mean_similarity
-from noiseprobe.run.defaults import VALIDATION_PROMPTS, family_of
+from noiseprobe.run.defaults import family_of
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import METRICS_COLUMNS, write_part
-from noiseprobe.training.concept import Concept
+from noiseprobe.training.concept import VALIDATION_PROMPTS, Concept
 from noiseprobe.training.preparing import Personalization
 
 CAPTIONS_KEY = "Captions"

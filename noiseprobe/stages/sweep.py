@@ -279,33 +279,31 @@ def _mend(word: str, known: Sequence[str]) -> str:
 
 def _listed(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> list[Any]:
     value = content.get(key, usual)
-    if not isinstance(value, list) or not value:
-        raise UserError(f"{file}: {key}: {value!r} given, but a list is expected")
-    return value
+    return _given(file, key, value, "a list", isinstance(value, list) and bool(value))
 
 
 def _texts(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> list[str]:
     return [_text(file, key, each) for each in _listed(file, content, key, usual)]
 
 
-def _text(file: Path, key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{file}: {key}: {value!r} given, but a text in quotes is expected")
-    return value
+def _text(file: Path, key: str, value: Any) -> Any:
+    return _given(file, key, value, "a text in quotes", isinstance(value, str))
 
 
-def _table(file: Path, name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{file}: {name}: {value!r} given, but a table is expected: [{name}]")
-    return value
+def _table(file: Path, name: str, value: Any) -> Any:
+    return _given(file, name, value, f"a table is expected: [{name}]", isinstance(value, dict))
 
 
-def _count(file: Path, content: dict[str, Any], key: str, least: int) -> int:
+def _count(file: Path, content: dict[str, Any], key: str, least: int) -> Any:
     value = content.get(key, least)
-    if not isinstance(value, int) or value < least:
-        raise UserError(
-            f"{file}: {key}: {value!r} given, but a whole number of {least} or more is expected"
-        )
+    whole = f"a whole number of {least} or more"
+    return _given(file, key, value, whole, isinstance(value, int) and value >= least)
+
+
+def _given(file: Path, key: str, value: Any, expected: str, right: bool) -> Any:
+    if not right:
+        said = expected if " expected" in expected else f"{expected} is expected"
+        raise UserError(f"{file}: {key}: {value!r} given, but {said}")
     return value
 
 

@@ -11,57 +11,16 @@ from noiseprobe.pictures.photographs import PHOTOGRAPH_SUFFIXES, photographs_in
 
 BUNDLED_CONCEPTS = Path(str(files("noiseprobe.models") / "assets" / "concepts"))
 
-TEMPLATES = (
-    "a photo of a {}",
-    "a rendering of a {}",
-    "a cropped photo of the {}",
-    "the photo of a {}",
-    "a photo of a clean {}",
-    "a photo of a dirty {}",
-    "a dark photo of the {}",
-    "a photo of my {}",
-    "a photo of the cool {}",
-    "a close-up photo of a {}",
-    "a bright photo of the {}",
-    "a cropped photo of a {}",
-    "a photo of the {}",
-    "a good photo of the {}",
-    "a photo of one {}",
-    "a close-up photo of the {}",
-    "a rendition of the {}",
-    "a photo of the clean {}",
-    "a rendition of a {}",
-    "a photo of a nice {}",
-    "a good photo of a {}",
-    "a photo of the nice {}",
-    "a photo of the small {}",
-    "a photo of the weird {}",
-    "a photo of the large {}",
-    "a photo of a cool {}",
-    "a photo of a small {}",
-)
-"""The caption templates for objects of Gal et al. 2022 (arXiv 2208.01618, appendix)."""
+_CAPTIONS = tomllib.loads((BUNDLED_CONCEPTS.parent / "captions.toml").read_text(encoding="utf-8"))
 
-STYLE_TEMPLATES = (
-    "a painting in the style of {}",
-    "a rendering in the style of {}",
-    "a cropped painting in the style of {}",
-    "the painting in the style of {}",
-    "a clean painting in the style of {}",
-    "a dirty painting in the style of {}",
-    "a dark painting in the style of {}",
-    "a picture in the style of {}",
-    "a cool painting in the style of {}",
-    "a close-up painting in the style of {}",
-    "a bright painting in the style of {}",
-    "a good painting in the style of {}",
-    "a rendition in the style of {}",
-    "a nice painting in the style of {}",
-    "a small painting in the style of {}",
-    "a weird painting in the style of {}",
-    "a large painting in the style of {}",
-)
-"""The caption templates for styles of the same source."""
+TEMPLATES: tuple[str, ...] = tuple(_CAPTIONS["object"])
+STYLE_TEMPLATES: tuple[str, ...] = tuple(_CAPTIONS["style"])
+"""The caption templates for objects and for styles of Gal et al. 2022 (arXiv 2208.01618)."""
+
+VALIDATION_PROMPTS: dict[str, tuple[str, ...]] = {
+    family: tuple(prompts) for family, prompts in _CAPTIONS["validation"].items()
+}
+"""What is drawn to see whether a prompt is still followed, by the model's family."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from noiseprobe.cli.reference import reference
+from experiments.reference import reference
 from noiseprobe.run.settings import flag, of_command
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 def test_the_page_of_settings_is_the_declaration() -> None:
     assert PAGE.read_text(encoding="utf-8") == reference(), (
-        "make it anew: python -m noiseprobe.cli.reference > docs/settings.md"
+        "make it anew: python -m experiments.reference > docs/settings.md"
     )
 
 

@@ -1,4 +1,4 @@
-"""The settings of a run as a page of the documentation: python -m noiseprobe.cli.reference."""
+"""The settings of a run as a page of the documentation: python -m experiments.reference."""
 
 from noiseprobe.run.settings import ABOUT, flag, kind, told_default
 
@@ -6,7 +6,7 @@ HEAD = """# Settings of a run
 
 Each is a flag of the commands named, and a key of a TOML file for `--config`, with underscores for
 dashes. Flags win over the file, the file over the defaults. A setting that belongs to a method or a
-criterion is refused with another. This page is made by `python -m noiseprobe.cli.reference`.
+criterion is refused with another. This page is made by `python -m experiments.reference`.
 """
 
 
