@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from experiments.criteria.fresh import CONCEPTS
 from noiseprobe.analysis.regret import Judged, paired, regret, summary
 from noiseprobe.analysis.tuning import best_parameters, tune
+from noiseprobe.cli.tables import markdown, with_interval
 from noiseprobe.core.files import written_whole
 from noiseprobe.plots.style import INK, PAGE, dress, new_figure, save
 from noiseprobe.stopping import CRITERIA
@@ -135,13 +136,12 @@ def tables_by_method(tables: Tables) -> list[str]:
             "",
             f"{means[0]['traces']:.0f} runs, {means[0]['left_out']:.0f} left out.",
             "",
-            "| criterion | chosen most often | regret | median | less DVAR's | less never's | "
-            "steps / best | never fires |",
-            "|---|---|---:|---:|---:|---:|---:|---:|",
         ]
+        heads = ["criterion", "chosen most often", "regret", "median", "less DVAR's"]
+        cells = [[*heads, "less never's", "steps / best", "never fires"]]
         for row in means:
             name = str(row["criterion"])
-            cells = [
+            own = [
                 name,
                 often(rows.loc[rows["criterion"] == name, "params"]),
                 shown(row, "regret"),
@@ -153,7 +153,8 @@ def tables_by_method(tables: Tables) -> list[str]:
                 shown(row, "steps_spent"),
                 f"{row['never']:.0%}",
             ]
-            lines.append("| " + " | ".join(cells) + " |")
+            cells.append(own)
+        lines.append(markdown(cells, left=(0, 1)))
     return lines
 
 
@@ -179,9 +180,7 @@ def often(params: pd.Series) -> str:
 
 def shown(row: Any, name: str, sign: str = "") -> str:
     """A mean and its interval."""
-    values = (row[name], row[f"{name}_low"], row[f"{name}_high"])
-    middle, low, high = (f"{value:{sign}.2f}" for value in values)
-    return f"{middle} ({low} to {high})"
+    return with_interval(row, name, f"{sign}.2f", "{} ({} to {})")
 
 
 def figure_of(differences: pd.DataFrame) -> Figure:
