@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     _remove(beside)
     try:
         yield beside
-        for file in [beside] if beside.is_file() else [f for f in beside.rglob("*") if f.is_file()]:
+        for file in _files(beside):
             _flush(file)
         if path.is_dir():
             if not beside.is_dir():
@@ -44,9 +45,11 @@ def written_whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(beside, path)
         _flush(path.parent)
-    except OSError as error:
-        if error.errno and str(error.filename or beside).startswith(str(beside)):
-            error.filename = str(path)
+    except Exception as error:
+        failed = error if isinstance(error, OSError) else _write_error(beside, error)
+        if failed and failed.errno and str(failed.filename or beside).startswith(str(beside)):
+            failed.filename = str(path)
+            raise failed from None
         raise
     finally:
         _remove(beside)
@@ -83,6 +86,25 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _files(beside: Path) -> list[Path]:
+    return [each for each in (beside, *beside.rglob("*")) if each.is_file()]
+
+
+def _write_error(beside: Path, error: Exception) -> OSError | None:
+    """The error of the disk behind one of safetensors, which says its number, or torch, which hides
+    it: then no more can be written there. None where there is none.
+    """
+    if said := re.search(r"\(os error (\d+)\)", str(error)):
+        return OSError(int(said[1]), os.strerror(int(said[1])))
+    try:
+        for file in _files(beside):
+            with file.open("ab") as end:
+                end.write(bytes(2**16))
+    except OSError as found:
+        return found
+    return None
 
 
 def _sweep(path: Path) -> None:

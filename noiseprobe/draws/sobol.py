@@ -7,13 +7,12 @@ the replicates 2r - 1 and 2r of the probe's draws for A and B, so that a row of 
 nothing but which replicate each factor takes.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseprobe.draws.draws import Draws
+from noiseprobe.draws.draws import Batch, Draws
 from noiseprobe.draws.factors import FACTORS
 
 _EACH = np.eye(len(FACTORS), dtype=np.int64)
@@ -46,9 +45,14 @@ class Design:
     def __len__(self) -> int:
         return len(self.names)
 
-    def keys(self) -> Iterable[tuple[str, int, int]]:
+    def keys(self) -> list[tuple[str, int, int]]:
         """The name, pair and sample of each row."""
-        return zip(self.names.tolist(), self.pairs.tolist(), self.samples.tolist(), strict=True)
+        columns = self.names.tolist(), self.pairs.tolist(), self.samples.tolist()
+        return list(zip(*columns, strict=True))
+
+    def batch(self, draws: Draws, part: slice) -> Batch:
+        """Some of the draws that the rows need."""
+        return draws.batch(self.evaluated[part], self.replicates[part])
 
     def part(self, rows: NDArray[np.int64]) -> "Design":
         """Those rows alone, with the draws that they need."""

@@ -5,6 +5,7 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,12 +75,13 @@ def read_delimited(path: Path, text: str) -> Table:
         rows = rows[frame.notna().any(axis=1).to_numpy()]
     one_to_one = len(frame) == body.count("\n") + (not body.endswith("\n"))
     frame = frame if len(rows) == len(frame) else frame.loc[rows]
+    steps = set(step_columns(layout.names))
     wandb = _is_wandb(layout.names)
     return Table(
         path,
         "W&B export" if wandb else "CSV",
         len(frame),
-        {layout.names[place]: _column(frame[place]) for place in _kept(layout.names)},
+        {name: _column(frame[place], name in steps) for place, name in _kept(layout.names)},
         lambda row: f"line {lines[rows[row]]}" if one_to_one else f"row {row + 1}",
         sparse=wandb,
     )
@@ -113,19 +115,23 @@ def _frame(path: Path, body: str, layout: _Layout, lines: Sequence[int]) -> pd.D
         counting = set(step_columns(layout.names))
         misread = [
             place
-            for place, name in enumerate(layout.names)
-            if frame[place].dtype == "boolean" or (name in counting and _rounded(frame[place]))
+            for place, (name, kind) in enumerate(zip(layout.names, frame.dtypes, strict=False))
+            if kind == "boolean" or (name in counting and _rounded(frame[place]))
         ]
         if not misread:
             return frame
-        as_text = dict.fromkeys(misread, str)
-    for line, row in zip(lines, body.split("\n"), strict=True):
+        as_text |= dict.fromkeys(misread, str)
+    told = list(zip(lines, body.split("\n"), strict=True))
+    for line, row in told:
         cells = _split(row, layout.delimiter)
         if any(map(str.strip, cells[width:])):
             raise UserError(
                 f"{path}, line {line}: not a table, {len(cells)} cells under a header of {width}; "
                 "give every row the columns of the header"
             )
+    if body.count('"') % 2:
+        line = next(line for line, row in told if row.count('"') % 2)
+        fault = f"line {line} has a quotation mark without its other"
     raise UserError(f"{path}: not a table ({fault}); mend the file")
 
 
@@ -134,12 +140,19 @@ def _rounded(cells: pd.Series) -> bool:
     return cells.dtype in ("Float64", "UInt64") and bool((cells.abs() >= INEXACT).any())
 
 
-def _column(cells: pd.Series) -> Column:
+def _column(cells: pd.Series, counts: bool) -> Column:
+    """The column of these cells; what is text only for a "nan" is numbers, unless it counts."""
     rows, empty = np.arange(len(cells)), cells.isna().to_numpy()
     if cells.dtype in ("Int64", "Float64"):
         numbers = cells.fillna(0).to_numpy(np.int64 if cells.dtype == "Int64" else np.float64)
         return Column(rows, np.ma.array(numbers, mask=empty))
-    return Column(rows, np.where(empty, np.array(None), cells.to_numpy(object)))
+    objects = np.where(empty, np.array(None), cells.to_numpy(object))
+    if not counts:
+        with suppress(ValueError):
+            numbers = np.zeros(len(rows))
+            numbers[~empty] = np.fromiter(map(float, objects[~empty]), np.float64)
+            return Column(rows, np.ma.array(numbers, mask=empty))
+    return Column(rows, objects)
 
 
 def _layout(path: Path, text: str) -> _Layout:
@@ -218,13 +231,13 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return distinct
 
 
-def _kept(names: Sequence[str]) -> list[int]:
-    """The places of columns that are worth reading.
+def _kept(names: Sequence[str]) -> list[tuple[int, str]]:
+    """The places and names of columns that are worth reading.
 
     A column without a name is the row number that pandas writes unless told not to.
     """
     extremes = {f"{name}__{end}" for name in names for end in ("MIN", "MAX")}
-    return [place for place, name in enumerate(names) if name and name not in extremes]
+    return [(place, name) for place, name in enumerate(names) if name and name not in extremes]
 
 
 def _is_wandb(names: Sequence[str]) -> bool:

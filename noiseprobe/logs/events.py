@@ -148,8 +148,9 @@ def decode(records: Records, few: int = _FEW) -> Scalars:
             matching = pattern.matching(chosen)
             chosen = chosen[matching]
             steps = pattern.steps(chosen)
-            for tag, values in pattern.values(chosen):
-                scalars.add(tag, (indices[left[matching]], steps, values))
+            for point, place in pattern.points:
+                values = pattern.values(point, place, chosen)
+                scalars.add(point.tag, (indices[left[matching]], steps, values))
             left = left[~matching]
         for each in left:
             index = int(indices[each])

@@ -102,26 +102,30 @@ def _chunks(path: Path, text: str, place: Callable[[int], str]) -> Iterator[list
         except (ValueError, RecursionError):
             objects = []
         if len(objects) != chunk.count("\n") + 1 or set(map(type, objects)) != {dict}:
-            last = end == len(text)
-            lines = list(filter(str.strip, chunk.split("\n")))
-            objects = []
-            for row, line in enumerate(lines, start=first):
-                try:
-                    each = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    if last and line is lines[-1] and text.endswith(line):
-                        told = f"{path}, {place(row)}: cut off; what stands before it is read"
-                        warnings.warn(told, TruncatedLogWarning, stacklevel=2)
-                        break
-                    raise UserError(
-                        f"{path}, {place(row)}: not JSON ({_said(error)}); write one object per "
-                        "line"
-                    ) from None
-                if not isinstance(each, dict):
-                    raise UserError(f"{path}, {place(row)}: not a JSON object; write one per line")
-                objects.append(each)
+            ending = text[begin:] if end == len(text) else ""
+            objects = list(_one_by_one(path, chunk, ending, first, place))
         first += len(objects)
         yield objects
+
+
+def _one_by_one(
+    path: Path, chunk: str, ending: str, first: int, place: Callable[[int], str]
+) -> Iterator[dict[str, Any]]:
+    lines = list(filter(str.strip, chunk.split("\n")))
+    for row, line in enumerate(lines, start=first):
+        try:
+            each = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if line is lines[-1] and ending.endswith(line):
+                told = f"{path}, {place(row)}: cut off; what stands before it is read"
+                warnings.warn(told, TruncatedLogWarning, stacklevel=2)
+                return
+            raise UserError(
+                f"{path}, {place(row)}: not JSON ({_said(error)}); write one object per line"
+            ) from None
+        if not isinstance(each, dict):
+            raise UserError(f"{path}, {place(row)}: not a JSON object; write one per line")
+        yield each
 
 
 def _table(

@@ -1,6 +1,5 @@
 """Events that differ only in time, step and values, decoded together."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +21,13 @@ class Pattern:
         fixed: shape (length,), uint8: the bits that others share with it: 0xFF, but 0 where the
             time and values lie and 0x80, which tells how long it is, in the step.
         step: where the step lies; empty where it is left out, being 0.
-        points: its scalars, each with the place where it lies; None for one that is left out.
+        points: its scalars, each with the place where it lies; empty for one that is left out.
     """
 
     event: NDArray[np.uint8]
     fixed: NDArray[np.uint8]
     step: slice
-    points: tuple[tuple[Point, slice | None], ...]
+    points: tuple[tuple[Point, slice], ...]
 
     @staticmethod
     def of(event: Any, row: NDArray[np.uint8]) -> "Pattern | None":
@@ -39,28 +38,25 @@ class Pattern:
         another way than protobuf's own, so that where its numbers lie cannot be told.
         """
         points = points_of(event)
-        if starts(event) or not points or event.SerializeToString() != row.tobytes():
+        alone = starts(event) or any(point.field and not point.format for point in points)
+        length = max(1, -(-event.step.bit_length() // 7))
+        if alone or not points or event.step < 0 or length > _LONGEST_STEP:
             return None
+        if event.SerializeToString() != row.tobytes():
+            return None
+        # Of two bytes, one differs from any third.
+        others = (np.frombuffer(_filled(row, points, length, byte), np.uint8) for byte in (1, 2))
+        differing = np.flatnonzero(np.any([other != row for other in others], axis=0))
+        # Between two numbers there is always a key.
+        runs = iter(np.split(differing, np.flatnonzero(np.diff(differing) > 1) + 1))
         fixed = np.full(len(row), 0xFF, np.uint8)
         if event.HasField("wall_time"):
-            fixed[
-                _place(row, lambda copy, byte: setattr(copy, "wall_time", _filled("<f8", byte)))
-            ] = 0
-        step = slice(0, 0)
-        if event.HasField("step"):
-            length = max(1, -(-event.step.bit_length() // 7))
-            if event.step < 0 or length > _LONGEST_STEP:
-                return None
-            ones = sum(1 << 7 * place for place in range(length))
-            step = _place(row, lambda copy, byte: setattr(copy, "step", byte * ones))
-            fixed[step] = 0x80
-        places: list[slice | None] = []
-        for point in points:
-            if point.field and not point.format:
-                return None
-            places.append(_place(row, _changed(point)) if point.field else None)
-            if places[-1] is not None:
-                fixed[places[-1]] = 0
+            fixed[next(runs)] = 0
+        step = _slice(next(runs)) if event.HasField("step") else slice(0, 0)
+        fixed[step] = 0x80
+        places = [_slice(next(runs)) if point.field else slice(0, 0) for point in points]
+        for place in places:
+            fixed[place] = 0
         return Pattern(row, fixed, step, tuple(zip(points, places, strict=True)))
 
     def matching(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -77,49 +73,35 @@ class Pattern:
             steps |= (digits & 0x7F).astype(np.int64) << (7 * shift)
         return steps
 
-    def values(self, rows: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float64]]]:
-        """The tag of each scalar and its values in `rows`, shape (n, length): shape (n,)."""
-        return [
-            (
-                point.tag,
-                np.full(len(rows), point.value)
-                if place is None
-                else np.ascontiguousarray(rows[:, place]).view(point.format)[:, 0].astype(float),
-            )
-            for point, place in self.points
-        ]
+    def values(self, point: Point, place: slice, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """The values of one scalar of `rows`, shape (n, length): shape (n,)."""
+        if not point.field:
+            return np.full(len(rows), point.value)
+        cells = np.ascontiguousarray(rows[:, place]).view(point.format)
+        return cells[:, 0].astype(np.float64)
 
 
-def _filled(form: str, byte: int) -> Any:
-    """The number in this format all of whose bytes are `byte`."""
-    number = np.dtype(form)
-    return np.frombuffer(bytes([byte]) * number.itemsize, number)[0].item()
+def _filled(row: NDArray[np.uint8], points: list[Point], length: int, byte: int) -> bytes:
+    """The event `row` with `byte` for all bytes of its numbers; its step has `length` of them."""
 
+    def number(form: str) -> float:
+        return float(np.full(np.dtype(form).itemsize, byte, np.uint8).view(form)[0])
 
-def _changed(point: Point) -> Callable[[Any, int], None]:
-    """What gives an event another number for `point`."""
-
-    def change(event: Any, byte: int) -> None:
+    event = Event.FromString(row.tobytes())
+    if event.HasField("wall_time"):
+        event.wall_time = number("<f8")
+    if event.HasField("step"):
+        event.step = sum(byte << 7 * place for place in range(length))
+    for point in points:
         value = event.summary.value[point.place]
         if point.field == "simple_value":
-            value.simple_value = _filled(point.format, byte)
+            value.simple_value = number(point.format)
         elif point.field == "content":
             value.tensor.content = bytes([byte]) * len(value.tensor.content)
-        else:
-            getattr(value.tensor, point.field)[0] = _filled(point.format, byte)
+        elif point.field:
+            getattr(value.tensor, point.field)[0] = number(point.format)
+    return bytes(event.SerializeToString())
 
-    return change
 
-
-def _place(row: NDArray[np.uint8], change: Callable[[Any, int], None]) -> slice:
-    """Where the bytes `row` of an event differ from those of it with other bytes in one number.
-
-    One of two bytes differs from any third.
-    """
-    differing = np.zeros(len(row), bool)
-    for byte in (1, 2):
-        event = Event.FromString(row.tobytes())
-        change(event, byte)
-        differing |= np.frombuffer(event.SerializeToString(), np.uint8) != row
-    places = np.flatnonzero(differing)
+def _slice(places: NDArray[np.int64]) -> slice:
     return slice(int(places[0]), int(places[-1]) + 1)

@@ -6,10 +6,10 @@ rounding alone; what was drawn for a row does not change at all. So a trace is a
 measured is kept, and only rows that it lacks are evaluated.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -42,15 +42,24 @@ class Rows:
     def __len__(self) -> int:
         return len(self.settings)
 
-    def keys(self) -> Iterable[tuple[str, int, int]]:
+    def keys(self) -> list[tuple[str, int, int]]:
         """The setting, replicate and sample of each row, as the trace has them."""
         names = [setting.name for setting in self.settings]
-        return zip(names, self.replicates.tolist(), self.samples.tolist(), strict=True)
+        return list(zip(names, self.replicates.tolist(), self.samples.tolist(), strict=True))
 
     def part(self, rows: NDArray[np.int64]) -> "Rows":
         """Those rows alone."""
         chosen = [self.settings[row] for row in rows]
         return Rows(chosen, self.replicates[rows], self.samples[rows])
+
+    @property
+    def which(self) -> NDArray[np.int64]:
+        """The draw of each row: its own."""
+        return np.arange(len(self))
+
+    def batch(self, draws: Draws, part: slice) -> Batch:
+        """The draws of some rows."""
+        return draws.batch(self.samples[part], self.replicates[part], self.settings[part])
 
 
 Plan = TypeVar("Plan", Rows, Design)
@@ -127,7 +136,7 @@ def probe_design(
         return sobol_design(draws, pairs, max(config.design_batch, _size(before, "sample")))
 
     def one(design: Design) -> pd.DataFrame:
-        return evaluate_design(objective, method, draws, design, config.micro_batch, reporter)
+        return evaluate(objective, method, draws, design, config.micro_batch, reporter)
 
     again = f"noiseprobe probe {run.directory} --design sobol"
     _each_checkpoint(run, run.sobol_directory, method, plan, one, reporter, steps, again)
@@ -189,70 +198,20 @@ def _missing(plan: Rows | Design, before: pd.DataFrame) -> NDArray[np.int64]:
     return np.array([row for row, key in enumerate(plan.keys()) if key not in known], np.int64)
 
 
+@torch.no_grad()
 def evaluate(
     objective: Objective,
     method: Method,
     draws: Draws,
-    rows: Rows,
+    plan: Rows | Design,
     micro_batch: int | None = None,
     reporter: Reporter | None = None,
 ) -> pd.DataFrame:
     """The loss of every row under the live model, with what was drawn for it.
 
-    Columns: those of the probe trace but `step`. Each caption is encoded once.
+    Columns: those of the probe trace but `step`; of a design, `setting` is the row's name and
+    `replicate` its pair. Rows whose draws coincide are evaluated once, and so is each caption.
     """
-
-    def drawn(part: slice) -> Batch:
-        return draws.batch(rows.samples[part], rows.replicates[part], rows.settings[part])
-
-    found = _evaluated(objective, method, len(rows), drawn, micro_batch, reporter)
-    return pd.DataFrame(
-        {
-            "setting": [setting.name for setting in rows.settings],
-            "replicate": rows.replicates,
-            "sample": rows.samples,
-            **found,
-        }
-    )
-
-
-def evaluate_design(
-    objective: Objective,
-    method: Method,
-    draws: Draws,
-    design: Design,
-    micro_batch: int | None = None,
-    reporter: Reporter | None = None,
-) -> pd.DataFrame:
-    """The loss of every row of a design, of which those that coincide are evaluated once.
-
-    Columns as `evaluate` has them: `setting` is the row's name, `replicate` its pair.
-    """
-
-    def drawn(part: slice) -> Batch:
-        return draws.batch(design.evaluated[part], design.replicates[part])
-
-    found = _evaluated(objective, method, len(design.evaluated), drawn, micro_batch, reporter)
-    return pd.DataFrame(
-        {
-            "setting": design.names,
-            "replicate": design.pairs,
-            "sample": design.samples,
-            **{name: values[design.which] for name, values in found.items()},
-        }
-    )
-
-
-@torch.no_grad()
-def _evaluated(
-    objective: Objective,
-    method: Method,
-    count: int,
-    draw: Callable[[slice], Batch],
-    micro_batch: int | None,
-    reporter: Reporter | None,
-) -> dict[str, NDArray[Any]]:
-    """What was drawn for each of `count` rows, and its loss, as columns of the probe trace."""
     parts = MicroBatches.of(objective.model, micro_batch, reporter or Silent())
     known: dict[str, Tensor] = {}
     losses, drawn = [], []
@@ -263,13 +222,12 @@ def _evaluated(
             known.update(zip(new, objective.model.encode_captions(new), strict=True))
         return objective.losses(batch, torch.stack([known[caption] for caption in captions]))
 
-    for batch in ahead(draw(part) for part in _parts(count, parts.size)):
+    starts = range(0, int(plan.which.max()) + 1, parts.size)
+    for batch in ahead(plan.batch(draws, slice(first, first + parts.size)) for first in starts):
         losses.append(parts.losses(batch, loss))
         drawn.append((batch.images, batch.captions, batch.timesteps))
-    image, caption, timestep = (np.concatenate(column) for column in zip(*drawn, strict=True))
-    values = torch.cat(losses).cpu().numpy()
-    return {"image": image, "caption": caption, "timestep": timestep, "loss": values}
-
-
-def _parts(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
+    columns = [np.concatenate(column) for column in zip(*drawn, strict=True)]
+    columns.append(torch.cat(losses).cpu().numpy())
+    found = dict(zip(("image", "caption", "timestep", "loss"), columns, strict=True))
+    trace = pd.DataFrame(plan.keys(), columns=KEY)
+    return trace.assign(**{name: values[plan.which] for name, values in found.items()})

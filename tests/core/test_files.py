@@ -97,3 +97,19 @@ def test_a_disk_that_is_full_names_what_was_to_be_written(tmp_path: Path) -> Non
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert error.value.filename == str(tmp_path / "table.csv")
+
+
+def test_a_writer_that_does_not_say_that_the_disk_is_full_is_seen_through(tmp_path: Path) -> None:
+    script = (
+        "import errno, resource, sys\nfrom pathlib import Path\nimport torch\n"
+        "from noiseprobe.core.files import written_whole\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try:\n    with written_whole(Path(sys.argv[1])) as beside:\n"
+        "        torch.save(torch.zeros(100_000), beside)\n"
+        "except OSError as error:\n"
+        "    sys.exit(f'{errno.errorcode[error.errno]} {error.filename}')\n"
+    )
+    file = tmp_path / "state.pt"
+    done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True)
+    assert done.stderr == f"EFBIG {file}\n"
+    assert list(tmp_path.iterdir()) == []

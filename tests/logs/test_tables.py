@@ -86,6 +86,19 @@ def test_quoted_and_spaced_numbers_are_numbers(tmp_path: Path) -> None:
     assert points(read_series(path, "loss, mean")) == [(1, 0.5), (2, 0.25)]
 
 
+def test_a_quotation_mark_without_its_other_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, 'step,loss,note\n1,0.5,"a"\n2,0.4,"b\n3,0.3,c\n')
+    with pytest.raises(UserError, match="line 3 has a quotation mark without its other"):
+        read_series(path)
+
+
+def test_a_loss_of_nan_is_a_point_and_an_empty_one_beside_others_is_none(tmp_path: Path) -> None:
+    path = written(tmp_path, "step,loss,val_loss\n1,0.5,\n2,nan,\n3,,0.25\n")
+    steps, losses = zip(*points(read_series(path, "loss")), strict=True)
+    assert steps == (1, 2)
+    np.testing.assert_array_equal(losses, [0.5, math.nan])
+
+
 def test_points_that_share_a_step_are_kept(tmp_path: Path) -> None:
     path = written(tmp_path, "step,loss\n1,0.5\n1,0.4\n2,0.25\n")
     assert points(read_series(path)) == [(1, 0.5), (1, 0.4), (2, 0.25)]

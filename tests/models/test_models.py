@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from noiseprobe.core.errors import UserError
@@ -110,6 +111,33 @@ def test_missing_weights_are_named(model_directory: Path, tmp_path: Path) -> Non
         weights.unlink()
     with pytest.raises(UserError, match=r"cannot load .*unet"):
         load_model(str(directory), "cpu")
+
+
+def rewritten(file: Path, wrong: str) -> str:
+    """Spoil weights of a file, six of them or all of it; the first one's name."""
+    weights = load_file(file)
+    spoiled = sorted(weights)[:6]
+    for name in spoiled:
+        if wrong == "missing":
+            del weights[name]
+        else:
+            weights[name] = torch.zeros([size + 1 for size in weights[name].shape])
+    save_file(weights, file, metadata={"format": "pt"})
+    if wrong == "cut":
+        file.write_bytes(file.read_bytes()[:1000])
+    return "" if wrong == "cut" else spoiled[0]
+
+
+@pytest.mark.parametrize("wrong", ["missing", "mismatched", "cut"])
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_would_be_random_are_refused_in_one_line(
+    model_directory: Path, tmp_path: Path, part: str, wrong: str
+) -> None:
+    directory = broken(model_directory, tmp_path)
+    key = rewritten(next((directory / part).glob("*.safetensors")), wrong)
+    with pytest.raises(UserError, match=f"--model: cannot load .*/{part} .*{key}") as error:
+        load_model(str(directory), "cpu")
+    assert "\n" not in str(error.value)
 
 
 def index_of(directory: Path, **changes: Any) -> None:

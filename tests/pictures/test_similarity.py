@@ -1,5 +1,6 @@
 """Similarities by CLIP: of unit vectors, of batches, and of the bundled judge."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.models import model_location
 from noiseprobe.pictures.similarity import (
     Clip,
     Dino,
@@ -83,6 +86,15 @@ def test_a_judge_that_is_not_there_is_named(tmp_path: Path) -> None:
         Clip.load(str(tmp_path / "nowhere"))
 
 
+def test_a_judge_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    directory = shutil.copytree(model_location("tiny-clip", "tiny-clip"), tmp_path / "clip")
+    weights = load_file(directory / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"--clip: .* such as visual_projection\.weight"):
+        Clip.load(str(directory))
+
+
 def test_a_dino_is_loaded_from_a_directory(tmp_path: Path) -> None:
     from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
@@ -94,6 +106,11 @@ def test_a_dino_is_loaded_from_a_directory(tmp_path: Path) -> None:
     vectors = Dino.load(str(tmp_path)).embed_images(pictures)
     assert vectors.shape == (len(pictures), 16)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(pictures)))
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["layernorm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"--dino: .* such as layernorm\.weight"):
+        Dino.load(str(tmp_path))
 
 
 def test_what_is_not_at_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

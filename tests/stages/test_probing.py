@@ -26,7 +26,7 @@ from noiseprobe.stages.pipeline import (
     start,
     train_stage,
 )
-from noiseprobe.stages.probing import evaluate, evaluate_design, plan_rows, probe
+from noiseprobe.stages.probing import evaluate, plan_rows, probe
 from noiseprobe.training.methods.textual_inversion import TextualInversion
 from noiseprobe.training.objective import Objective
 from tests.training.test_driver import InterruptAt, embedding
@@ -294,7 +294,7 @@ def test_a_design_has_the_losses_of_its_rows_evaluated_one_by_one(
     objective: Objective, method: TextualInversion
 ) -> None:
     draws = objective.draws(0, "probe", len(method.captions))
-    found = evaluate_design(objective, method, draws, sobol_design(draws, 2, 3), 5)
+    found = evaluate(objective, method, draws, sobol_design(draws, 2, 3), 5)
     found = found.set_index(["setting", "replicate", "sample"]).sort_index()
     original = evaluate(objective, method, draws, plan_rows(parse_settings(["original"]), 4, 3), 5)
     original = original.set_index(["replicate", "sample"])
@@ -324,7 +324,7 @@ def test_the_model_sees_each_draw_of_a_design_once(
 
     monkeypatch.setattr(objective, "losses", counted)
     design = sobol_design(draws, 3, 4)
-    trace = evaluate_design(objective, method, draws, design, 8)
+    trace = evaluate(objective, method, draws, design, 8)
     # With one caption, AB_captions is A and BA_captions is B.
     assert sum(seen) == len(design.evaluated) <= len(trace) - 2 * 3 * 4
     wide = trace.pivot(index=["replicate", "sample"], columns="setting", values="loss")

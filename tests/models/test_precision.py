@@ -1,0 +1,81 @@
+"""What a precision changes, and what it must leave in float32; and a device without float64."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from noiseprobe.run.directory import Run
+from noiseprobe.run.resolving import resolve
+from noiseprobe.stages.pipeline import train_stage
+from noiseprobe.stages.probing import probe
+from noiseprobe.training.objective import conditioning_of
+from noiseprobe.training.preparing import Personalization, prepare
+
+
+@pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora", "custom-diffusion"])
+def test_what_is_trained_starts_from_the_file_and_what_is_frozen_is_half(
+    given: dict[str, Any], model_directory: Path, method: str
+) -> None:
+    stock = UNet2DConditionModel.from_pretrained(model_directory, subfolder="unet").state_dict()
+    ready = {
+        precision: prepare(resolve(given | {"method": method, "precision": precision}))
+        for precision in ("fp32", "bf16")
+    }
+    start = {precision: each.method.trained() for precision, each in ready.items()}
+    for name, value in start["bf16"].items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, start["fp32"][name])
+        if method == "dreambooth":
+            assert torch.equal(value, stock[name.removeprefix("unet.")])
+    if method == "custom-diffusion":
+        own = ".processor.to_k_custom_diffusion.weight"
+        copied = {key.removesuffix(own): start["bf16"][key] for key in start["bf16"] if own in key}
+        assert copied
+        assert all(torch.equal(copied[key], stock[f"{key}.to_k.weight"]) for key in copied)
+    for weight in ready["bf16"].model.unet.parameters():
+        assert weight.dtype == (torch.float32 if weight.requires_grad else torch.bfloat16)
+    torch.testing.assert_close(loss(ready["bf16"]), loss(ready["fp32"]), rtol=0.05, atol=0.01)
+
+
+@torch.no_grad()
+def loss(ready: Personalization) -> Tensor:
+    captions = ready.method.captions[:1] * 3
+    batch = ready.objective.draws(0, "probe", 1).batch(range(3), 1)
+    return ready.objective.losses(batch, conditioning_of(ready.model, captions))
+
+
+class WithoutFloat64(Tensor):
+    """A tensor as if on MPS: whatever is computed of it is there too, and never float64."""
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if function is Tensor.cpu:
+            return result.as_subclass(Tensor)
+        if isinstance(result, WithoutFloat64) and result.dtype == torch.float64:
+            raise TypeError("MPS does not support float64")
+        return result
+
+
+def test_no_float64_is_made_on_the_device_or_sent_to_it(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = resolve(given | {"steps": 1, "replicates": 1})
+    ready = prepare(config)
+    real = ready.model.loss
+
+    def loss_there(*inputs: Any) -> Tensor:
+        assert torch.float64 not in [each.dtype for each in inputs if each is not None]
+        return real(*inputs).as_subclass(WithoutFloat64)
+
+    monkeypatch.setattr(ready.model, "loss", loss_there)
+    run = Run.create(tmp_path / "run", config, "cpu")
+    train_stage(run, config, ready)
+    probe(run, ready.objective, ready.method, config)
+    assert run.train_trace()["l_det"].notna().all()
