@@ -21,9 +21,10 @@ from noiseprobe.plots.style import INK, PAGE, dress, new_figure, save
 from noiseprobe.stopping import CRITERIA
 
 AGAINST = ("dvar", "never")
-MIN_GAIN = 0.02  # what counts as a gain in CLIP similarity for the CLIP rule (Voronov et al. 2023)
-# The k-th L_det is that of step k - 1: one is recorded before training.
-SCALED = {"steps": tuple(range(16, 302, 15))}
+MIN_GAIN = (
+    0.02  # what counts as a gain in CLIP similarity for the CLIP criterion (Voronov et al. 2023)
+)
+SCALED = {"steps": tuple(range(15, 301, 15))}
 
 
 def write_report(
