@@ -12,6 +12,7 @@ from experiments.comparison.runs import DVAR, PUBLISHED
 from experiments.comparison.tuning import by_method, curves_of, pick
 from experiments.curves import KEPT, Curves, grid
 from noiseprobe.analysis.bootstrap import bootstrap_interval, ratio_of_sums
+from noiseprobe.cli.tables import markdown
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import Layout
 from noiseprobe.run.directory import Run
@@ -47,24 +48,20 @@ class Round:
             if not any(row.qualifies for row in rows.values())
         ]
 
-    def lines(self) -> list[str]:
+    def table(self) -> str:
         """The rows as a Markdown table."""
-        lines = [
-            "| method | candidate | window | threshold | fires | median step | range | kept | "
-            "taken |",
-            "|---|---|---:|---:|---:|---:|---:|---:|---|",
-        ]
+        heads = ["method", "candidate", "window", "threshold", "fires", "median step", "range"]
+        cells = [[*heads, "kept", "taken"]]
         for method, rows in self.rows.items():
             better = taken(rows)
             for name, row in rows.items():
                 window, threshold = self.candidates[method][name]
-                lines.append(
-                    f"| {method} | {name} | {window} | {threshold:g} | {row.fires} of "
-                    f"{row.concepts} | {row.median:.0f} | {row.first:.0f} to {row.last:.0f} | "
-                    f"{row.kept:.0%} ({row.low:.0%} to {row.high:.0%}) | "
-                    f"{'yes' if name == better else ''} |"
-                )
-        return lines
+                fires, kept = f"{row.fires} of {row.concepts}", f"{row.kept:.0%}"
+                steps = [f"{row.median:.0f}", f"{row.first:.0f} to {row.last:.0f}"]
+                kept += f" ({row.low:.0%} to {row.high:.0%})"
+                chosen = [method, name, str(window), f"{threshold:g}"]
+                cells.append([*chosen, fires, *steps, kept, "yes" if name == better else ""])
+        return markdown(cells, left=(0, 1, 8))
 
 
 def first_round(tuned: Sweep, confirming: Sweep, layout: Layout) -> Round:
@@ -111,7 +108,7 @@ def write_confirmed(rounds: Sequence[Round], layout: Layout, directory: Path) ->
         "similarity at the stop over that at the last step, means over concepts, with a 95% "
         "bootstrap interval over concepts.",
         "",
-        *rounds[0].lines(),
+        rounds[0].table(),
     ]
     for later in rounds[1:]:
         lines += [
@@ -121,7 +118,7 @@ def write_confirmed(rounds: Sequence[Round], layout: Layout, directory: Path) ->
             "Where neither kept enough: the rule's pick on both sets of concepts together, tried "
             "beside what was taken above on twelve more, again with seeds of their own.",
             "",
-            *later.lines(),
+            later.table(),
         ]
     with written_whole(directory / f"CONFIRMED-{layout}.md") as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -109,13 +109,12 @@ def report(
         "the loss more than training does. All runs share one seed, and so their draws and their "
         "fixed batch: the intervals do not tell of what others would give.",
         "",
-        "| method | " + " | ".join(FACTORS) + " |",
-        "|---|" + "---:|" * len(FACTORS),
     ]
+    rows = [["method", *FACTORS]]
     for method in [name for name in METHODS if name in set(noise["method"])]:
-        cells = [shown_noise(noise[noise["method"] == method][factor]) for factor in FACTORS]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        of_method = noise[noise["method"] == method]
+        rows.append([method, *(shown_noise(of_method[factor]) for factor in FACTORS)])
+    return "\n".join([*lines, markdown(rows)]) + "\n"
 
 
 def shown_noise(values: pd.Series) -> str:

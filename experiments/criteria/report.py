@@ -15,14 +15,16 @@ from matplotlib.figure import Figure
 from experiments.criteria.fresh import CONCEPTS
 from noiseprobe.analysis.regret import Judged, paired, regret, summary
 from noiseprobe.analysis.tuning import best_parameters, tune
+from noiseprobe.cli.tables import markdown, with_interval
 from noiseprobe.core.files import written_whole
 from noiseprobe.plots.style import INK, PAGE, dress, new_figure, save
 from noiseprobe.stopping import CRITERIA
 
 AGAINST = ("dvar", "never")
-MIN_GAIN = 0.02  # what counts as a gain in CLIP similarity for the CLIP rule (Voronov et al. 2023)
-# The k-th L_det is that of step k - 1: one is recorded before training.
-SCALED = {"steps": tuple(range(16, 302, 15))}
+MIN_GAIN = (
+    0.02  # what counts as a gain in CLIP similarity for the CLIP criterion (Voronov et al. 2023)
+)
+SCALED = {"steps": tuple(range(15, 301, 15))}
 
 
 def write_report(
@@ -135,13 +137,12 @@ def tables_by_method(tables: Tables) -> list[str]:
             "",
             f"{means[0]['traces']:.0f} runs, {means[0]['left_out']:.0f} left out.",
             "",
-            "| criterion | chosen most often | regret | median | less DVAR's | less never's | "
-            "steps / best | never fires |",
-            "|---|---|---:|---:|---:|---:|---:|---:|",
         ]
+        heads = ["criterion", "chosen most often", "regret", "median", "less DVAR's"]
+        cells = [[*heads, "less never's", "steps / best", "never fires"]]
         for row in means:
             name = str(row["criterion"])
-            cells = [
+            own = [
                 name,
                 often(rows.loc[rows["criterion"] == name, "params"]),
                 shown(row, "regret"),
@@ -153,7 +154,8 @@ def tables_by_method(tables: Tables) -> list[str]:
                 shown(row, "steps_spent"),
                 f"{row['never']:.0%}",
             ]
-            lines.append("| " + " | ".join(cells) + " |")
+            cells.append(own)
+        lines.append(markdown(cells, left=(0, 1)))
     return lines
 
 
@@ -179,9 +181,7 @@ def often(params: pd.Series) -> str:
 
 def shown(row: Any, name: str, sign: str = "") -> str:
     """A mean and its interval."""
-    values = (row[name], row[f"{name}_low"], row[f"{name}_high"])
-    middle, low, high = (f"{value:{sign}.2f}" for value in values)
-    return f"{middle} ({low} to {high})"
+    return with_interval(row, name, f"{sign}.2f", "{} ({} to {})")
 
 
 def figure_of(differences: pd.DataFrame) -> Figure:

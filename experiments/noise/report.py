@@ -13,6 +13,7 @@ import pandas as pd
 from experiments.noise.evaluate import REPLICATES
 from noiseprobe.analysis import learning_bins, signal_to_noise, timestep_losses, variance_shares
 from noiseprobe.analysis.bootstrap import bootstrap_interval
+from noiseprobe.cli.tables import markdown
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import FACTORS
 from noiseprobe.plots import (
@@ -123,9 +124,8 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
         "",
         "![Shares by step](../../figures/7-shares.png)",
         "",
-        "| method | factor | first order, start | first order, end | total, end |",
-        "|---|---|---:|---:|---:|",
     ]
+    rows = [["method", "factor", "first order, start", "first order, end", "total, end"]]
     for method in methods:
         shares = tables["shares"][tables["shares"]["method"] == method]
         found = over_concepts(shares, ["step", "factor"], ["first", "total"])
@@ -135,12 +135,15 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
         )
         for factor in FACTORS:
             cells = [
+                method,
+                factor,
                 percent(begun.loc[factor], "first"),
                 percent(ended.loc[factor], "first"),
                 percent(ended.loc[factor], "total"),
             ]
-            lines.append(f"| {method} | {factor} | " + " | ".join(cells) + " |")
+            rows.append(cells)
     lines += [
+        markdown(rows, left=(0, 1)),
         "",
         "## The batch that each factor's noise would need",
         "",
@@ -151,17 +154,16 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
         "",
         "![Needed batch](../../figures/8-needed-batch.png)",
         "",
-        "| setting | " + " | ".join(methods) + " |",
-        "|---|" + "---:|" * len(methods),
     ]
-    needed = tables["needed_batch"]
+    rows, needed = [["setting", *methods]], tables["needed_batch"]
     for setting in dict.fromkeys(needed["setting"]):
-        cells = []
+        cells = [str(setting)]
         for method in methods:
             here = needed[(needed["method"] == method) & (needed["setting"] == setting)]
             cells.append(quartiles(here["needed_batch"]))
-        lines.append(f"| {setting} | " + " | ".join(cells) + " |")
+        rows.append(cells)
     lines += [
+        markdown(rows),
         "",
         "## By timestep",
         "",
@@ -172,13 +174,13 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
         "![Loss by timestep](../../figures/9-loss-by-timestep.png)",
         "![Change by timestep](../../figures/10-change-by-timestep.png)",
         "",
-        "| timesteps | " + " | ".join(methods) + " |",
-        "|---|" + "---:|" * len(methods),
     ]
+    rows = [["timesteps", *methods]]
     last = tables["timesteps"]["step"].max()
     losses = tables["timesteps"][tables["timesteps"]["step"] == last]
     for index, bin_losses in losses.groupby("bin"):
-        cells = []
+        edge = bin_losses.iloc[0]
+        cells = [f"{edge['from']}–{edge['to'] - 1}"]
         for method in methods:
             here = bin_losses[bin_losses["method"] == method]
             learning = tables["learning"]
@@ -187,9 +189,8 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
             (row,) = over_concepts(here, ["step", "bin"], ["relative"]).to_dict("records")
             marks = f"{trends.get('falling', 0)} ▼ {trends.get('rising', 0)} ▲"
             cells.append(f"{percent(row, 'relative')}; {marks}")
-        edge = bin_losses.iloc[0]
-        lines.append(f"| {edge['from']}–{edge['to'] - 1} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return "\n".join([*lines, markdown(rows)]) + "\n"
 
 
 def percent(row: Any, name: str) -> str:
