@@ -8,7 +8,7 @@ import warnings
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -91,7 +91,7 @@ def run(
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train, probe, replay the stopping rule and plot: the whole analysis of one concept."""
+    """Train, probe, replay the criterion and plot: the whole analysis of one concept."""
     from noiseprobe.cli.terminal import Terminal
     from noiseprobe.cli.text_runs import print_summary
     from noiseprobe.stages import pipeline
@@ -116,12 +116,14 @@ def train(
     """Train alone, with L_det tracked and checkpoints written; probe later."""
     from noiseprobe.cli.terminal import Terminal
     from noiseprobe.stages import pipeline
+    from noiseprobe.training.watching import fired
 
     with Terminal() as terminal:
         opened, chosen, ready = begin(context, out, config, resume, terminal)
         terminal.note(f"run: {opened.directory}")
         pipeline.train_stage(opened, chosen, ready, terminal)
     status = {"run": str(opened.directory)} | opened.status
+    status["fired"] = fired(opened.train_trace(), chosen)
     if json_output:
         print_json(status)
     else:
@@ -298,7 +300,7 @@ def table(
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare the stopping rules over runs: similarity, iterations, minutes, speed-up."""
+    """Compare stopping criteria over runs: similarity, iterations, minutes, speed-up."""
     from noiseprobe.analysis import comparison
     from noiseprobe.cli.tables import records
     from noiseprobe.cli.text_runs import comparison_text, write_comparison
@@ -385,14 +387,7 @@ def begin(
     return run, config, ready
 
 
-def show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """A warning of ours in one line; those of libraries are theirs to mend, not the user's."""
     if category.__module__.startswith("noiseprobe"):
         print(f"noiseprobe: warning: {message}", file=sys.stderr)
