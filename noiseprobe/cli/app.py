@@ -8,7 +8,7 @@ import warnings
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -387,7 +387,7 @@ def begin(
     return run, config, ready
 
 
-def show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """A warning of ours in one line; those of libraries are theirs to mend, not the user's."""
     if category.__module__.startswith("noiseprobe"):
         print(f"noiseprobe: warning: {message}", file=sys.stderr)
@@ -397,7 +397,7 @@ def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
     debug = "--debug" in sys.argv
     if not debug:
-        warnings.showwarning = show_warning
+        warnings.showwarning = cast(Any, show_warning)
         for name, value in QUIET_LIBRARIES.items():
             os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
