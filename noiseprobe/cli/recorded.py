@@ -9,21 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from noiseprobe.cli.flags import Debug, Json, option
-from noiseprobe.cli.params import chosen_criteria, dvar_params, parse_params
 from noiseprobe.cli.tables import print_json, records
-from noiseprobe.cli.text_recorded import (
-    cannot_fire,
-    catalogue_text,
-    grid_table,
-    list_table,
-    regret_text,
-    replay_table,
-    shown_params,
-)
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import check_file, written_whole
 from noiseprobe.run.settings import MACHINE, STOPPING
-from noiseprobe.stopping import CRITERIA, completed
 
 WHAT = "What is read"
 
@@ -104,6 +93,8 @@ def dvar_replay(
     """
     from noiseprobe.analysis import replay
     from noiseprobe.analysis import sources as recorded
+    from noiseprobe.cli.params import chosen_criteria, dvar_params, parse_params
+    from noiseprobe.cli.text_recorded import cannot_fire, grid_table, list_table, replay_table
 
     dvar_alone: dict[str, object] = {
         "--criterion": criterion,
@@ -175,6 +166,8 @@ def write_csv(found: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a row per trace and criterion, or of grids, per trace, window and threshold."""
     import pandas as pd
 
+    from noiseprobe.cli.text_recorded import shown_params
+
     rows: list[dict[str, Any]] = []
     for each in found:
         if "params" in each:
@@ -192,6 +185,9 @@ def write_csv(found: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def criteria(json_output: Json = False, debug: Debug = False) -> None:
     """List the stopping criteria: formula, parameters with their defaults, source."""
+    from noiseprobe.cli.text_recorded import catalogue_text
+    from noiseprobe.stopping import CRITERIA, completed
+
     rows = [
         {
             "name": name,
@@ -262,6 +258,9 @@ def regret(
     from noiseprobe.analysis.regret import regret as raw_numbers
     from noiseprobe.analysis.sources import judged_losses
     from noiseprobe.analysis.tuning import tune as tuned_numbers
+    from noiseprobe.cli.params import chosen_criteria, parse_params
+    from noiseprobe.cli.text_recorded import regret_text
+    from noiseprobe.stopping import CRITERIA
 
     if seed < 0:
         raise UserError(f"--seed {seed}: give a whole number of 0 or more")
