@@ -241,7 +241,7 @@ def _serve(line: Connection, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    with suppress(EOFError):
+    with suppress(EOFError, BrokenPipeError):  # who sends the jobs has gone
         while True:
             line.send(_work(*line.recv()))
 
