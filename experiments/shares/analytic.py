@@ -74,6 +74,12 @@ class AnalyticModel:
         residual = p * drawn["noise"] - q * drawn["vae_noise"] - drift * apart
         return (residual**2).mean(axis=-1)
 
+    def expected(self) -> float:
+        """The mean of the loss over all factors, exactly."""
+        p, q, drift = self._weights
+        apart = self.photographs[:, None] - self.captions[None]
+        return float((p**2 + q**2).mean() + (drift**2).mean() * (apart**2).mean(-1).mean())
+
     def explained(self, given: Collection[str]) -> float:
         """Var(E[loss | given]): what the factors `given` explain together, exactly."""
         p, q, drift = self._weights

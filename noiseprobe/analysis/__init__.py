@@ -10,7 +10,11 @@ from noiseprobe.analysis.losses import (
     deterministic_losses,
     settings_in_order,
 )
-from noiseprobe.analysis.noise import noise_to_signal, signal_to_noise
+from noiseprobe.analysis.noise import (
+    noise_to_signal,
+    published_noise_to_signal,
+    signal_to_noise,
+)
 from noiseprobe.analysis.shares import interactions, variance_shares
 from noiseprobe.analysis.sobol import sobol_indices, sobol_interactions
 from noiseprobe.analysis.timesteps import learning_bins, timestep_losses
@@ -23,6 +27,7 @@ __all__ = [
     "interactions",
     "learning_bins",
     "noise_to_signal",
+    "published_noise_to_signal",
     "settings_in_order",
     "signal_to_noise",
     "sobol_indices",

@@ -64,6 +64,49 @@ def ratio_interval(numerator: Floats, denominator: Floats) -> tuple[Floats, Floa
     return ratio, np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
+def log_ratio_interval(
+    numerator: float, numerators: Floats, denominator: float, denominators: Floats
+) -> tuple[float, float, float]:
+    """A ratio of two variances, and its interval by the jackknife of its logarithm.
+
+    Variances are skewed and their logarithms much less so: with the n pseudo-values
+    n log θ - (n - 1) log θ_(-i) of the ratio θ, Student's interval around log θ is symmetric there
+    (Tukey 1958; Arvesen, Annals of Mathematical Statistics 40, 1969, for U-statistics).
+
+    Args:
+        numerator, denominator: the two estimates, of n independent repetitions.
+        numerators, denominators: the same without each of the repetitions, (n,).
+
+    Returns:
+        Estimate, low and high; 0 for all of them where the numerator is 0 throughout. Where the
+        denominator, or one without some repetition, is not above 0, it may be 0 and the estimate is
+        NaN: low is then Fieller's (`ratio_interval`, of both jackknives' pseudo-values) and high
+        inf. NaN where n < 3 or something is not known.
+    """
+    count = len(numerators)
+    known = np.isfinite([numerator, denominator, *numerators, *denominators]).all()
+    if count < 3 or not known:
+        return np.nan, np.nan, np.nan
+    if not np.any(numerators > 0):
+        return (0.0, 0.0, 0.0) if denominator > 0 else (np.nan, 0.0, np.inf)
+    _, low, high = ratio_interval(
+        count * numerator - (count - 1) * numerators,
+        count * denominator - (count - 1) * denominators,
+    )
+    if denominator <= 0 or np.any(denominators <= 0):
+        return np.nan, max(float(low), 0.0), np.inf
+    if np.any(numerators <= 0):
+        return numerator / denominator, 0.0, float(high)
+    centre = np.log(numerator / denominator)
+    pseudo = count * centre - (count - 1) * np.log(numerators / denominators)
+    reach = stdtrit(count - 1, _UPPER) * pseudo.std(ddof=1) / np.sqrt(count)
+    return (
+        float(np.exp(centre)),
+        float(np.exp(centre - reach)),
+        float(np.exp(centre + reach)),
+    )
+
+
 def spread_interval(redraws: Floats) -> tuple[Floats, Floats, Floats]:
     """The standard deviation over replicates, averaged over checkpoints, and its interval.
 

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noiseprobe.analysis import as_seen, batch_losses, deterministic_losses, noise_to_signal
+from noiseprobe.analysis import (
+    as_seen,
+    batch_losses,
+    deterministic_losses,
+    published_noise_to_signal,
+)
 from noiseprobe.core.errors import UserError
 from noiseprobe.draws.factors import FACTORS
 from noiseprobe.run.traces import PROBE_COLUMNS
@@ -42,7 +47,7 @@ def test_batch_losses_are_means_over_samples() -> None:
 
 
 def test_noise_to_signal_by_hand() -> None:
-    row = noise_to_signal(KNOWN).loc["noise"]
+    row = published_noise_to_signal(KNOWN).loc["noise"]
     # Replicates 3, 5 and 1, 5: standard deviations √2 and 2√2; L_det 4, 2: √2.
     assert row["noise"] == pytest.approx(1.5 * np.sqrt(2))
     assert row["signal"] == pytest.approx(np.sqrt(2))
@@ -63,7 +68,7 @@ def simulated(seed: int, spread: dict[str, float], replicates: int) -> pd.DataFr
 
 def test_a_simulated_truth_is_found_and_ordered() -> None:
     spread = dict(zip(FACTORS, (2.0, 0.1, 0.5, 9.0, 4.0), strict=True))
-    table = noise_to_signal(simulated(0, spread, 400))
+    table = published_noise_to_signal(simulated(0, spread, 400))
     signal = np.std([4.0, 3.0, 2.0, 1.0], ddof=1)
     assert list(table.index) == list(FACTORS)
     for name, truth in spread.items():
@@ -72,7 +77,7 @@ def test_a_simulated_truth_is_found_and_ordered() -> None:
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     signal = np.std([4.0, 3.0, 2.0, 1.0], ddof=1)
-    tables = [noise_to_signal(simulated(seed, {"noise": 1.0}, 6)) for seed in range(60)]
+    tables = [published_noise_to_signal(simulated(seed, {"noise": 1.0}, 6)) for seed in range(60)]
     covered = [table.low["noise"] <= 1 / signal <= table.high["noise"] for table in tables]
     assert 0.86 <= np.mean(covered) <= 1
 
@@ -80,16 +85,18 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 def test_the_table_does_not_depend_on_row_order_or_other_settings() -> None:
     trace = simulated(1, {"noise": 1.0, "images": 2.0}, 8)
     shuffled = trace.sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(noise_to_signal(trace), noise_to_signal(shuffled))
-    alone = noise_to_signal(trace[trace["setting"] != "images"])
-    pd.testing.assert_frame_equal(alone, noise_to_signal(trace).loc[["noise"]])
+    pd.testing.assert_frame_equal(
+        published_noise_to_signal(trace), published_noise_to_signal(shuffled)
+    )
+    alone = published_noise_to_signal(trace[trace["setting"] != "images"])
+    pd.testing.assert_frame_equal(alone, published_noise_to_signal(trace).loc[["noise"]])
 
 
 def test_statistics_leave_the_global_random_state_alone() -> None:
     np.random.seed(3)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(3)  # noqa: NPY002
-    noise_to_signal(KNOWN)
+    published_noise_to_signal(KNOWN)
     assert np.random.random() == expected  # noqa: NPY002
 
 
@@ -105,11 +112,11 @@ def test_statistics_leave_the_global_random_state_alone() -> None:
     ids=["no deterministic", "one checkpoint", "one replicate", "not finite", "no change"],
 )
 def test_what_is_undefined_is_nan(trace: pd.DataFrame) -> None:
-    assert noise_to_signal(trace)["noise_to_signal"].isna().all()
+    assert published_noise_to_signal(trace)["noise_to_signal"].isna().all()
 
 
 def test_an_empty_trace_gives_an_empty_table() -> None:
-    assert noise_to_signal(KNOWN[:0]).empty
+    assert published_noise_to_signal(KNOWN[:0]).empty
 
 
 def test_as_seen_takes_another_replicate_at_each_checkpoint() -> None:
@@ -123,7 +130,7 @@ def test_named_settings_come_in_canonical_order_and_others_after_them() -> None:
     shuffled = ["timesteps+noise", "original", "noise", "deterministic", "captions", "images+noise"]
     trace = make_trace({(0, setting, 1): [1.0] for setting in shuffled})
     order = ["captions", "noise", "original", "images+noise", "timesteps+noise"]
-    assert list(noise_to_signal(trace).index) == order
+    assert list(published_noise_to_signal(trace).index) == order
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -132,4 +139,4 @@ def test_a_batch_with_a_loss_that_is_not_finite_is_not_counted(bad: float) -> No
     spoilt.loc[(spoilt["step"] == 0) & (spoilt["replicate"] == 1), "loss"] = [bad, 4.0]
     assert np.isnan(as_seen(spoilt, "noise")[0])
     # Only the second checkpoint has two replicates left: 1 and 5.
-    assert noise_to_signal(spoilt).loc["noise", "noise"] == pytest.approx(2 * np.sqrt(2))
+    assert published_noise_to_signal(spoilt).loc["noise", "noise"] == pytest.approx(2 * np.sqrt(2))

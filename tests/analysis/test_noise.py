@@ -5,8 +5,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from noiseprobe.analysis import signal_to_noise
-from noiseprobe.analysis.intervals import mean_interval, ratio_interval, spread_interval
+from experiments.shares.analytic import AnalyticModel
+from noiseprobe.analysis import noise_to_signal, published_noise_to_signal, signal_to_noise
+from noiseprobe.analysis.intervals import (
+    log_ratio_interval,
+    mean_interval,
+    ratio_interval,
+    spread_interval,
+)
+from noiseprobe.draws.factors import FACTORS
 from noiseprobe.run.traces import PROBE_COLUMNS
 
 STEPS, REPLICATES, BATCH = 12, 200, 16
@@ -120,3 +127,118 @@ def test_a_mean_has_students_interval() -> None:
     expected = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
     assert mean_interval(values)[1:] == pytest.approx(expected)
     assert np.isnan(mean_interval(values[:1])[1])
+
+
+PROGRESS = np.linspace(0, 0.6, 5)
+
+
+def probed(model: AnalyticModel, seed: int, batch: int = 32, replicates: int = 6) -> pd.DataFrame:
+    """The probe trace of a fine-tune whose truth is known (experiments/shares/analytic.py)."""
+    random = np.random.default_rng(seed)
+    fixed, redrawn = model.draw(random, (batch, 1)), model.draw(random, (batch, replicates))
+    frames = []
+    for setting in ("deterministic", *FACTORS, "original"):
+        fresh = set(FACTORS) if setting == "original" else {setting} & set(FACTORS)
+        used = {name: (redrawn if name in fresh else fixed)[name] for name in FACTORS}
+        for step, progress in enumerate(PROGRESS):
+            loss = np.atleast_2d(model.toward(progress).loss(used))
+            sample, replicate = np.indices(loss.shape)
+            number = replicate.ravel() + (setting != "deterministic")
+            frame = {"step": step, "setting": setting, "replicate": number}
+            frame |= {"sample": sample.ravel(), "image": 0, "caption": 0, "timestep": 0}
+            frames.append(pd.DataFrame(frame | {"loss": loss.ravel()}))
+    return pd.concat(frames, ignore_index=True)[list(PROBE_COLUMNS)].astype(PROBE_COLUMNS)
+
+
+def true_ratios(model: AnalyticModel, batch: int) -> "pd.Series[float]":
+    """Noise-to-signal in closed form: variances that each factor adds, and the expected loss."""
+    models = [model.toward(progress) for progress in PROGRESS]
+    signal = np.std([each.expected() for each in models], ddof=1)
+    ratios = {}
+    for factor in FACTORS:
+        rest = [name for name in FACTORS if name != factor]
+        added = np.mean([each.explained(FACTORS) - each.explained(rest) for each in models])
+        ratios[factor] = np.sqrt(added / batch) / signal
+    return pd.Series(ratios).rename_axis("setting")
+
+
+def test_the_ratio_is_that_of_the_expected_loss_and_its_interval_holds_for_other_batches() -> None:
+    model = AnalyticModel.make(8)
+    truth = true_ratios(model, 32)
+    tables = [noise_to_signal(probed(model, seed)).loc[list(FACTORS)] for seed in range(100)]
+    held = np.array([(each["low"] < truth) & (truth < each["high"]) for each in tables])
+    # 500 intervals, five of each batch together: 95% give or take what 100 batches can tell.
+    assert 0.90 < held.mean() < 0.99
+    middle = np.median([each["noise_to_signal"] for each in tables], axis=0)
+    assert middle == pytest.approx(truth, rel=0.1)
+    before = [
+        published_noise_to_signal(probed(model, seed)).loc[list(FACTORS)] for seed in range(100)
+    ]
+    missed = [(each["low"] > truth) | (each["high"] < truth) for each in before]
+    assert np.mean(missed) > 0.15  # as published: chance made the batch, and no interval knows
+
+
+def test_both_tables_and_both_definitions_tell_one_story_of_one_trace() -> None:
+    trace = probed(AnalyticModel.make(8), 0, batch=256, replicates=40)
+    ratios, batches = noise_to_signal(trace), signal_to_noise(trace)
+    assert list(ratios.index) == list(batches.index)
+    for name in ("noise", "signal"):
+        assert ratios[name].tolist() == batches[name].tolist()
+    for ratio, needed in (("noise_to_signal", "batch"), ("low", "low"), ("high", "high")):
+        expected = 256 * ratios[ratio] ** 2
+        assert batches[f"needed_{needed}"].tolist() == pytest.approx(expected.tolist())
+    assert batches["progress"].tolist() == pytest.approx(
+        (1 / (1 + ratios["noise_to_signal"] ** 2)).tolist()
+    )
+    # With so many samples and redraws chance has little say, and the published one agrees.
+    published = published_noise_to_signal(trace)
+    assert published["noise_to_signal"].tolist() == pytest.approx(
+        ratios["noise_to_signal"].tolist(), rel=0.35
+    )
+
+
+def test_where_samples_cannot_tell_there_is_no_ratio_but_a_bound_below() -> None:
+    flat = probed(AnalyticModel.make(8), 1, batch=8)
+    flat["loss"] = np.random.default_rng(0).normal(1, 1, len(flat)).astype("float32")
+    row = noise_to_signal(flat).loc["noise"]
+    assert np.isnan(row["noise_to_signal"])
+    assert row["low"] >= 0
+    assert row["high"] == np.inf
+    assert row["noise"] == pytest.approx(np.sqrt(1 / 8), rel=0.2)
+
+
+def test_a_factor_that_does_nothing_has_no_noise_for_sure() -> None:
+    trace = probed(AnalyticModel.make(8), 0)
+    fixed = trace[trace["setting"] == "deterministic"].set_index(["step", "sample"])["loss"]
+    single = trace["setting"] == "captions"
+    keys = pd.MultiIndex.from_frame(trace[single][["step", "sample"]])
+    trace.loc[single, ["loss"]] = fixed.reindex(keys).to_numpy()[:, None]
+    columns = ["noise", "noise_to_signal", "low", "high"]
+    assert list(noise_to_signal(trace)[columns].loc["captions"]) == [0, 0, 0, 0]
+
+
+def test_what_is_measured_at_some_steps_only_has_no_say() -> None:
+    trace = probed(AnalyticModel.make(8), 0)
+    once = trace[(trace["setting"] == "timesteps") & (trace["replicate"] == 1)]
+    once = once[once["step"] == 2].assign(replicate=99, loss=np.float32(50.0))
+    pd.testing.assert_frame_equal(noise_to_signal(pd.concat([trace, once])), noise_to_signal(trace))
+    shuffled = trace.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(noise_to_signal(shuffled), noise_to_signal(trace))
+    fewer = noise_to_signal(trace[trace["setting"].isin(["deterministic", "original", "noise"])])
+    pd.testing.assert_frame_equal(fewer, noise_to_signal(trace).loc[["noise", "original"]])
+
+
+def test_the_logarithm_of_a_ratio_of_variances_has_the_jackknifes_interval() -> None:
+    random = np.random.default_rng(0)
+    one, other = random.normal(0, 2, (2, 2000, 40))
+    truth, held = 1.0, []
+    for u, v in zip(one, other, strict=True):
+        left_out = ~np.eye(40, dtype=bool)
+        rest = [np.array([each[keep].var(ddof=1) for keep in left_out]) for each in (u, v)]
+        found, low, high = log_ratio_interval(u.var(ddof=1), rest[0], v.var(ddof=1), rest[1])
+        assert found == pytest.approx(u.var(ddof=1) / v.var(ddof=1))
+        held.append(low < truth < high)
+        if len(held) == 400:
+            break
+    assert 0.92 < np.mean(held) < 0.98
+    assert np.isnan(log_ratio_interval(1.0, np.ones(2), 1.0, np.ones(2))[0])
