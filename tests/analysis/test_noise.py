@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from experiments.noise_to_signal.coverage import as_trace, simulated, true_ratios
 from experiments.shares.analytic import AnalyticModel
 from noiseprobe.analysis import noise_to_signal, published_noise_to_signal, signal_to_noise
 from noiseprobe.analysis.intervals import (
@@ -133,38 +134,14 @@ PROGRESS = np.linspace(0, 0.6, 5)
 
 
 def probed(model: AnalyticModel, seed: int, batch: int = 32, replicates: int = 6) -> pd.DataFrame:
-    """The probe trace of a fine-tune whose truth is known (experiments/shares/analytic.py)."""
+    """The probe trace of a fine-tune whose truth is known."""
     random = np.random.default_rng(seed)
-    fixed, redrawn = model.draw(random, (batch, 1)), model.draw(random, (batch, replicates))
-    frames = []
-    for setting in ("deterministic", *FACTORS, "original"):
-        fresh = set(FACTORS) if setting == "original" else {setting} & set(FACTORS)
-        used = {name: (redrawn if name in fresh else fixed)[name] for name in FACTORS}
-        for step, progress in enumerate(PROGRESS):
-            loss = np.atleast_2d(model.toward(progress).loss(used))
-            sample, replicate = np.indices(loss.shape)
-            number = replicate.ravel() + (setting != "deterministic")
-            frame = {"step": step, "setting": setting, "replicate": number}
-            frame |= {"sample": sample.ravel(), "image": 0, "caption": 0, "timestep": 0}
-            frames.append(pd.DataFrame(frame | {"loss": loss.ravel()}))
-    return pd.concat(frames, ignore_index=True)[list(PROBE_COLUMNS)].astype(PROBE_COLUMNS)
-
-
-def true_ratios(model: AnalyticModel, batch: int) -> "pd.Series[float]":
-    """Noise-to-signal in closed form: variances that each factor adds, and the expected loss."""
-    models = [model.toward(progress) for progress in PROGRESS]
-    signal = np.std([each.expected() for each in models], ddof=1)
-    ratios = {}
-    for factor in FACTORS:
-        rest = [name for name in FACTORS if name != factor]
-        added = np.mean([each.explained(FACTORS) - each.explained(rest) for each in models])
-        ratios[factor] = np.sqrt(added / batch) / signal
-    return pd.Series(ratios).rename_axis("setting")
+    return as_trace(simulated(model, PROGRESS, batch, replicates, random))
 
 
 def test_the_ratio_is_that_of_the_expected_loss_and_its_interval_holds_for_other_batches() -> None:
     model = AnalyticModel.make(8)
-    truth = true_ratios(model, 32)
+    truth = true_ratios(model, PROGRESS, 32).rename_axis("setting")
     tables = [noise_to_signal(probed(model, seed)).loc[list(FACTORS)] for seed in range(100)]
     held = np.array([(each["low"] < truth) & (truth < each["high"]) for each in tables])
     # 500 intervals, five of each batch together: 95% give or take what 100 batches can tell.
