@@ -1,0 +1,127 @@
+"""Noise-to-signal by method: twelve concepts, each with draws of its own.
+
+    python -m experiments.noise_to_signal.methods --workers 2
+
+Trains every method to its last step on concepts that nothing was chosen on, and probes each 60
+steps. Under one seed all concepts would share their draws, and an interval over concepts would not
+tell of what these happened to be: so each has its own. What is already in `--out` is not repeated.
+Writes `methods.csv`, a row per method, concept and factor, and `METHODS.md`, beside this file.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.comparison.runs import FEWER, PROBE_EVERY, others, own_seed, photographs
+from experiments.curves import geometric_mean
+from noiseprobe.analysis import noise_to_signal
+from noiseprobe.cli.tables import markdown
+from noiseprobe.cli.terminal import Terminal
+from noiseprobe.core.errors import Interrupted
+from noiseprobe.core.files import written_whole
+from noiseprobe.draws.factors import FACTORS
+from noiseprobe.run.defaults import METHODS
+from noiseprobe.run.directory import Run
+from noiseprobe.run.resolving import resolve
+from noiseprobe.stages.sweep import Sweep, train_sweep
+
+HERE = Path(__file__).parent
+REPLICATES = 8
+
+
+def sweep_of(out: Path, workers: int, concepts: int) -> Sweep:
+    """Every method on each of the concepts, to the last step."""
+    folder = photographs(out)
+    runs = {
+        out / "runs" / method / name: resolve(
+            {
+                "concept": str(folder / name),
+                "method": method,
+                "stop": "none",
+                "seed": own_seed(name),
+                "replicates": REPLICATES,
+                "device": "cpu",
+            }
+        )
+        for name in others()[:concepts]
+        for method in METHODS
+    }
+    return Sweep(runs, workers, threads=1, probe=PROBE_EVERY)
+
+
+def ratios(runs: Sequence[Path]) -> pd.DataFrame:
+    """Noise-to-signal of each factor in each run, with its interval and the batch's size."""
+    tables = []
+    for place in runs:
+        run = Run.open(place)
+        table = noise_to_signal(run.probe_trace()).loc[list(FACTORS)].rename_axis("factor")
+        about = {"method": run.config.method, "concept": place.name, "steps": run.config.steps}
+        tables.append(table.reset_index().assign(**about, batch=run.config.probe_batch))
+    return pd.concat(tables, ignore_index=True)
+
+
+def shown(values: pd.DataFrame) -> str:
+    """Geometric mean over concepts and its interval; a factor that cannot vary has none."""
+    told = values["noise_to_signal"].dropna()
+    if not len(told):
+        return "cannot be told"
+    if not (told > 0).all():
+        return "none: one caption"
+    found = geometric_mean(told)
+    missing = len(values) - len(told)
+    left = f"; {missing} cannot be told" if missing else ""
+    return f"{found['mean']:.2g} ({found['low']:.2g} to {found['high']:.2g}{left})"
+
+
+def report(table: pd.DataFrame) -> str:
+    """METHODS.md."""
+    rows = [["method", *FACTORS]]
+    for method in [name for name in METHODS if name in set(table["method"])]:
+        of_method = table[table["method"] == method]
+        rows.append([method, *(shown(of_method[of_method["factor"] == name]) for name in FACTORS)])
+    concepts = table["concept"].nunique()
+    return "\n".join(
+        [
+            "# Noise-to-signal by factor and method",
+            "",
+            f"`python -m experiments.noise_to_signal.methods`: {concepts} concepts that nothing "
+            "was chosen on, each with a seed of its own, on the bundled model; batches of "
+            f"{table['batch'].max()}, {REPLICATES} redraws, a checkpoint every {PROBE_EVERY} "
+            "steps. Geometric mean over concepts and its 95% interval; above 1, a redraw of the "
+            "factor moves a batch's loss more than the whole training moves the expected loss. "
+            "[methods.csv](methods.csv) has every run with its own interval.",
+            "",
+            markdown(rows),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Train and probe what is missing, then write."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.noise_to_signal.methods")
+    parser.add_argument("--out", type=Path, default=Path("runs/noise-to-signal/methods"))
+    parser.add_argument("--concepts", type=int, default=FEWER)
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--results", type=Path, default=HERE)
+    chosen = parser.parse_args()
+    sweep = sweep_of(chosen.out, chosen.workers, chosen.concepts)
+    with Terminal() as terminal:
+        failed = train_sweep(sweep, terminal)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+    table = ratios(list(sweep.runs))
+    with written_whole(chosen.results / "methods.csv") as beside:
+        table.to_csv(beside, index=False, float_format="%.6g")
+    with written_whole(chosen.results / "METHODS.md") as beside:
+        beside.write_text(report(table), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Interrupted as stopped:
+        sys.exit(str(stopped))
