@@ -13,7 +13,7 @@ from experiments.comparison.runs import DVAR
 from experiments.curves import KEPT, Curves, best, geometric_mean, grid, grid_lines
 from experiments.defaults.study import DRAWN, STUDIED, judged
 from experiments.tiny_sd.concepts import tuned
-from noiseprobe.analysis import noise_to_signal
+from noiseprobe.analysis import published_noise_to_signal
 from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.core.files import write_json, written_whole
 from noiseprobe.draws.factors import FACTORS
@@ -44,7 +44,9 @@ class Found(Curves):
         if not runs:
             return None
         index = pd.Index(list(runs), name="concept")
-        noise = [noise_to_signal(run.probe_trace())["noise_to_signal"] for run in runs.values()]
+        noise = [
+            published_noise_to_signal(run.probe_trace())["noise_to_signal"] for run in runs.values()
+        ]
         l_det = [run.train_trace().set_index("step")["l_det"] for run in runs.values()]
         clip, photographs = Clip.load(), out / "photographs"
         seen = [judged(run.directory, photographs / name, clip) for name, run in runs.items()]
@@ -194,13 +196,12 @@ def report(found: Found) -> str:
         f"{config.replicates} replicates of {config.probe_batch} samples, seed {config.seed}. "
         "Intervals are 95% over concepts.",
         "",
-        "## Noise-to-signal by factor",
+        "## Noise-to-signal by factor, as published",
         "",
-        "Standard deviation of the batch loss over redraws, over that of L_det over checkpoints. "
-        "Above 1, redrawing this factor moves the loss more than training does. All concepts share "
-        "one seed, and so their few redraws: the intervals do not tell of what others would give. "
-        "More is known of the variance of each sample: `../comparison/RESULTS.md` has the noise "
-        "from that.",
+        "Standard deviation of the batch loss over redraws, over that of one fixed batch's loss "
+        "over checkpoints. All concepts share one seed, and so one fixed batch and its few "
+        "redraws, of which these intervals know nothing: "
+        "[../noise_to_signal/METHODS.md](../noise_to_signal/METHODS.md) has the ratios to go by.",
         "",
         "| factor | geometric mean | interval | smallest | largest |",
         "|---|---:|---:|---:|---:|",
