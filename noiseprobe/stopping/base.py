@@ -4,6 +4,7 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, ClassVar, Protocol
@@ -52,11 +53,16 @@ class LossCriterion(ABC):
         formula: when it stops, in one line of text, in the names of its parameters.
         source: where it was published.
         grid: for each parameter the values worth trying, which `analysis.tuning.tune` takes.
+        kept_for: the parameters without which a saved state says nothing; the others are no part of
+            what was seen, so that a run may be resumed with other ones.
+        kept: what was seen: names of numbers and lists, each of a private attribute.
     """
 
     formula: ClassVar[str]
     source: ClassVar[str]
     grid: ClassVar[Grid]
+    kept_for: ClassVar[tuple[str, ...]] = ()
+    kept: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
@@ -92,13 +98,35 @@ class LossCriterion(ABC):
         self._skip()
         return False
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """What was seen so far, as a document that JSON holds without loss."""
+        state = {name: getattr(self, name) for name in self.kept_for}
+        for name in self.kept:
+            value = getattr(self, f"_{name}")
+            if isinstance(value, deque):
+                value = list(value)
+            elif isinstance(value, float) and not math.isfinite(value):
+                value = None  # nothing was seen yet
+            state[name] = value
+        return state
 
-    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state` as if all its losses had been seen here."""
+        """Go on from `state` as if all its losses had been seen here.
+
+        Raises:
+            UserError: `state` was kept for another value of a parameter of `kept_for`.
+        """
+        for name in self.kept_for:
+            if state[name] != getattr(self, name):
+                raise UserError(
+                    f"{name} {getattr(self, name)}: the saved state has {name} {state[name]}; "
+                    "resume with that"
+                )
+        for name in self.kept:
+            value, new = state[name], getattr(self, f"_{name}")
+            if isinstance(new, deque):
+                value = deque(value, new.maxlen)
+            setattr(self, f"_{name}", new if value is None else value)
 
     def _take(self, loss: float) -> bool:
         """Take a finite loss; whether to stop. For a criterion that has no `update` of its own."""
@@ -151,11 +179,3 @@ def checked_gain(name: str, value: float, such_as: float = 0.001) -> float:
     if not 0 <= value < math.inf:
         raise UserError(f"{name} {value}: give a number of 0 or more, such as {such_as:g}")
     return float(value)
-
-
-def require_same(state: Mapping[str, Any], name: str, value: float) -> None:
-    """Raise `UserError` if `state` was kept with another `value` of the parameter `name`."""
-    if state[name] != value:
-        raise UserError(
-            f"{name} {value}: the saved state has {name} {state[name]}; resume with that"
-        )
