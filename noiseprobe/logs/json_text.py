@@ -1,6 +1,7 @@
 """JSON Lines, and JSON documents of several shapes."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from noiseprobe.logs.table import Column, Table, column_of
 
 _DEEPEST = 8
 _CHUNK = 1 << 17
+_SOMETHING = re.compile(r"\S")
 
 
 def read_json(path: Path, text: str) -> Table:
@@ -35,8 +37,9 @@ def read_json(path: Path, text: str) -> Table:
     Warns:
         TruncatedLogWarning: the last of several lines is cut off; it was left out.
     """
-    first, _, others = text.lstrip().partition("\n")
-    if others and not others.isspace() and isinstance(_parsed(first), dict):
+    begin = len(text) - len(text.lstrip())
+    first = text[begin : text.find("\n", begin) + 1]
+    if isinstance(_parsed(first), dict) and _SOMETHING.search(text, begin + len(first)):
         return _lines(path, text)
     try:
         document = json.loads(text)

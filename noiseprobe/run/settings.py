@@ -329,12 +329,9 @@ _WITH_FLAGS = {
 }
 
 
-def _about(field: Any) -> About:
-    found: About = field.json_schema_extra["about"]
-    return found
+_FIELDS: dict[str, Any] = RunConfig.model_fields
 
-
-ABOUT: dict[str, About] = {key: _about(field) for key, field in RunConfig.model_fields.items()}
+ABOUT: dict[str, About] = {key: each.json_schema_extra["about"] for key, each in _FIELDS.items()}
 """What there is to say of each setting, by its name."""
 
 
