@@ -54,7 +54,9 @@ def read_json(path: Path, text: str) -> Table:
 def _document(path: Path, document: Any) -> Table:
     if isinstance(document, dict) and isinstance(document.get("log_history"), list):
         return _objects(path, "trainer state", document["log_history"], "entry {} of log_history")
-    if isinstance(document, list) and document and all(map(_is_point, document)):
+    # A point is a time, a step and a value, as TensorBoard's download has them.
+    triples = (isinstance(each, list) and len(each) == 3 for each in document)
+    if isinstance(document, list) and document and all(triples):
         names = ("wall_time", "step", "value")
         points = map(column_of, zip(*document, strict=True))
         columns = dict(zip(names, points, strict=True))
@@ -70,11 +72,6 @@ def _document(path: Path, document: Any) -> Table:
         return _objects(path, "JSON Lines", [document], "line {}")
     height = max(len(column.rows) for column in lists.values())
     return Table(path, "JSON", height, lists, "row {}".format)
-
-
-def _is_point(each: Any) -> bool:
-    """Whether it is a point as TensorBoard's download has them: time, step and value."""
-    return isinstance(each, list) and len(each) == 3
 
 
 def _objects(path: Path, kind: str, objects: list[Any], place: str) -> Table:

@@ -146,8 +146,6 @@ def _before(records: Records, wrong: NDArray[np.bool_], fault: str) -> Records:
 def _gather(
     content: NDArray[np.uint8], starts: NDArray[np.int64], length: int
 ) -> NDArray[np.uint8]:
-    if not length:
-        return np.empty((len(starts), 0), np.uint8)
     return sliding_window_view(content, length)[starts]
 
 

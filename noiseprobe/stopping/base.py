@@ -7,33 +7,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from noiseprobe.core.errors import UserError
 
 
 class NonFiniteLossWarning(RuntimeWarning):
     """A loss was NaN or infinite, and the criterion took it as no evidence."""
-
-
-class Criterion(Protocol):
-    """Reads one loss per evaluation and says when to stop.
-
-    A criterion is resumed by loading what `state_dict` returned into a new one that was built with
-    the same arguments.
-    """
-
-    def update(self, loss: float, step: int | None = None) -> bool:
-        """Take the next loss, of the training step `step` if known; True means: stop now."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was seen so far, as a document that JSON holds without loss."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state` as if all its losses had been seen here."""
-        ...
 
 
 MOST = 10_000_000
@@ -44,7 +24,10 @@ Grid = Mapping[str, tuple[float, ...]]
 
 
 class LossCriterion(ABC):
-    """A `Criterion` that is chosen by name: what it says of itself, and what all have in common.
+    """Reads one loss per evaluation and says when to stop; it is chosen by name.
+
+    It is resumed by loading what `state_dict` returned into a new one that was built with the same
+    arguments.
 
     Its constructor gives each parameter, an int or a float, a default, and keeps it as an attribute
     of the same name.
@@ -141,18 +124,14 @@ class LossCriterion(ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def is_whole(value: object) -> bool:
-    """Whether `value` is an int of Python or numpy; a bool is not."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def checked_whole(name: str, value: int, least: int, what: str) -> int:
     """The parameter `name` as an int.
 
     Raises:
         UserError: it is not a whole number of at least `least`; `what` says of what.
     """
-    if not is_whole(value) or not least <= value <= MOST:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not least <= value <= MOST:
         raise UserError(
             f"{name} {str(value)[:20]}: give a whole number of {what}, from {least} to {MOST:,}"
         )
@@ -167,15 +146,4 @@ def checked_positive(name: str, value: float, such_as: float) -> float:
     """
     if not 0 < value < math.inf:
         raise UserError(f"{name} {value}: give a number above 0, such as {such_as:g}")
-    return float(value)
-
-
-def checked_gain(name: str, value: float, such_as: float = 0.001) -> float:
-    """The least gain that counts, the parameter `name`, as a float.
-
-    Raises:
-        UserError: it is not finite and at least 0; `such_as` is one that is.
-    """
-    if not 0 <= value < math.inf:
-        raise UserError(f"{name} {value}: give a number of 0 or more, such as {such_as:g}")
     return float(value)

@@ -63,7 +63,6 @@ class DVAR(LossCriterion):
         self._scale = 0
         self._sum = self._squares = 0
         self._recent_sum = self._recent_squares = 0
-        self._ratio = math.nan
 
     @property
     def least(self) -> int:
@@ -73,7 +72,13 @@ class DVAR(LossCriterion):
     @property
     def ratio(self) -> float:
         """The ratio over the finite losses so far; NaN before `window` of them or if all equal."""
-        return self._ratio
+        if self._count < self.window:
+            return math.nan
+        total = self._count * self._squares - self._sum**2
+        if total == 0:
+            return math.nan
+        recent = self.window * self._recent_squares - self._recent_sum**2
+        return (recent * self._count**2) / (total * self.window**2)
 
     def state_dict(self) -> dict[str, Any]:
         """What was seen so far, JSON-able; its size depends on the window alone.
@@ -89,7 +94,6 @@ class DVAR(LossCriterion):
         scaled = [self._scaled(loss) for loss in self._recent]
         self._recent_sum = sum(scaled)
         self._recent_squares = sum(value * value for value in scaled)
-        self._ratio = self._exact_ratio()
 
     def _take(self, loss: float) -> bool:
         value = self._scaled(loss)
@@ -104,17 +108,7 @@ class DVAR(LossCriterion):
             value = self._scaled(self._recent.popleft())
             self._recent_sum -= value
             self._recent_squares -= value * value
-        self._ratio = self._exact_ratio()
-        return self._ratio < self.threshold
-
-    def _exact_ratio(self) -> float:
-        if self._count < self.window:
-            return math.nan
-        total = self._count * self._squares - self._sum**2
-        if total == 0:
-            return math.nan
-        recent = self.window * self._recent_squares - self._recent_sum**2
-        return (recent * self._count**2) / (total * self.window**2)
+        return self.ratio < self.threshold
 
     def _scaled(self, loss: float) -> int:
         numerator, denominator = loss.as_integer_ratio()

@@ -1,8 +1,10 @@
 """Patience: stop when the loss has not improved for a number of evaluations."""
 
+import math
 from typing import ClassVar
 
-from noiseprobe.stopping.base import Grid, checked_gain, checked_whole
+from noiseprobe.core.errors import UserError
+from noiseprobe.stopping.base import Grid, checked_whole
 from noiseprobe.stopping.best import BestCriterion
 
 
@@ -41,7 +43,9 @@ class Patience(BestCriterion):
     def __init__(self, patience: int = 50, min_delta: float = 0.0) -> None:
         super().__init__()
         self.patience = checked_whole("patience", patience, 1, "losses")
-        self.min_delta = checked_gain("min_delta", min_delta)
+        if not 0 <= min_delta < math.inf:
+            raise UserError(f"min_delta {min_delta}: give a number of 0 or more, such as 0.001")
+        self.min_delta = float(min_delta)
         self._waited = 0
 
     @property
