@@ -96,10 +96,10 @@ def surviving(
     """
     falls = np.flatnonzero(np.diff(steps) < 0) + 1
     befores, backs = np.concatenate([falls, cuts]), np.concatenate([steps[falls], cut_steps])
-    order = np.argsort(befores, kind="stable")
-    befores, backs = befores[order], backs[order]
     if not len(befores):
         return np.ones(len(steps), bool)
+    order = np.argsort(befores, kind="stable")
+    befores, backs = befores[order], backs[order]
     lowest = np.minimum.accumulate(backs[::-1])[::-1]
     following = np.searchsorted(befores, np.arange(len(steps)), side="right")
     cut = following < len(lowest)
@@ -137,7 +137,9 @@ def repeating(steps: NDArray[np.int64]) -> bool:
         >>> repeating(np.array([0, 0, 1, 1])), repeating(np.array([0, 0, 0, 1, 1]))
         (False, True)
     """
-    distinct = np.count_nonzero(np.diff(np.sort(steps))) + len(steps[:1])
+    falling = np.any(steps[1:] < steps[:-1])  # to sort takes longer than to look
+    ordered = np.sort(steps) if falling else steps
+    distinct = np.count_nonzero(ordered[1:] != ordered[:-1]) + len(steps[:1])
     return bool(2 * distinct < len(steps))
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from itertools import islice
+from itertools import combinations, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -138,15 +138,11 @@ def diversity(
     """
     arrays = [torch.from_numpy(np.array(image.convert("RGB"))) for image in images]
     pixels = torch.stack(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
-    pairs = [
-        (one, other)
-        for one in range(len(images))
-        for other in range(one + 1, len(images))
-        if captions[one] == captions[other]
-    ]
+    every = combinations(range(len(images)), 2)
+    pairs = [[one, other] for one, other in every if captions[one] == captions[other]]
     if not pairs:
         return math.nan
-    first, second = map(list, zip(*pairs, strict=True))
+    first, second = np.array(pairs).T
     return float(distances(pixels[first], pixels[second]).mean())
 
 
