@@ -15,15 +15,12 @@ class Reporter(Protocol):
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
         """A stage begins: `total` units, of which `done` were done before."""
-        ...
 
     def advance(self, done: int, note: str = "") -> None:
         """`done` units of the current stage are done."""
-        ...
 
     def note(self, message: str) -> None:
         """Something worth a line."""
-        ...
 
 
 class Silent:

@@ -69,7 +69,6 @@ def parse_settings(texts: Sequence[str]) -> tuple[Setting, ...]:
 
 def _named(redrawn: Iterable[str]) -> Setting:
     factors = frozenset(redrawn)
-    for setting in NAMED_SETTINGS:
-        if setting.redrawn == factors:
-            return setting
-    return Setting("+".join(factor for factor in FACTORS if factor in factors), factors)
+    named = {setting.redrawn: setting for setting in NAMED_SETTINGS}
+    joined = "+".join(factor for factor in FACTORS if factor in factors)
+    return named.get(factors, Setting(joined, factors))

@@ -63,8 +63,7 @@ def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatc
     timesteps = draws.choices("timesteps", _stratified(draws, "timesteps", size))[:, 0]
     if layout == "antithetic":
         return FixedBatch(_pairs(draws, batch, timesteps), weighted=False)
-    images, views = draws.choices("images", _stratified(draws, "images", size)).T
-    captions = draws.choices("captions", _stratified(draws, "captions", size))[:, 0]
+    images, views, captions = _balanced(draws, size)
     stratified = replace(batch, images=images, views=views, captions=captions, timesteps=timesteps)
     return FixedBatch(stratified, weighted=layout == "weighted")
 
@@ -72,9 +71,7 @@ def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatc
 def _pairs(draws: Draws, batch: Batch, timesteps: NDArray[np.int64]) -> Batch:
     size = len(timesteps)
     first = np.arange(size) // 2 * 2  # whose photograph, caption and noise each sample has
-    half = (size + 1) // 2
-    images, views = draws.choices("images", _stratified(draws, "images", half)).T
-    captions = draws.choices("captions", _stratified(draws, "captions", half))[:, 0]
+    images, views, captions = _balanced(draws, (size + 1) // 2)
     sign = np.where(np.arange(size) % 2, np.float32(-1), np.float32(1))
     return Batch(
         images=images[first // 2],
@@ -84,6 +81,12 @@ def _pairs(draws: Draws, batch: Batch, timesteps: NDArray[np.int64]) -> Batch:
         timesteps=np.sort(timesteps),
         noise=batch.noise[first] * sign.reshape(-1, *[1] * (batch.noise.ndim - 1)),
     )
+
+
+def _balanced(draws: Draws, size: int) -> NDArray[np.int64]:
+    """Photographs, views and captions, (3, size), each as often as any other of its kind."""
+    chosen = [draws.choices(of, _stratified(draws, of, size)) for of in ("images", "captions")]
+    return np.column_stack(chosen).T
 
 
 def _stratified(draws: Draws, factor: str, size: int) -> NDArray[np.float64]:

@@ -2,8 +2,10 @@
 
 import math
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +50,9 @@ class Scalars:
         malformed: index of the first record that is no event; None if all are.
     """
 
-    pieces: dict[str, list[_Piece]] = field(default_factory=dict)
+    pieces: dict[str, list[_Piece]] = field(default_factory=lambda: defaultdict(list))
     restarts: list[tuple[int, int]] = field(default_factory=list)
     malformed: int | None = None
-
-    def add(self, tag: str, piece: _Piece) -> None:
-        """Take some scalars of `tag`."""
-        self.pieces.setdefault(tag, []).append(piece)
 
 
 def read_events(path: Path, files: Sequence[Path]) -> Log:
@@ -95,7 +93,7 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
     if not runs:
         raise UserError(f"{path}: no event was recorded; let the training log at least one")
     pieces, fallen = _traces(
-        _joined([(count, scalars) for *_, count, scalars in sorted(runs, key=_when)])
+        _joined([(count, scalars) for *_, count, scalars in sorted(runs, key=itemgetter(0, 1))])
     )
     traces, numbered = _numbered(pieces)
     unsaid = [numbered] * bool(numbered)
@@ -150,7 +148,7 @@ def decode(records: Records, few: int = _FEW) -> Scalars:
             steps = pattern.steps(chosen)
             for point, place in pattern.points:
                 values = pattern.values(point, place, chosen)
-                scalars.add(point.tag, (indices[left[matching]], steps, values))
+                scalars.pieces[point.tag].append((indices[left[matching]], steps, values))
             left = left[~matching]
         for each in left:
             index = int(indices[each])
@@ -175,11 +173,7 @@ def _add_event(event: Any, index: int, scalars: Scalars) -> None:
         scalars.restarts.append((index, event.step))
     for point in points_of(event):
         piece = np.array([index]), np.array([event.step]), np.array([point.value])
-        scalars.add(point.tag, piece)
-
-
-def _when(run: tuple[float, str, int, Scalars]) -> tuple[float, str]:
-    return run[:2]
+        scalars.pieces[point.tag].append(piece)
 
 
 def _first_time(records: Records) -> float:
@@ -193,7 +187,7 @@ def _joined(runs: Sequence[tuple[int, Scalars]]) -> Scalars:
     for count, scalars in runs:
         for tag, pieces in scalars.pieces.items():
             for indices, steps, values in pieces:
-                joined.add(tag, (indices + before, steps, values))
+                joined.pieces[tag].append((indices + before, steps, values))
         joined.restarts += [(index + before, step) for index, step in scalars.restarts]
         before += count
     return joined

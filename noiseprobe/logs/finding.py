@@ -109,21 +109,11 @@ def _check(path: Path) -> None:
 
 def _inside(folder: Path) -> list[Path]:
     sources = list(_walk(folder))
-    latest: dict[Path, int] = {}
-    for source in sources:
-        number = _checkpoint(source)
-        if number is not None:
-            above = source.parent.parent
-            latest[above] = max(number, latest.get(above, -1))
-    return [
-        source
-        for source in sources
-        if (number := _checkpoint(source)) is None
-        or (
-            number == latest[source.parent.parent]
-            and source.parent.parent / TRAINER_STATE not in sources
-        )
-    ]
+    numbered = {source: number for source in sources if (number := _checkpoint(source)) is not None}
+    latest = {source.parent.parent: source for source in sorted(numbered, key=numbered.__getitem__)}
+    stale = numbered.keys() - latest.values()
+    stale |= {source for above, source in latest.items() if above / TRAINER_STATE in sources}
+    return [source for source in sources if source not in stale]
 
 
 def _checkpoint(source: Path) -> int | None:

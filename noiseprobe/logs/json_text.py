@@ -1,6 +1,7 @@
 """JSON Lines, and JSON documents of several shapes."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from noiseprobe.logs.table import Column, Table, column_of
 
 _DEEPEST = 8
 _CHUNK = 1 << 17
+_SOMETHING = re.compile(r"\S")
 
 
 def read_json(path: Path, text: str) -> Table:
@@ -35,8 +37,9 @@ def read_json(path: Path, text: str) -> Table:
     Warns:
         TruncatedLogWarning: the last of several lines is cut off; it was left out.
     """
-    first, _, others = text.lstrip().partition("\n")
-    if others and not others.isspace() and isinstance(_parsed(first), dict):
+    begin = len(text) - len(text.lstrip())
+    first = text[begin : text.find("\n", begin) + 1]
+    if isinstance(_parsed(first), dict) and _SOMETHING.search(text, begin + len(first)):
         return _lines(path, text)
     try:
         document = json.loads(text)
@@ -51,7 +54,9 @@ def read_json(path: Path, text: str) -> Table:
 def _document(path: Path, document: Any) -> Table:
     if isinstance(document, dict) and isinstance(document.get("log_history"), list):
         return _objects(path, "trainer state", document["log_history"], "entry {} of log_history")
-    if isinstance(document, list) and document and all(map(_is_point, document)):
+    # A point is a time, a step and a value, as TensorBoard's download has them.
+    triples = (isinstance(each, list) and len(each) == 3 for each in document)
+    if isinstance(document, list) and document and all(triples):
         names = ("wall_time", "step", "value")
         points = map(column_of, zip(*document, strict=True))
         columns = dict(zip(names, points, strict=True))
@@ -67,11 +72,6 @@ def _document(path: Path, document: Any) -> Table:
         return _objects(path, "JSON Lines", [document], "line {}")
     height = max(len(column.rows) for column in lists.values())
     return Table(path, "JSON", height, lists, "row {}".format)
-
-
-def _is_point(each: Any) -> bool:
-    """Whether it is a point as TensorBoard's download has them: time, step and value."""
-    return isinstance(each, list) and len(each) == 3
 
 
 def _objects(path: Path, kind: str, objects: list[Any], place: str) -> Table:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+_NONE = np.empty(0, np.int64)
+
 
 class TruncatedLogWarning(RuntimeWarning):
     """A log ends in the middle of a record or holds garbage; what stands before it was read."""
@@ -74,8 +76,8 @@ class Log:
 
 def surviving(
     steps: NDArray[np.int64],
-    cuts: NDArray[np.int64] | None = None,
-    cut_steps: NDArray[np.int64] | None = None,
+    cuts: NDArray[np.int64] = _NONE,
+    cut_steps: NDArray[np.int64] = _NONE,
 ) -> NDArray[np.bool_]:
     """Which points a restart has not replaced, so that the steps of the others never fall.
 
@@ -93,13 +95,11 @@ def surviving(
         [True, True, False, False, True, True, True]
     """
     falls = np.flatnonzero(np.diff(steps) < 0) + 1
-    befores, backs = falls, steps[falls]
-    if cuts is not None and cut_steps is not None and len(cuts):
-        befores, backs = np.concatenate([falls, cuts]), np.concatenate([backs, cut_steps])
-        order = np.argsort(befores, kind="stable")
-        befores, backs = befores[order], backs[order]
+    befores, backs = np.concatenate([falls, cuts]), np.concatenate([steps[falls], cut_steps])
     if not len(befores):
         return np.ones(len(steps), bool)
+    order = np.argsort(befores, kind="stable")
+    befores, backs = befores[order], backs[order]
     lowest = np.minimum.accumulate(backs[::-1])[::-1]
     following = np.searchsorted(befores, np.arange(len(steps)), side="right")
     cut = following < len(lowest)
@@ -137,7 +137,7 @@ def repeating(steps: NDArray[np.int64]) -> bool:
         >>> repeating(np.array([0, 0, 1, 1])), repeating(np.array([0, 0, 0, 1, 1]))
         (False, True)
     """
-    falling = np.any(steps[1:] < steps[:-1])
+    falling = np.any(steps[1:] < steps[:-1])  # to sort takes longer than to look
     ordered = np.sort(steps) if falling else steps
     distinct = np.count_nonzero(ordered[1:] != ordered[:-1]) + len(steps[:1])
     return bool(2 * distinct < len(steps))

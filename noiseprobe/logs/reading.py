@@ -136,13 +136,10 @@ def read_head(path: Path) -> Table | None:
     if len(head) == HEAD:
         lines = head[: head.rfind(b"\n") + 1]
         start = lines.lstrip()[:1]
-        whole = start == b"[" or (start == b"{" and not _ends_in_first_line(lines))
+        first = lines.lstrip().partition(b"\n")[0].rstrip()
+        whole = start == b"[" or (start == b"{" and not first.endswith(b"}"))
         head = content_of(path) if whole else lines
     return _read_table(path, head)
-
-
-def _ends_in_first_line(lines: bytes) -> bool:
-    return lines.lstrip().partition(b"\n")[0].rstrip().endswith(b"}")
 
 
 def _read_directory(path: Path) -> Log:

@@ -74,7 +74,7 @@ class Records:
             slab = max(1, min(_ROWS, _BYTES // max(length, 1)))
             for first in range(0, len(group), slab):
                 indices = group[first : first + slab]
-                yield indices, _gather(self.content, self.starts[indices], length)
+                yield indices, sliding_window_view(self.content, length)[self.starts[indices]]
 
 
 def looks_like_records(head: bytes) -> bool:
@@ -143,16 +143,8 @@ def _before(records: Records, wrong: NDArray[np.bool_], fault: str) -> Records:
     return records.until(int(np.argmax(wrong)), fault) if wrong.any() else records
 
 
-def _gather(
-    content: NDArray[np.uint8], starts: NDArray[np.int64], length: int
-) -> NDArray[np.uint8]:
-    if not length:
-        return np.empty((len(starts), 0), np.uint8)
-    return sliding_window_view(content, length)[starts]
-
-
 def _uint32(content: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.uint32]:
-    return _gather(content, places, 4).view("<u4")[:, 0]
+    return sliding_window_view(content, 4)[places].view("<u4")[:, 0]
 
 
 @cache

@@ -35,15 +35,12 @@ class DiffusionModel(Protocol):
 
         `pixels` is (B, 3, H, W) in [-1, 1]. Both are unscaled, as the VAE gives them.
         """
-        ...
 
     def sample_latents(self, mean: Tensor, std: Tensor, vae_noise: Tensor) -> Tensor:
         """The latents (mean + std · vae_noise) · scaling_factor, (B, C, h, w) float32."""
-        ...
 
     def encode_captions(self, captions: list[str]) -> Tensor:
         """The conditioning of each caption, one row per caption, as the denoiser takes it."""
-        ...
 
     def loss(
         self,
@@ -57,18 +54,15 @@ class DiffusionModel(Protocol):
 
         `mask` (B, 1, h, w) is 1 where a latent counts, 0 where it does not.
         """
-        ...
 
     def settle(self, precision: str) -> None:
         """Cast what is frozen of the denoiser to `precision`, and compute in it from now on.
 
         What is trained stays in float32, so that no step is lost to rounding.
         """
-        ...
 
     def pipeline(self) -> Any:
         """The stock diffusers pipeline around the live modules, for `noiseprobe.Sampler`."""
-        ...
 
 
 def load_whole(kind: Any, source: str, **options: Any) -> Any:

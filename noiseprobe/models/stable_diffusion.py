@@ -32,12 +32,7 @@ class StableDiffusion:
     one runs once per photograph, the other carries the trained embedding.
     """
 
-    def __init__(
-        self,
-        name: str,
-        parts: dict[str, Any],
-        device: torch.device,
-    ) -> None:
+    def __init__(self, name: str, parts: dict[str, Any], device: torch.device) -> None:
         self.name = name
         self.device = device
         self.tokenizer = parts["tokenizer"]
@@ -55,7 +50,12 @@ class StableDiffusion:
         self.latent_shape: tuple[int, ...] = (int(self.unet.config.in_channels), size, size)
         self.resolution = size * 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.num_train_timesteps = int(self.scheduler.config.num_train_timesteps)
-        self._check_prediction_type()
+        kind = self.scheduler.config.prediction_type
+        if kind not in ("epsilon", "v_prediction", "sample"):
+            raise UserError(
+                f"--model: {name}: prediction type '{kind}' of its scheduler is not known; "
+                "use a model with epsilon, v_prediction or sample"
+            )
 
     @classmethod
     def load(cls, source: str, device: torch.device) -> "StableDiffusion":
@@ -132,14 +132,6 @@ class StableDiffusion:
                 unet=self.unet,
                 safety_checker=None,
                 requires_safety_checker=False,
-            )
-
-    def _check_prediction_type(self) -> None:
-        kind = self.scheduler.config.prediction_type
-        if kind not in ("epsilon", "v_prediction", "sample"):
-            raise UserError(
-                f"--model: {self.name}: prediction type '{kind}' of its scheduler is not known; "
-                "use a model with epsilon, v_prediction or sample"
             )
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

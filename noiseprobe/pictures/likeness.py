@@ -31,9 +31,8 @@ class Likeness:
         cls, model: DiffusionModel, photographs: Sequence[Path], config: RunConfig
     ) -> "Likeness":
         """By the CLIP that `config` names: by default the bundled one for the bundled model."""
-        return cls(
-            Clip.load(config.clip or USUAL_CLIP[family_of(config.model)], model.device), photographs
-        )
+        source = config.clip or USUAL_CLIP[family_of(config.model)]
+        return cls(Clip.load(source, model.device), photographs)
 
     def of(self, pictures: Sequence[Image.Image]) -> float:
         """Mean cosine similarity of the pictures to the photographs."""

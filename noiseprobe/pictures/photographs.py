@@ -48,11 +48,8 @@ def load_pixels(path: Path, resolution: int, center_crop: bool) -> "torch.Tensor
             PhotographWarning,
             stacklevel=2,
         )
-    size = (resolution, resolution)
-    if center_crop:
-        image = ImageOps.fit(image, size, Image.Resampling.BICUBIC)
-    else:
-        image = image.resize(size, Image.Resampling.BICUBIC)
+    fit = ImageOps.fit if center_crop else Image.Image.resize
+    image = fit(image, (resolution, resolution), Image.Resampling.BICUBIC)
     values = np.asarray(image, dtype=np.float32) / 127.5 - 1.0
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from itertools import islice
+from itertools import combinations, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,25 +47,25 @@ class Clip:
             processor = CLIPProcessor(images, CLIPTokenizer.from_pretrained(where))
         return cls(model, processor, torch.device(device))
 
-    @torch.no_grad()
     def embed_images(self, images: Iterable[Image.Image]) -> Tensor:
         """Unit vectors (N, D), float32 on the CPU, of N pictures of any size."""
-        parts = []
-        for batch in _batches(images, BATCH):
-            pixels = self.processor(images=batch, return_tensors="pt").pixel_values
-            parts.append(self.model.vision_model(pixels.to(self.device)).pooler_output)
-        return F.normalize(self.model.visual_projection(torch.cat(parts)), dim=-1).cpu()
+        return _unit_vectors(images, self._of_images)
 
-    @torch.no_grad()
     def embed_captions(self, captions: Sequence[str]) -> Tensor:
         """Unit vectors (N, D), float32 on the CPU; words beyond the text encoder's are cut off."""
-        parts = []
-        for batch in _batches(captions, BATCH):
-            tokens = self.processor(
-                text=batch, return_tensors="pt", padding="max_length", truncation=True
-            )
-            parts.append(self.model.text_model(**tokens.to(self.device)).pooler_output)
-        return F.normalize(self.model.text_projection(torch.cat(parts)), dim=-1).cpu()
+        return _unit_vectors(captions, self._of_captions)
+
+    def _of_images(self, images: list[Image.Image]) -> Tensor:
+        pixels = self.processor(images=images, return_tensors="pt").pixel_values
+        seen = self.model.vision_model(pixels.to(self.device)).pooler_output
+        return self.model.visual_projection(seen)
+
+    def _of_captions(self, captions: list[str]) -> Tensor:
+        tokens = self.processor(
+            text=captions, return_tensors="pt", padding="max_length", truncation=True
+        )
+        said = self.model.text_model(**tokens.to(self.device)).pooler_output
+        return self.model.text_projection(said)
 
 
 class Dino:
@@ -90,14 +90,21 @@ class Dino:
             processor = ViTImageProcessorPil.from_pretrained(source)
         return cls(model, processor, torch.device(device))
 
-    @torch.no_grad()
     def embed_images(self, images: Iterable[Image.Image]) -> Tensor:
         """Unit vectors (N, D), float32 on the CPU, of N pictures of any size."""
-        parts = []
-        for batch in _batches(images, BATCH):
-            pixels = self.processor(images=batch, return_tensors="pt").pixel_values
-            parts.append(self.model(pixels.to(self.device)).last_hidden_state[:, 0])
-        return F.normalize(torch.cat(parts), dim=-1).cpu()
+        return _unit_vectors(images, self._of_images)
+
+    def _of_images(self, images: list[Image.Image]) -> Tensor:
+        pixels = self.processor(images=images, return_tensors="pt").pixel_values
+        return self.model(pixels.to(self.device)).last_hidden_state[:, 0]
+
+
+@torch.no_grad()
+def _unit_vectors(items: Iterable[T], embed: Callable[[list[T]], Tensor]) -> Tensor:
+    rest, parts = iter(items), []
+    while batch := list(islice(rest, BATCH)):
+        parts.append(embed(batch))
+    return F.normalize(torch.cat(parts), dim=-1).cpu()
 
 
 def load_lpips(device: torch.device | str = "cpu") -> Callable[[Tensor, Tensor], Tensor]:
@@ -131,15 +138,11 @@ def diversity(
     """
     arrays = [torch.from_numpy(np.array(image.convert("RGB"))) for image in images]
     pixels = torch.stack(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
-    pairs = [
-        (one, other)
-        for one in range(len(images))
-        for other in range(one + 1, len(images))
-        if captions[one] == captions[other]
-    ]
+    every = combinations(range(len(images)), 2)
+    pairs = [[one, other] for one, other in every if captions[one] == captions[other]]
     if not pairs:
         return math.nan
-    first, second = map(list, zip(*pairs, strict=True))
+    first, second = np.array(pairs).T
     return float(distances(pixels[first], pixels[second]).mean())
 
 
@@ -157,9 +160,3 @@ def mean_similarity_within(images: Tensor) -> float:
     if count < 2:
         raise ValueError("a similarity within needs two pictures or more")
     return float(((images @ images.T).sum() - images.square().sum()) / (count * (count - 1)))
-
-
-def _batches(items: Iterable[T], size: int) -> Iterable[list[T]]:
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch

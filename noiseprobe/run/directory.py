@@ -100,20 +100,13 @@ class Run:
     @property
     def status(self) -> dict[str, Any]:
         """Stage reached, steps done, what stopped training (None: nothing yet), probe seconds."""
-        if not (self.directory / "status.json").is_file():
-            return {
-                "stage": "created",
-                "step": 0,
-                "stopped_by": None,
-                "probe_seconds": 0.0,
-            }
-        return json.loads((self.directory / "status.json").read_text(encoding="utf-8"))
+        at_first = {"stage": "created", "step": 0, "stopped_by": None, "probe_seconds": 0.0}
+        return self._document("status.json") or at_first
 
     @property
     def num_timesteps(self) -> int:
         """How many timesteps the model was trained with."""
-        file = self.directory / "environment.json"
-        about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        about = self._document("environment.json") or {}
         return int(about.get("num_train_timesteps", NUM_TIMESTEPS))
 
     def write_status(self, stage: str, step: int, stopped_by: str | None) -> None:
@@ -123,9 +116,8 @@ class Run:
 
     def add_probe_seconds(self, seconds: float) -> None:
         """Count the time of one more probe, which may have taken several goes."""
-        status = self.status
-        status["probe_seconds"] += seconds
-        write_json(self.directory / "status.json", status)
+        changed = {"probe_seconds": self.status["probe_seconds"] + seconds}
+        write_json(self.directory / "status.json", self.status | changed)
 
     def record(self, config: RunConfig) -> None:
         """Record changed settings, where a run goes on with others than it was started with."""
@@ -144,8 +136,7 @@ class Run:
     @property
     def initializer(self) -> dict[str, Any] | None:
         """The word that a CLIP chose, and its scores; None where it did not choose."""
-        path = self.directory / "initializer.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return self._document("initializer.json")
 
     def write_initializer(self, chosen: dict[str, Any]) -> None:
         """Record what `initializer` returns."""
@@ -194,24 +185,25 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """What `noiseprobe run --json` printed; raises `UserError` if the run is not done."""
-        path = self.directory / "summary.json"
-        if not path.is_file():
+        summary = self._document("summary.json")
+        if summary is None:
             raise UserError(
                 f"'{self.directory}' has no summary yet; finish it with "
                 f"noiseprobe run --out {self.directory} --resume"
             )
-        return json.loads(path.read_text(encoding="utf-8"))
+        return summary
+
+    def _document(self, name: str) -> dict[str, Any] | None:
+        path = self.directory / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def find_runs(places: Sequence[Path]) -> list[Run]:
     """The runs in these directories, each of which is one or holds some, at any depth."""
     found: dict[Path, Run] = {}
     for place in places:
-        inside = (
-            [place]
-            if (place / "config.toml").is_file()
-            else sorted(path.parent for path in place.rglob("config.toml"))
-        )
+        is_one = (place / "config.toml").is_file()
+        inside = [place] if is_one else sorted(path.parent for path in place.rglob("config.toml"))
         if not inside:
             raise UserError(f"'{place}' holds no run (no config.toml in it); check the path")
         found |= {path.resolve(): Run(path) for path in inside}
@@ -252,14 +244,10 @@ def _git_commit() -> str | None:
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     try:
-        result = subprocess.run(
-            ["git", "-C", str(checkout), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=5
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return result.stdout.strip()

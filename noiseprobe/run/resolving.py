@@ -19,10 +19,8 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
     not given. Raises `UserError` naming the flag or key, what was found and what was expected; also
     for a setting of another method or criterion.
     """
-    merged = (read_toml(file) if file else {}) | {
-        key: value for key, value in given.items() if value is not None
-    }
-    merged = located(merged)
+    flags = {key: value for key, value in given.items() if value is not None}
+    merged = located((read_toml(file) if file else {}) | flags)
     config = recorded({"concept": DEFAULT_CONCEPT} | merged)
     require_its_own(merged, config)
     return config

@@ -329,12 +329,9 @@ _WITH_FLAGS = {
 }
 
 
-def _about(field: Any) -> About:
-    found: About = field.json_schema_extra["about"]
-    return found
+_FIELDS: dict[str, Any] = RunConfig.model_fields
 
-
-ABOUT: dict[str, About] = {key: _about(field) for key, field in RunConfig.model_fields.items()}
+ABOUT: dict[str, About] = {key: each.json_schema_extra["about"] for key, each in _FIELDS.items()}
 """What there is to say of each setting, by its name."""
 
 
@@ -375,6 +372,8 @@ def told_default(key: str) -> str:
 
 def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
     """Raise `UserError` where a setting was given that counts with another method or criterion."""
+    from noiseprobe.stopping import CRITERIA
+
     if given.get("watch", config.watched) != config.watched:
         raise UserError(
             f"--watch: the criterion {config.stop} looks at {config.watched}; leave it out"
@@ -392,18 +391,12 @@ def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
         watched = {config.stop, "clip" if config.checks else ""}
         if about.criteria and config.stop != "none" and watched.isdisjoint(about.criteria):
             mend = "leave it out"
-            if key in _parameters_of(config.stop):
+            if key in inspect.signature(CRITERIA.get(config.stop, object)).parameters:
                 mend = f"write --param {key}={getattr(config, key)}"
             raise UserError(
                 f"{flag(key)}: it belongs to --stop {about.criteria[0]}, not to {config.stop}; "
                 f"{mend}"
             )
-
-
-def _parameters_of(criterion: str) -> list[str]:
-    from noiseprobe.stopping import CRITERIA
-
-    return list(inspect.signature(CRITERIA[criterion]).parameters) if criterion in CRITERIA else []
 
 
 def _texts(name: str, value: Any) -> list[str]:

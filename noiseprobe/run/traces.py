@@ -14,18 +14,8 @@ import pyarrow as pa
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import written_whole
 
-TRAIN_COLUMNS = {
-    "step": "int64",
-    "loss": "float64",
-    "grad_norm": "float64",
-    "lr": "float64",
-    "l_det": "float64",
-    "dvar_ratio": "float64",
-    "seconds": "float64",
-    "l_det_seconds": "float64",
-    "clip_img": "float64",
-    "check_seconds": "float64",
-}
+_OF_TRAINING = "loss grad_norm lr l_det dvar_ratio seconds l_det_seconds clip_img check_seconds"
+TRAIN_COLUMNS = {"step": "int64"} | dict.fromkeys(_OF_TRAINING.split(), "float64")
 """One row per optimisation step.
 
 `step` counts finished optimiser steps. Row k holds the loss and gradient norm of the k-th step

@@ -163,7 +163,9 @@ def _each_checkpoint(
     for step in every:
         before = _known(directory, step, again)
         whole = plan(before)
-        missing = _missing(whole, before)
+        known = set(before[KEY].itertuples(index=False, name=None))
+        keys = whole.keys()
+        missing = np.flatnonzero([key not in known for key in keys])
         if len(missing):
             todo[step] = before, whole, missing
     reporter.stage("probing", len(every), len(every) - len(todo))
@@ -190,12 +192,6 @@ def _known(directory: Path, step: int, again: str) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=list(PROBE_COLUMNS))
     return read_part(path, PROBE_COLUMNS, f"delete it and probe again: {again}")
-
-
-def _missing(plan: Rows | Design, before: pd.DataFrame) -> NDArray[np.int64]:
-    """Which rows of a plan the trace lacks."""
-    known = set(before[KEY].itertuples(index=False, name=None))
-    return np.array([row for row, key in enumerate(plan.keys()) if key not in known], np.int64)
 
 
 @torch.no_grad()

@@ -7,26 +7,30 @@ have stopped it are measured.
 import glob
 import multiprocessing
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from noiseprobe.analysis.stops import few_iterations, stops
 from noiseprobe.core.errors import Interrupted, UserError, did_you_mean
-from noiseprobe.core.progress import STOP_SOON, STOPS, Reporter, stop_request, stop_soon
+from noiseprobe.core.progress import STOP_SOON, STOPS, Reporter, Silent, stop_request, stop_soon
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import load_toml, resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import part_path
 
-KEYS = ("concepts", "methods", "seeds", "out", "workers", "threads", "probe", "settings", "method")
 Jobs = dict[Path, tuple[Any, ...]]  # by run: a function and its arguments
+Answer = int | str | Interrupted | None  # steps done; or the job's end: an error's line, or none
 WATCHED = {"stop": "none", "checks": True}
 
 
@@ -43,6 +47,33 @@ class Sweep:
     probe: int = 0
 
 
+class _File(BaseModel):
+    """What a sweep's file may say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    concepts: list[str] = Field([], min_length=1, validate_default=True)
+    methods: list[str] = Field([METHODS[0]], min_length=1)
+    seeds: list[int] = Field([0], min_length=1)
+    out: str = "runs/sweep"
+    workers: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1)
+    probe: int = Field(0, ge=0)
+    settings: dict[str, Any] = {}
+    method: dict[str, dict[str, Any]] = {}
+
+
+_EXPECTED = {
+    "list_type": "a list is expected",
+    "too_short": "a list of at least one is expected",
+    "string_type": "a text in quotes is expected",
+    "dict_type": "a table is expected: [{key}]",
+    "int_type": "a whole number is expected",
+    "greater_than_equal": "a whole number of {ge} or more is expected",
+}
+"""What to say of a wrong value, by the type of pydantic's error."""
+
+
 def read_sweep(file: Path) -> Sweep:
     """The sweep that a TOML file describes; raises `UserError` naming a key and the nearest one.
 
@@ -50,41 +81,51 @@ def read_sweep(file: Path) -> Sweep:
     those in a table `method.NAME` for one method.
     """
     content = load_toml(file)
-    _known(file, content, KEYS)
-    methods = _texts(file, content, "methods", list(METHODS[:1]))
-    for method in methods:
-        if method not in METHODS:
-            raise UserError(f"{file}: methods: unknown '{method}'; {_mend(method, METHODS)}")
-    of_method = _table(file, "method", content.get("method", {}))
-    _known(file, of_method, METHODS, "method.")
-    common = _table(file, "settings", content.get("settings", {}))
-    for key in WATCHED.keys() & common.keys():
+    _known(file, "unknown key '{}'", content, _File.model_fields)
+    try:
+        said = _File.model_validate(content)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(str(part) for part in wrong["loc"] if isinstance(part, str))
+        expected = _EXPECTED[wrong["type"]].format(key=key, **wrong.get("ctx", {}))
+        raise UserError(f"{file}: {key}: {wrong['input']!r} given, but {expected}") from None
+    _known(file, "methods: unknown '{}'", said.methods, METHODS)
+    _known(file, "unknown key 'method.{}'", said.method, METHODS)
+    for name, table in {"settings": said.settings, **said.method}.items():
+        _known(file, f"unknown key '{name}.{{}}'", table, [*RunConfig.model_fields, "class"])
+    for key in WATCHED.keys() & said.settings.keys():
         raise UserError(f"{file}: settings.{key}: a sweep watches every rule to the end; remove it")
-    tables = {"settings": common} | {f"method.{name}": of_method[name] for name in of_method}
-    for name, table in tables.items():
-        _known(file, _table(file, name, table), [*RunConfig.model_fields, "class"], f"{name}.")
-    out = file.parent / _text(file, "out", content.get("out", "runs/sweep"))
     runs: dict[Path, RunConfig] = {}
-    for method in methods:
-        for concept in _concepts(file, content):
-            for seed in _listed(file, content, "seeds", [0]):
-                given = WATCHED | common | of_method.get(method, {})
-                if "class" in given:
-                    given["class_noun"] = given.pop("class")
-                given |= {"concept": concept, "method": method, "seed": seed}
-                place = out / method / Path(concept).name / f"seed-{seed}"
-                if place in runs:
-                    raise UserError(
-                        f"{file}: concepts: '{runs[place].concept}' and '{concept}' have the same "
-                        "name; rename one folder"
-                    )
-                runs[place] = resolve(given)
-    return Sweep(
-        runs,
-        _count(file, content, "workers", 1),
-        _count(file, content, "threads", 1),
-        _count(file, content, "probe", 0),
-    )
+    for method, concept, seed in product(said.methods, _concepts(file, said), said.seeds):
+        given = WATCHED | said.settings | said.method.get(method, {})
+        if "class" in given:
+            given["class_noun"] = given.pop("class")
+        place = file.parent / said.out / method / Path(concept).name / f"seed-{seed}"
+        if place in runs:
+            raise UserError(
+                f"{file}: concepts: '{runs[place].concept}' and '{concept}' have the same "
+                "name; rename one folder"
+            )
+        runs[place] = resolve(given | {"concept": concept, "method": method, "seed": seed})
+    return Sweep(runs, said.workers, said.threads, said.probe)
+
+
+def _known(file: Path, wrong: str, words: Iterable[str], known: Iterable[str]) -> None:
+    for word in words:
+        if word not in known:
+            mend = did_you_mean(word, known, f"known are {', '.join(known)}", cutoff=0.4)
+            raise UserError(f"{file}: {wrong.format(word)}; {mend}")
+
+
+def _concepts(file: Path, said: _File) -> list[str]:
+    """Bundled names as they are, folders and patterns as full paths."""
+    found: list[str] = []
+    for each in said.concepts:
+        folders = [path for path in sorted(glob.glob(str(file.parent / each))) if isdir(path)]
+        if glob.has_magic(each) and not folders:
+            raise UserError(f"{file}: concepts: no folder matches '{each}'; mend the pattern")
+        found += [str(Path(path).resolve()) for path in folders] or [each]
+    return list(dict.fromkeys(found))
 
 
 def run_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
@@ -103,7 +144,11 @@ def run_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
 def train_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
     """The first half of `run_sweep`: train, and probe where the sweep says so."""
     jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in sweep.runs.items()}
-    return in_processes("training", jobs, sweep.workers, sweep.threads, reporter)
+    steps = {
+        out: (min(Run(out).status["step"], config.steps), config.steps)
+        for out, config in sweep.runs.items()
+    }
+    return in_processes("training", jobs, sweep.workers, sweep.threads, reporter, steps)
 
 
 def few_of(runs: Sequence[Path]) -> dict[str, float]:
@@ -119,8 +164,10 @@ def few_of(runs: Sequence[Path]) -> dict[str, float]:
     }
 
 
-def train_one(out: Path, config: RunConfig, probe: int) -> None:
+def train_one(out: Path, config: RunConfig, probe: int, reporter: Reporter | None = None) -> None:
     """Train the run in `out` to its last step, or go on with it; probe every `probe` steps.
+
+    The reporter is told of the training alone.
 
     Raises `UserError` if the run there was started with settings that do not go with `config`.
     """
@@ -135,7 +182,7 @@ def train_one(out: Path, config: RunConfig, probe: int) -> None:
         ready = prepare(config, run)
     else:
         run, ready = pipeline.start(config, out)
-    pipeline.train_stage(run, config, ready)
+    pipeline.train_stage(run, config, ready, reporter)
     if steps := _unprobed(run, probe):
         pipeline.probe_stage(run, config, ready, steps=steps)
 
@@ -157,18 +204,28 @@ def measure_one(out: Path, few: float) -> None:
 
 
 def in_processes(
-    stage: str, jobs: Jobs, workers: int, threads: int, reporter: Reporter
+    stage: str,
+    jobs: Jobs,
+    workers: int,
+    threads: int,
+    reporter: Reporter,
+    steps: Mapping[Path, tuple[int, int]] | None = None,
 ) -> dict[str, str]:
     """Do all jobs in `workers` processes of `threads` threads each; the errors by run.
 
     A process that dies fails its own job alone, and another takes its place. Raises `Interrupted`
     on Ctrl-C or SIGTERM, after the jobs in progress have saved what they save.
+
+    With `steps`, how many of how many are done of each job, progress is counted in them: a job is
+    given a `reporter` as its last argument, and counts as whole at its end. Else each job is one.
     """
     failed: dict[str, str] = {}
     if not jobs:
         return failed
-    reporter.stage(stage, len(jobs))
-    waiting, done = list(reversed(jobs.items())), 0
+    whole = {out: steps[out][1] if steps else 1 for out in jobs}
+    done = {out: steps[out][0] if steps else 0 for out in jobs}
+    reporter.stage(stage, sum(whole.values()), sum(done.values()))
+    waiting = list(reversed(jobs.items()))
     idle: list[tuple[Connection, SpawnProcess]] = []
     busy: dict[Connection, tuple[SpawnProcess, Path]] = {}
     with stop_request() as stop:
@@ -179,19 +236,24 @@ def in_processes(
                     out, job = waiting.pop()
                     busy[line] = process, out
                     with suppress(BrokenPipeError):  # it died just now, which its answer tells
-                        line.send(job)
+                        line.send((steps is not None, *job))
                 ready = connection.wait(busy, 0.5)
                 for line in [each for each in busy if each in ready]:
-                    process, out = busy.pop(line)
+                    process, out = busy[line]
                     told = _answer(line, process)
+                    if isinstance(told, int):
+                        done[out] = told
+                        reporter.advance(sum(done.values()), str(out))
+                        continue
+                    del busy[line]
                     if isinstance(told, Interrupted):
                         stop.set()
                     elif not stop.is_set():
                         if told is not None:
                             failed[str(out)] = told
                             reporter.note(f"failed: {out}: {told}")
-                        done += 1
-                        reporter.advance(done, str(out))
+                        done[out] = whole[out]
+                        reporter.advance(sum(done.values()), str(out))
                     if waiting and process.is_alive():
                         idle.append((line, process))
                     else:
@@ -219,10 +281,9 @@ def _started(threads: int) -> tuple[Connection, SpawnProcess]:
     return line, process
 
 
-def _answer(line: Connection, process: SpawnProcess) -> str | Interrupted | None:
-    """What became of a job: an error's line, `Interrupted`, or None where it was done."""
+def _answer(line: Connection, process: SpawnProcess) -> Answer:
     try:
-        answer: str | Interrupted | None = line.recv()
+        answer: Answer = line.recv()
         return answer
     except (EOFError, ConnectionError):
         process.join()
@@ -243,10 +304,11 @@ def _serve(line: Connection, threads: int) -> None:
     torch.set_num_threads(threads)
     with suppress(EOFError, BrokenPipeError):  # who sends the jobs has gone
         while True:
-            line.send(_work(*line.recv()))
+            counted, function, *arguments = line.recv()
+            line.send(_work(function, *arguments, *[_Steps(line)] * counted))
 
 
-def _work(function: Callable[..., None], *arguments: Any) -> str | Interrupted | None:
+def _work(function: Callable[..., None], *arguments: Any) -> Answer:
     """Do one job, unless Ctrl-C came before it."""
     try:
         if STOP_SOON.is_set():
@@ -255,65 +317,27 @@ def _work(function: Callable[..., None], *arguments: Any) -> str | Interrupted |
     except Interrupted as error:
         STOP_SOON.set()
         return error
+    except UserError as error:
+        return str(error).partition("\n")[0]
     except Exception as error:
-        return _told(error)
+        return f"{type(error).__name__}: {error}"
     return None
 
 
-def _told(error: BaseException) -> str:
-    first = str(error).strip().splitlines()
-    if isinstance(error, UserError) and first:
-        return first[0]
-    return f"{type(error).__name__}: {error}"
+class _Steps(Silent):
+    """Tells who sends the jobs how many steps of the training are done."""
 
+    def __init__(self, line: Connection) -> None:
+        self.line = line
+        self.trains = False
 
-def _known(file: Path, table: dict[str, Any], keys: Sequence[str], prefix: str = "") -> None:
-    for key in table:
-        if key not in keys:
-            raise UserError(f"{file}: unknown key '{prefix}{key}'; {_mend(key, keys)}")
+    def stage(self, name: str, total: int, done: int = 0) -> None:
+        self.trains = name == "training"
+        self.advance(done)
 
-
-def _mend(word: str, known: Sequence[str]) -> str:
-    return did_you_mean(word, known, f"known are {', '.join(known)}", cutoff=0.4)
-
-
-def _listed(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> list[Any]:
-    value = content.get(key, usual)
-    return _given(file, key, value, "a list", isinstance(value, list) and bool(value))
-
-
-def _texts(file: Path, content: dict[str, Any], key: str, usual: list[Any]) -> list[str]:
-    return [_text(file, key, each) for each in _listed(file, content, key, usual)]
-
-
-def _text(file: Path, key: str, value: Any) -> Any:
-    return _given(file, key, value, "a text in quotes", isinstance(value, str))
-
-
-def _table(file: Path, name: str, value: Any) -> Any:
-    return _given(file, name, value, f"a table is expected: [{name}]", isinstance(value, dict))
-
-
-def _count(file: Path, content: dict[str, Any], key: str, least: int) -> Any:
-    value = content.get(key, least)
-    whole = f"a whole number of {least} or more"
-    return _given(file, key, value, whole, isinstance(value, int) and value >= least)
-
-
-def _given(file: Path, key: str, value: Any, expected: str, right: bool) -> Any:
-    if not right:
-        said = expected if " expected" in expected else f"{expected} is expected"
-        raise UserError(f"{file}: {key}: {value!r} given, but {said}")
-    return value
-
-
-def _concepts(file: Path, content: dict[str, Any]) -> list[str]:
-    """Bundled names as they are, folders and patterns as full paths."""
-    found: list[str] = []
-    for each in _texts(file, content, "concepts", []):
-        matches = sorted(glob.glob(str(file.parent / each)))
-        folders = [path for path in matches if Path(path).is_dir()]
-        if any(letter in each for letter in "*?[") and not folders:
-            raise UserError(f"{file}: concepts: no folder matches '{each}'; mend the pattern")
-        found += [str(Path(path).resolve()) for path in folders] or [each]
-    return list(dict.fromkeys(found))
+    def advance(self, done: int, note: str = "") -> None:
+        if self.trains:
+            try:
+                self.line.send(done)
+            except BrokenPipeError:  # nobody waits for the run any more: save it and end
+                STOP_SOON.set()

@@ -9,7 +9,7 @@ stops after a number of steps, and `Never`. `CRITERIA` has them by name, and `bu
 What is to be high, such as a similarity, is negated before a criterion sees it (`as_losses`).
 """
 
-from noiseprobe.stopping.base import Criterion, Grid, LossCriterion, NonFiniteLossWarning
+from noiseprobe.stopping.base import Grid, LossCriterion, NonFiniteLossWarning
 from noiseprobe.stopping.catalogue import (
     CRITERIA,
     Outcome,
@@ -35,7 +35,6 @@ __all__ = [
     "CRITERIA",
     "DVAR",
     "NEVER",
-    "Criterion",
     "EMAPlateau",
     "FixedSteps",
     "GainShare",

@@ -4,35 +4,16 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from noiseprobe.core.errors import UserError
 
 
 class NonFiniteLossWarning(RuntimeWarning):
     """A loss was NaN or infinite, and the criterion took it as no evidence."""
-
-
-class Criterion(Protocol):
-    """Reads one loss per evaluation and says when to stop.
-
-    A criterion is resumed by loading what `state_dict` returned into a new one that was built with
-    the same arguments.
-    """
-
-    def update(self, loss: float, step: int | None = None) -> bool:
-        """Take the next loss, of the training step `step` if known; True means: stop now."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was seen so far, as a document that JSON holds without loss."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state` as if all its losses had been seen here."""
-        ...
 
 
 MOST = 10_000_000
@@ -43,7 +24,10 @@ Grid = Mapping[str, tuple[float, ...]]
 
 
 class LossCriterion(ABC):
-    """A `Criterion` that is chosen by name: what it says of itself, and what all have in common.
+    """Reads one loss per evaluation and says when to stop; it is chosen by name.
+
+    It is resumed by loading what `state_dict` returned into a new one that was built with the same
+    arguments.
 
     Its constructor gives each parameter, an int or a float, a default, and keeps it as an attribute
     of the same name.
@@ -52,11 +36,16 @@ class LossCriterion(ABC):
         formula: when it stops, in one line of text, in the names of its parameters.
         source: where it was published.
         grid: for each parameter the values worth trying, which `analysis.tuning.tune` takes.
+        kept_for: the parameters without which a saved state says nothing; the others are no part of
+            what was seen, so that a run may be resumed with other ones.
+        kept: what was seen: names of numbers and lists, each of a private attribute.
     """
 
     formula: ClassVar[str]
     source: ClassVar[str]
     grid: ClassVar[Grid]
+    kept_for: ClassVar[tuple[str, ...]] = ()
+    kept: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
@@ -92,13 +81,35 @@ class LossCriterion(ABC):
         self._skip()
         return False
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """What was seen so far, as a document that JSON holds without loss."""
+        state = {name: getattr(self, name) for name in self.kept_for}
+        for name in self.kept:
+            value = getattr(self, f"_{name}")
+            if isinstance(value, deque):
+                value = list(value)
+            elif isinstance(value, float) and not math.isfinite(value):
+                value = None  # nothing was seen yet
+            state[name] = value
+        return state
 
-    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state` as if all its losses had been seen here."""
+        """Go on from `state` as if all its losses had been seen here.
+
+        Raises:
+            UserError: `state` was kept for another value of a parameter of `kept_for`.
+        """
+        for name in self.kept_for:
+            if state[name] != getattr(self, name):
+                raise UserError(
+                    f"{name} {getattr(self, name)}: the saved state has {name} {state[name]}; "
+                    "resume with that"
+                )
+        for name in self.kept:
+            value, new = state[name], getattr(self, f"_{name}")
+            if isinstance(new, deque):
+                value = deque(value, new.maxlen)
+            setattr(self, f"_{name}", new if value is None else value)
 
     def _take(self, loss: float) -> bool:
         """Take a finite loss; whether to stop. For a criterion that has no `update` of its own."""
@@ -113,18 +124,14 @@ class LossCriterion(ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def is_whole(value: object) -> bool:
-    """Whether `value` is an int of Python or numpy; a bool is not."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def checked_whole(name: str, value: int, least: int, what: str) -> int:
     """The parameter `name` as an int.
 
     Raises:
         UserError: it is not a whole number of at least `least`; `what` says of what.
     """
-    if not is_whole(value) or not least <= value <= MOST:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not least <= value <= MOST:
         raise UserError(
             f"{name} {str(value)[:20]}: give a whole number of {what}, from {least} to {MOST:,}"
         )
@@ -140,22 +147,3 @@ def checked_positive(name: str, value: float, such_as: float) -> float:
     if not 0 < value < math.inf:
         raise UserError(f"{name} {value}: give a number above 0, such as {such_as:g}")
     return float(value)
-
-
-def checked_gain(name: str, value: float, such_as: float = 0.001) -> float:
-    """The least gain that counts, the parameter `name`, as a float.
-
-    Raises:
-        UserError: it is not finite and at least 0; `such_as` is one that is.
-    """
-    if not 0 <= value < math.inf:
-        raise UserError(f"{name} {value}: give a number of 0 or more, such as {such_as:g}")
-    return float(value)
-
-
-def require_same(state: Mapping[str, Any], name: str, value: float) -> None:
-    """Raise `UserError` if `state` was kept with another `value` of the parameter `name`."""
-    if state[name] != value:
-        raise UserError(
-            f"{name} {value}: the saved state has {name} {state[name]}; resume with that"
-        )

@@ -14,13 +14,7 @@ import math
 from collections import deque
 from typing import Any, ClassVar
 
-from noiseprobe.stopping.base import (
-    Grid,
-    LossCriterion,
-    checked_positive,
-    checked_whole,
-    require_same,
-)
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive, checked_whole
 
 
 class DVAR(LossCriterion):
@@ -57,16 +51,18 @@ class DVAR(LossCriterion):
         "window": (5, 10, 20, 50, 100, 200, 310),
         "threshold": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
     }
+    kept_for = ("window",)
+    kept = ("count", "scale", "recent")
 
     def __init__(self, window: int = 310, threshold: float = 0.15) -> None:
-        self.window, self.threshold = checked_window(window), checked_threshold(threshold)
+        self.window = checked_whole("window", window, 2, "losses")
+        self.threshold = checked_positive("threshold", threshold, 0.15)
         self._count = 0
         self._recent: deque[float] = deque()
         # Every sum is in units of 2**-scale, every sum of squares in units of 2**-(2·scale).
         self._scale = 0
         self._sum = self._squares = 0
         self._recent_sum = self._recent_squares = 0
-        self._ratio = math.nan
 
     @property
     def least(self) -> int:
@@ -76,38 +72,28 @@ class DVAR(LossCriterion):
     @property
     def ratio(self) -> float:
         """The ratio over the finite losses so far; NaN before `window` of them or if all equal."""
-        return self._ratio
+        if self._count < self.window:
+            return math.nan
+        total = self._count * self._squares - self._sum**2
+        if total == 0:
+            return math.nan
+        recent = self.window * self._recent_squares - self._recent_sum**2
+        return (recent * self._count**2) / (total * self.window**2)
 
     def state_dict(self) -> dict[str, Any]:
         """What was seen so far, JSON-able; its size depends on the window alone.
 
         The two totals are hexadecimal text: they have more digits than many JSON readers keep.
         """
-        return {
-            "window": self.window,
-            "count": self._count,
-            "scale": self._scale,
-            "sum": hex(self._sum),
-            "squares": hex(self._squares),
-            "recent": list(self._recent),
-        }
+        return super().state_dict() | {"sum": hex(self._sum), "squares": hex(self._squares)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state` exactly as the criterion that returned it would.
-
-        The threshold is no part of what was seen, so that a run may be resumed with another one.
-
-        Raises:
-            UserError: `state` was kept for another window.
-        """
-        require_same(state, "window", self.window)
-        self._count, self._scale = int(state["count"]), int(state["scale"])
+        """Go on from `state` exactly as the criterion that returned it would."""
+        super().load_state_dict(state)
         self._sum, self._squares = int(state["sum"], 16), int(state["squares"], 16)
-        self._recent = deque(map(float, state["recent"]))
         scaled = [self._scaled(loss) for loss in self._recent]
         self._recent_sum = sum(scaled)
         self._recent_squares = sum(value * value for value in scaled)
-        self._ratio = self._exact_ratio()
 
     def _take(self, loss: float) -> bool:
         value = self._scaled(loss)
@@ -122,17 +108,7 @@ class DVAR(LossCriterion):
             value = self._scaled(self._recent.popleft())
             self._recent_sum -= value
             self._recent_squares -= value * value
-        self._ratio = self._exact_ratio()
-        return self._ratio < self.threshold
-
-    def _exact_ratio(self) -> float:
-        if self._count < self.window:
-            return math.nan
-        total = self._count * self._squares - self._sum**2
-        if total == 0:
-            return math.nan
-        recent = self.window * self._recent_squares - self._recent_sum**2
-        return (recent * self._count**2) / (total * self.window**2)
+        return self.ratio < self.threshold
 
     def _scaled(self, loss: float) -> int:
         numerator, denominator = loss.as_integer_ratio()
@@ -148,21 +124,3 @@ class DVAR(LossCriterion):
         self._recent_sum <<= bits
         self._squares <<= 2 * bits
         self._recent_squares <<= 2 * bits
-
-
-def checked_window(window: int) -> int:
-    """`window` as an int.
-
-    Raises:
-        UserError: it is not a whole number of at least 2.
-    """
-    return checked_whole("window", window, 2, "losses")
-
-
-def checked_threshold(threshold: float) -> float:
-    """`threshold` as a float.
-
-    Raises:
-        UserError: it is not a finite number above 0.
-    """
-    return checked_positive("threshold", threshold, 0.15)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noiseprobe.stopping.dvar import DVAR, checked_threshold, checked_window
+from noiseprobe.stopping.dvar import DVAR
 
 NEVER = -1
 """Stands in a grid where DVAR never fires."""
@@ -40,15 +40,14 @@ def dvar_ratios(losses: ArrayLike, window: int) -> NDArray[np.float64]:
         >>> dvar_ratios([0.9, 0.5, 0.3, 0.25, 0.25], window=3).round(4)
         array([   nan,    nan, 1.    , 0.1782, 0.009 ])
     """
-    window = checked_window(window)
+    window = DVAR(window).window
     values = np.asarray(losses, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(f"losses have shape {values.shape}, expected (n,)")
     ratios = np.full(values.shape, np.nan)
     finite = np.isfinite(values)
     known = values[finite]
-    places = np.flatnonzero(finite)[window - 1 :]
-    ratios[places] = _finite_ratios(known, window, _variances(known))
+    ratios[np.flatnonzero(finite)[window - 1 :]] = _finite_ratios(known, window, _variances(known))
     return ratios
 
 
@@ -90,12 +89,12 @@ def dvar_grid(
                [ 4, -1]])
     """
     values = np.asarray(losses, dtype=np.float64)
-    limits = np.array([checked_threshold(threshold) for threshold in thresholds])
+    limits = np.array([DVAR(threshold=threshold).threshold for threshold in thresholds])
     finite = np.isfinite(values)
     places, known = np.append(np.flatnonzero(finite), NEVER), values[finite]
     variances = _variances(known)
     grid = np.full((len(windows), len(limits)), NEVER, dtype=np.int64)
-    for row, window in enumerate(map(checked_window, windows)):
+    for row, window in enumerate(DVAR(window).window for window in windows):
         if window > len(known):
             continue
         lowest = np.fmin.accumulate(_finite_ratios(known, window, variances))

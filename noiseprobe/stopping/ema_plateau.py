@@ -1,9 +1,9 @@
 """EMA plateau: patience with a smoothed loss."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from noiseprobe.stopping.base import Grid, checked_positive, require_same
+from noiseprobe.stopping.base import Grid, checked_positive
 from noiseprobe.stopping.patience import Patience
 
 
@@ -39,6 +39,8 @@ class EMAPlateau(Patience):
         "patience": (5, 10, 20, 50, 100),
         "min_delta": (0.0, 0.0001, 0.001),
     }
+    kept_for = ("halflife",)
+    kept = (*Patience.kept, "average", "weight")
 
     def __init__(self, halflife: float = 20.0, patience: int = 50, min_delta: float = 0.0) -> None:
         self.halflife = checked_positive("halflife", halflife, 20)
@@ -56,21 +58,3 @@ class EMAPlateau(Patience):
         before = loss if math.isnan(self._average) else self._average
         self._average = before + (loss - before) / self._weight
         return super()._take(self._average)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The average, the sum of its weights, and what Patience keeps of the averages."""
-        average = None if math.isnan(self._average) else self._average
-        own = {"halflife": self.halflife, "average": average, "weight": self._weight}
-        return own | super().state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; patience and min_delta are no part of what was seen.
-
-        Raises:
-            UserError: `state` was kept for another halflife.
-        """
-        require_same(state, "halflife", self.halflife)
-        average = state["average"]
-        self._average = math.nan if average is None else float(average)
-        self._weight = float(state["weight"])
-        super().load_state_dict(state)

@@ -1,6 +1,6 @@
 """Stop after a fixed number of steps, or never: the baselines of every other criterion."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from noiseprobe.stopping.base import MOST, Grid, LossCriterion, checked_whole
 
@@ -29,6 +29,7 @@ class FixedSteps(LossCriterion):
     formula: ClassVar[str] = "step >= steps"
     source: ClassVar[str] = "Voronov et al., NeurIPS 2023, arXiv 2302.04841, Few iterations"
     grid: ClassVar[Grid] = {"steps": (10, 20, 50, 100, 150, 200, 300, 475, 700, 1000, 2000, 4000)}
+    kept = ("seen",)
 
     def __init__(self, steps: int = 475) -> None:
         self.steps = checked_whole("steps", steps, 1, "steps")
@@ -43,14 +44,6 @@ class FixedSteps(LossCriterion):
         """True where `step`, or else the number of losses, is at least `steps`."""
         self._seen += 1
         return (self._seen if step is None else step) >= self.steps
-
-    def state_dict(self) -> dict[str, Any]:
-        """The number of updates seen."""
-        return {"seen": self._seen}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the updates that `state` counts."""
-        self._seen = int(state["seen"])
 
 
 class Never(LossCriterion):
@@ -75,10 +68,3 @@ class Never(LossCriterion):
     def update(self, loss: float, step: int | None = None) -> bool:
         """False, and no loss is worth a warning."""
         return False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on."""

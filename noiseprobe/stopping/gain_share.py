@@ -3,15 +3,9 @@
 import math
 from collections import deque
 from statistics import median
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from noiseprobe.stopping.base import (
-    Grid,
-    LossCriterion,
-    checked_positive,
-    checked_whole,
-    require_same,
-)
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive, checked_whole
 
 
 class GainShare(LossCriterion):
@@ -55,14 +49,13 @@ class GainShare(LossCriterion):
         "window": (30, 60, 90, 120, 150, 200),
         "threshold": (0.001, 0.02, 0.05, 0.1, 0.2, 0.3),
     }
+    kept_for = ("window",)
+    kept = ("recent", "medians", "first", "lowest")
 
     def __init__(self, window: int = 150, threshold: float = 0.1) -> None:
         self.window = checked_whole("window", window, 3, "losses")
         self.threshold = checked_positive("threshold", threshold, 0.1)
         self._part = self.window // 3
-        self._clear()
-
-    def _clear(self) -> None:
         self._first = self._lowest = math.nan
         self._recent: deque[float] = deque(maxlen=self._part)
         self._medians: deque[float] = deque(maxlen=self.window - self._part + 1)
@@ -94,27 +87,3 @@ class GainShare(LossCriterion):
             self._lowest = min(self._lowest, now)
             self._medians.append(now)
         return self.share < self.threshold
-
-    def state_dict(self) -> dict[str, Any]:
-        """The last losses and medians, and the first and lowest median."""
-        known = bool(self._medians)
-        return {
-            "window": self.window,
-            "recent": list(self._recent),
-            "medians": list(self._medians),
-            "first": self._first if known else None,
-            "lowest": self._lowest if known else None,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; the threshold is no part of what was seen.
-
-        Raises:
-            UserError: `state` was kept for another window.
-        """
-        require_same(state, "window", self.window)
-        self._clear()
-        self._recent.extend(map(float, state["recent"]))
-        self._medians.extend(map(float, state["medians"]))
-        if state["first"] is not None:
-            self._first, self._lowest = float(state["first"]), float(state["lowest"])

@@ -1,13 +1,13 @@
 """Generalization loss: stop when the loss has risen too far above its lowest value."""
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive
-from noiseprobe.stopping.best import Best
+from noiseprobe.stopping.base import Grid, checked_positive
+from noiseprobe.stopping.best import BestCriterion
 
 
-class GeneralizationLoss(LossCriterion):
+class GeneralizationLoss(BestCriterion):
     """Stops when GL = 100·(loss / lowest loss so far − 1) > `alpha`: GL_α.
 
     Source: Prechelt, Early Stopping — But When? (1998), §2.2, where the loss is a validation loss
@@ -33,11 +33,12 @@ class GeneralizationLoss(LossCriterion):
     formula: ClassVar[str] = "100 (loss / lowest so far - 1) > alpha"
     source: ClassVar[str] = "Prechelt, Early Stopping - But When?, 1998, GL"
     grid: ClassVar[Grid] = {"alpha": (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0)}
+    kept = (*BestCriterion.kept, "last")
 
     def __init__(self, alpha: float = 5.0) -> None:
+        super().__init__()
         self.alpha = checked_positive("alpha", alpha, 5)
-        self._best = Best()
-        self._loss = math.nan
+        self._last = math.nan
 
     @property
     def least(self) -> int:
@@ -45,34 +46,16 @@ class GeneralizationLoss(LossCriterion):
         return 2
 
     @property
-    def best_index(self) -> int | None:
-        """The index of the update with the lowest loss; None before the first."""
-        return self._best.index
-
-    @property
     def percent(self) -> float:
         """GL at the last finite loss, in per cent; NaN before the first or below 0."""
-        lowest = self._best.loss
-        if self._loss == lowest and lowest >= 0:
+        lowest = self._best
+        if self._last == lowest and lowest >= 0:
             return 0.0
         if lowest == 0:
             return math.inf
-        return 100 * (self._loss / lowest - 1) if lowest > 0 else math.nan
-
-    def _skip(self) -> None:
-        self._best.skip()
+        return 100 * (self._last / lowest - 1) if lowest > 0 else math.nan
 
     def _take(self, loss: float) -> bool:
-        self._best.take(loss)
-        self._loss = loss
+        self._improves(loss)
+        self._last = loss
         return self.percent > self.alpha
-
-    def state_dict(self) -> dict[str, Any]:
-        """The lowest loss, its index, and the last loss."""
-        last = None if math.isnan(self._loss) else self._loss
-        return self._best.state_dict() | {"last": last}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; alpha is no part of what was seen."""
-        self._best.load_state_dict(state)
-        self._loss = math.nan if state["last"] is None else float(state["last"])

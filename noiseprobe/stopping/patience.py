@@ -1,12 +1,14 @@
 """Patience: stop when the loss has not improved for a number of evaluations."""
 
-from typing import Any, ClassVar
+import math
+from typing import ClassVar
 
-from noiseprobe.stopping.base import Grid, LossCriterion, checked_gain, checked_whole
-from noiseprobe.stopping.best import Best
+from noiseprobe.core.errors import UserError
+from noiseprobe.stopping.base import Grid, checked_whole
+from noiseprobe.stopping.best import BestCriterion
 
 
-class Patience(LossCriterion):
+class Patience(BestCriterion):
     """Stops after `patience` losses in a row that are not below the best by more than `min_delta`.
 
     The best is the last loss that was an improvement: a slow descent counts as soon as it has come
@@ -36,11 +38,14 @@ class Patience(LossCriterion):
         "patience": (5, 10, 20, 50, 100, 200),
         "min_delta": (0.0, 0.0001, 0.001, 0.01),
     }
+    kept = (*BestCriterion.kept, "waited")
 
     def __init__(self, patience: int = 50, min_delta: float = 0.0) -> None:
+        super().__init__()
         self.patience = checked_whole("patience", patience, 1, "losses")
-        self.min_delta = checked_gain("min_delta", min_delta)
-        self._best = Best()
+        if not 0 <= min_delta < math.inf:
+            raise UserError(f"min_delta {min_delta}: give a number of 0 or more, such as 0.001")
+        self.min_delta = float(min_delta)
         self._waited = 0
 
     @property
@@ -48,23 +53,6 @@ class Patience(LossCriterion):
         """`patience` + 1: the first loss is an improvement."""
         return self.patience + 1
 
-    @property
-    def best_index(self) -> int | None:
-        """The index of the update that was the last improvement; None before the first loss."""
-        return self._best.index
-
-    def _skip(self) -> None:
-        self._best.skip()
-
     def _take(self, loss: float) -> bool:
-        self._waited = 0 if self._best.take(loss, self.min_delta) else self._waited + 1
+        self._waited = 0 if self._improves(loss, self.min_delta) else self._waited + 1
         return self._waited >= self.patience
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best loss, its index, and how long ago it was."""
-        return self._best.state_dict() | {"waited": self._waited}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; patience and min_delta are no part of what was seen."""
-        self._best.load_state_dict(state)
-        self._waited = int(state["waited"])

@@ -2,15 +2,9 @@
 
 import math
 from collections import deque
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from noiseprobe.stopping.base import (
-    Grid,
-    LossCriterion,
-    checked_positive,
-    checked_whole,
-    require_same,
-)
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive, checked_whole
 
 
 class RelativeRange(LossCriterion):
@@ -47,6 +41,8 @@ class RelativeRange(LossCriterion):
         "window": (5, 10, 20, 50, 100, 200),
         "threshold": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
     }
+    kept_for = ("window",)
+    kept = ("count", "highest", "lowest")
 
     def __init__(self, window: int = 50, threshold: float = 0.02) -> None:
         self.window = checked_whole("window", window, 2, "losses")
@@ -83,23 +79,3 @@ class RelativeRange(LossCriterion):
                 queue.popleft()
         self._count += 1
         return self.ratio < self.threshold
-
-    def state_dict(self) -> dict[str, Any]:
-        """The losses of the window that are, or may become, its extremes."""
-        return {
-            "window": self.window,
-            "count": self._count,
-            "highest": [list(pair) for pair in self._highest],
-            "lowest": [list(pair) for pair in self._lowest],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; the threshold is no part of what was seen.
-
-        Raises:
-            UserError: `state` was kept for another window.
-        """
-        require_same(state, "window", self.window)
-        self._count = int(state["count"])
-        self._highest = deque((int(place), float(loss)) for place, loss in state["highest"])
-        self._lowest = deque((int(place), float(loss)) for place, loss in state["lowest"])

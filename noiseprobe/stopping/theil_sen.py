@@ -1,13 +1,12 @@
 """Theil–Sen: stop when a robust line over the last losses no longer falls."""
 
 import math
-from collections import Counter
 from typing import Any, ClassVar
 
 import numpy as np
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.stopping.base import Grid, LossCriterion, checked_whole, require_same
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_whole
 
 
 class TheilSen(LossCriterion):
@@ -23,8 +22,8 @@ class TheilSen(LossCriterion):
     The test takes losses for independent but for their trend. Those of neighbouring steps are not,
     so that it sees a fall a little longer than there is one.
 
-    S is a whole number that each loss brings up to date: time and memory per loss are in proportion
-    to the window. Nothing is decided before `window` losses were seen. A window of equal losses has
+    Each loss brings S up to date: time and memory per loss are about in proportion to the window.
+    Nothing is decided before `window` losses were seen. A window of equal losses has
     p = 1. A loss that is NaN or infinite is no evidence: it enters no window, it warns with a
     `NonFiniteLossWarning`, and TheilSen does not stop on it.
 
@@ -47,20 +46,15 @@ class TheilSen(LossCriterion):
     formula: ClassVar[str] = "P(S <= Kendall's S of the last window | no trend) >= alpha"
     source: ClassVar[str] = "Sen, JASA 63, 1968; Mann, Econometrica 13, 1945"
     grid: ClassVar[Grid] = {"window": (10, 20, 50, 100, 200), "alpha": (0.001, 0.01, 0.05, 0.2)}
+    kept_for = ("window",)
 
     def __init__(self, window: int = 50, alpha: float = 0.05) -> None:
         self.window = checked_whole("window", window, 4, "losses")
         if not 0 < alpha < 1:
             raise UserError(f"alpha {alpha}: give a number between 0 and 1, such as 0.05")
         self.alpha = float(alpha)
-        self._clear()
-
-    def _clear(self) -> None:
-        self._recent = np.empty(self.window)
-        self._count = 0
-        self._score = 0
-        self._ties: Counter[float] = Counter()
-        self._tied = 0
+        self._recent = np.full(self.window, np.nan)
+        self._count = self._score = self._tied = 0
 
     @property
     def least(self) -> int:
@@ -95,54 +89,34 @@ class TheilSen(LossCriterion):
 
     def state_dict(self) -> dict[str, Any]:
         """The losses of the window, oldest first."""
-        return {"window": self.window, "recent": self._in_order().tolist()}
+        return super().state_dict() | {"recent": self._in_order().tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; alpha is no part of what was seen.
-
-        Raises:
-            UserError: `state` was kept for another window.
-        """
-        require_same(state, "window", self.window)
-        self._clear()
+        """Go on from `state`; alpha is no part of what was seen."""
+        super().load_state_dict(state)
         for loss in state["recent"]:
-            self._take(float(loss))
+            self._take(loss)
 
     def _take(self, loss: float) -> bool:
-        held = min(self._count, self.window)
         place = self._count % self.window
-        if held == self.window:
-            oldest = float(self._recent[place])
-            # Against itself, the oldest counts nothing.
-            self._score -= _sign_sum(self._recent, oldest)
-            self._tie(oldest, -1)
-            self._recent[place] = loss
-        else:
-            self._recent[place] = loss
-            held += 1
-        self._score -= _sign_sum(self._recent[:held], loss)
-        self._tie(loss, 1)
+        self._count_in(float(self._recent[place]), -1)
+        self._recent[place] = np.nan
+        self._count_in(loss, 1)
+        self._recent[place] = loss
         self._count += 1
         return self.p_value >= self.alpha
 
-    def _tie(self, loss: float, change: int) -> None:
-        """Keep Σ t(t−1)(2t+5) as the group of losses equal to `loss` gains or loses one."""
-        group = self._ties[loss]
-        self._tied += _tie_term(group + change) - _tie_term(group)
-        self._ties[loss] = group + change
-        if not self._ties[loss]:
-            del self._ties[loss]
+    def _count_in(self, loss: float, change: int) -> None:
+        """Keep S and Σ t(t−1)(2t+5) as the window gains or loses its newest or oldest loss.
+
+        NaN, which stands where there is no loss yet, is above, below or equal to none.
+        """
+        above, below = np.count_nonzero(self._recent > loss), np.count_nonzero(self._recent < loss)
+        self._score += int(below) - int(above)
+        others = int(np.count_nonzero(self._recent == loss)) - (change < 0)
+        if others > 0:
+            self._tied += change * 6 * others * (others + 2)  # as its group has one more or less
 
     def _in_order(self) -> np.ndarray:
-        if self._count < self.window:
-            return self._recent[: self._count]
-        return np.roll(self._recent, -(self._count % self.window))
-
-
-def _sign_sum(losses: np.ndarray, loss: float) -> int:
-    """Σ sign(x − loss) over `losses`."""
-    return int(np.count_nonzero(losses > loss)) - int(np.count_nonzero(losses < loss))
-
-
-def _tie_term(size: int) -> int:
-    return size * (size - 1) * (2 * size + 5)
+        ordered = np.roll(self._recent, -(self._count % self.window))
+        return ordered[~np.isnan(ordered)]

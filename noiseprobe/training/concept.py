@@ -4,10 +4,11 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.pictures.photographs import PHOTOGRAPH_SUFFIXES, photographs_in
+from noiseprobe.run.resolving import load_toml
 
 BUNDLED_CONCEPTS = Path(str(files("noiseprobe.models") / "assets" / "concepts"))
 
@@ -68,7 +69,8 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
     if not photographs:
         kinds = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTOGRAPH_SUFFIXES))
         raise UserError(f"--concept: no photographs in '{folder}'; put 3-6 there ({kinds})")
-    said = _description_of(folder)
+    description = folder / "concept.toml"
+    said = load_toml(description) if description.is_file() else {}
     noun = class_noun if class_noun is not None else said.get("class_noun")
     if not noun or not noun.strip():
         raise UserError(
@@ -79,17 +81,7 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
     prompts = said.get("validation_prompts", [])
     if not all(isinstance(prompt, str) and "{}" in prompt for prompt in prompts):
         raise UserError(
-            f"{folder / 'concept.toml'}: validation_prompts must be texts with a {{}} each, where "
+            f"{description}: validation_prompts must be texts with a {{}} each, where "
             "the thing is named; mend or remove them"
         )
     return Concept(folder.resolve().name, photographs, noun.strip(), placeholder, tuple(prompts))
-
-
-def _description_of(folder: Path) -> dict[str, Any]:
-    description = folder / "concept.toml"
-    if not description.is_file():
-        return {}
-    try:
-        return tomllib.loads(description.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{description}: not valid TOML ({error}); mend or remove it") from error

@@ -12,7 +12,7 @@ from torch import Tensor
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.draws import Batch, Draws
+from noiseprobe.draws.draws import Batch
 from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.pictures.likeness import Previews
 from noiseprobe.run.directory import Run
@@ -23,6 +23,9 @@ from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, conditioning_of
 from noiseprobe.training.prior import Prior
 from noiseprobe.training.watching import evaluated, shown, watches
+
+COUNTED = ("step", "seconds", "l_det_seconds", "check_seconds", "fixed_weights")
+"""What the driver keeps beside tensors, and goes on with."""
 
 SAVE_SECONDS = 120.0
 """State is saved at least so far apart between checkpoints."""
@@ -93,9 +96,7 @@ class _Driver:
         self.parts = MicroBatches.of(self.objective.model, config.micro_batch, self.reporter)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         probe_draws = self.objective.draws(config.seed, "probe", captions)
-        self.prior_draws: Draws | None = None
-        if self.prior:
-            self.prior_draws = self.prior.objective.draws(config.seed, "prior", 1)
+        self.prior_draws = self.prior and self.prior.objective.draws(config.seed, "prior", 1)
         self.fixed = fixed_batch(probe_draws, config.eval_batch, config.fixed_batch)
 
     def restore(self) -> None:
@@ -106,10 +107,8 @@ class _Driver:
         if not self.run.state_file.is_file():
             return
         state = torch.load(self.run.state_file, map_location="cpu", weights_only=True)
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.l_det_seconds = state.get("l_det_seconds", 0.0)
-        self.check_seconds = state.get("check_seconds", 0.0)
-        self.fixed_weights = state.get("fixed_weights")
+        for name in COUNTED:
+            setattr(self, name, state.get(name, getattr(self, name)))
         self.method.load(state["tensors"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -256,12 +255,7 @@ class _Driver:
         """Everything needed to go on. The trace goes first: its rows may outlive the state."""
         started = time.monotonic()
         self.save_trace()
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "l_det_seconds": self.l_det_seconds,
-            "check_seconds": self.check_seconds,
-            "fixed_weights": self.fixed_weights,
+        state = {name: getattr(self, name) for name in COUNTED} | {
             "tensors": self.method.trained(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),

@@ -1,9 +1,10 @@
 """From what was drawn to a loss: photographs and noise become latents, latents become losses."""
 
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -132,37 +133,14 @@ def conditioning_of(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
-    """The items, each prepared on another thread while the one before it is used."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    abandoned = threading.Event()
+    """The items, up to `depth` of them prepared on another thread while those before are used."""
+    with ThreadPoolExecutor(1) as thread:
+        rest = iter(items)
+        coming = deque(thread.submit(_taken, rest) for _ in range(depth + 1))
+        while taken := coming.popleft().result():
+            coming.append(thread.submit(_taken, rest))
+            yield from taken
 
-    def put(item: T | None, error: BaseException | None = None) -> None:
-        while not abandoned.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
 
-    def prepare() -> None:
-        try:
-            for item in items:
-                put(item)
-                if abandoned.is_set():
-                    return
-            put(None, StopIteration())
-        except BaseException as error:  # handed to the thread that asked
-            put(None, error)
-
-    thread = threading.Thread(target=prepare, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
-    finally:
-        abandoned.set()
-        thread.join()
+def _taken(rest: Iterator[T]) -> list[T]:
+    return list(islice(rest, 1))

@@ -4,10 +4,8 @@ The VAE is frozen and runs once per view, before training. So augmentations are 
 photograph, one of which is drawn with it, rather than made anew at each step.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,19 +33,6 @@ class View:
     pixels: Tensor
     mask: Tensor | None = None
     prefix: str = ""
-
-
-class Look(Protocol):
-    """How photographs are seen: as many views of each, in the same order."""
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """The probability of each view."""
-        ...
-
-    def __call__(self, number: int, path: Path) -> Sequence[View]:
-        """The views of one photograph."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -111,16 +96,12 @@ class Rescales:
         room = abs(full - side)
         y, x = int(top * (room + 1)), int(left * (room + 1))
         if side > full:
-            return View(
-                scaled[:, y : y + full, x : x + full], self._everywhere(), NEAR[int(word * 2)]
-            )
+            everywhere = torch.ones(1, self.latent_size, self.latent_size)
+            return View(scaled[:, y : y + full, x : x + full], everywhere, NEAR[int(word * 2)])
         paper = torch.zeros_like(pixels)
         paper[:, y : y + side, x : x + side] = scaled
         prefix = FAR[int(word * 2)] if side < FAR_BELOW * full else ""
         return View(paper, self._inside(y, x, side), prefix)
-
-    def _everywhere(self) -> Tensor:
-        return torch.ones(1, self.latent_size, self.latent_size)
 
     def _inside(self, top: int, left: int, side: int) -> Tensor:
         """1 where a latent sees the photograph alone, not its surroundings."""
@@ -130,6 +111,10 @@ class Rescales:
         columns = slice(-(-left // cell), (left + side) // cell)
         mask[:, rows, columns] = 1
         return mask
+
+
+Look = Flips | Rescales
+"""How photographs are seen: as many views of each, in the same order, with their probabilities."""
 
 
 def _resized(pixels: Tensor, side: int) -> Tensor:

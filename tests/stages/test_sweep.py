@@ -45,10 +45,14 @@ class Told(Silent):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self.stages: list[tuple[str, int]] = []
+        self.stages: list[tuple[str, int, int]] = []
+        self.done: list[int] = []
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
-        self.stages.append((name, total))
+        self.stages.append((name, total, done))
+
+    def advance(self, done: int, note: str = "") -> None:
+        self.done.append(done)
 
     def note(self, message: str) -> None:
         self.notes.append(message)
@@ -78,7 +82,12 @@ def test_a_sweep_goes_on_past_a_failure_resumes_and_fills_the_table(
         failed
     )
     assert len(told.notes) == 2
-    assert told.stages == [("training", 4), ("measuring", 2)]
+    assert told.stages == [("training", 4 * 6, 0), ("measuring", 2, 0)]
+    training, measuring = told.done[:-2], told.done[-2:]
+    assert measuring == [1, 2]
+    assert training == sorted(training)
+    assert training[-1] == 4 * 6
+    assert len(set(training)) > 2 * 6, "progress is shown within a run"
     runs = find_runs([tmp_path / "runs"])
     assert {run.config.method for run in runs} == {"textual-inversion", "dreambooth-lora"}
     assert {run.config.rank for run in runs if run.config.method == "dreambooth-lora"} == {1}
@@ -87,7 +96,9 @@ def test_a_sweep_goes_on_past_a_failure_resumes_and_fills_the_table(
     assert set(summary["variant"]) == {"baseline", "clip", "few", "dvar"}
     assert summary["val_clip_img"].notna().all()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.parquet")}
-    assert run_sweep(sweep, Silent()).keys() == failed.keys()
+    again = Told()
+    assert run_sweep(sweep, again).keys() == failed.keys()
+    assert again.stages[0] == ("training", 4 * 6, 2 * 6), "what was done before counts as done"
     assert {path: path.stat().st_mtime_ns for path in files} == files
 
 

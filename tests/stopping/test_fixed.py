@@ -6,11 +6,11 @@ import math
 import pytest
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.stopping import Criterion, FixedSteps, Outcome, outcome
+from noiseprobe.stopping import FixedSteps, LossCriterion, Outcome, outcome
 
 
 def test_stops_at_the_given_step_whatever_the_losses() -> None:
-    criterion: Criterion = FixedSteps(3)
+    criterion: LossCriterion = FixedSteps(3)
     assert [criterion.update(loss) for loss in (1.0, math.nan, 5.0, 0.0)] == [
         False,
         False,

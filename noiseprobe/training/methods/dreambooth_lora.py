@@ -51,12 +51,8 @@ class DreamBoothLora(Method):
             self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)
             self.named |= self.word.named
         self.thing = self.word.text if self.word else f"{config.rare_word} {concept.class_noun}"
-        if config.instance_prompt:
-            self.captions = [config.instance_prompt]
-        elif self.word:
-            self.captions = concept.captions(self.thing)
-        else:
-            self.captions = [f"a photo of a {self.thing}"]
+        usual = concept.captions(self.thing) if self.word else [f"a photo of a {self.thing}"]
+        self.captions = [config.instance_prompt] if config.instance_prompt else usual
 
     def save(self, directory: Path) -> None:
         """Write `pytorch_lora_weights.safetensors`, for `load_lora_weights`.
