@@ -18,7 +18,7 @@ from experiments.fixed_batch.evaluate import evaluate_run
 from experiments.fixed_batch.report import write_report
 from noiseprobe.cli.terminal import Terminal
 from noiseprobe.core.errors import Interrupted
-from noiseprobe.stages.sweep import Jobs, in_processes
+from noiseprobe.stages.workers import Jobs, in_processes
 
 HERE = Path(__file__).parent
 

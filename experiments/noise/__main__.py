@@ -19,7 +19,7 @@ from experiments.noise.report import write_report
 from noiseprobe.cli.terminal import Terminal
 from noiseprobe.core.errors import Interrupted
 from noiseprobe.run.directory import Run
-from noiseprobe.stages.sweep import Jobs, in_processes
+from noiseprobe.stages.workers import Jobs, in_processes
 
 HERE = Path(__file__).parent
 

@@ -5,7 +5,7 @@
 Trains every method to its last step on concepts that nothing was chosen on, and probes each 60
 steps. Under one seed all concepts would share their draws, and an interval over concepts would not
 tell of what these happened to be: so each has its own. What is already in `--out` is not repeated.
-Writes `methods.csv`, a row per method, concept and factor, and `METHODS.md`, beside this file.
+Writes `methods.csv`, a row per method, concept and setting, and `METHODS.md`, beside this file.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiments.comparison.runs import FEWER, PROBE_EVERY, others, own_seed, photographs
 from experiments.curves import geometric_mean
-from noiseprobe.analysis import noise_to_signal
+from noiseprobe.analysis import noise_to_signal, signal_to_noise
 from noiseprobe.cli.tables import markdown
 from noiseprobe.cli.terminal import Terminal
 from noiseprobe.core.errors import Interrupted
@@ -53,13 +53,17 @@ def sweep_of(out: Path, workers: int, concepts: int) -> Sweep:
 
 
 def ratios(runs: Sequence[Path]) -> pd.DataFrame:
-    """Noise-to-signal of each factor in each run, with its interval and the batch's size."""
+    """Noise-to-signal and the needed batch of each setting in each run, with their intervals."""
     tables = []
     for place in runs:
         run = Run.open(place)
-        table = noise_to_signal(run.probe_trace()).loc[list(FACTORS)].rename_axis("factor")
-        about = {"method": run.config.method, "concept": place.name, "steps": run.config.steps}
-        tables.append(table.reset_index().assign(**about, batch=run.config.probe_batch))
+        probe = run.probe_trace()
+        table = noise_to_signal(probe).join(
+            signal_to_noise(probe).drop(columns=["noise", "signal", "independence"])
+        )
+        table.insert(0, "method", run.config.method)
+        table.insert(1, "concept", place.name)
+        tables.append(table.reset_index())
     return pd.concat(tables, ignore_index=True)
 
 
@@ -81,7 +85,7 @@ def report(table: pd.DataFrame) -> str:
     rows = [["method", *FACTORS]]
     for method in [name for name in METHODS if name in set(table["method"])]:
         of_method = table[table["method"] == method]
-        rows.append([method, *(shown(of_method[of_method["factor"] == name]) for name in FACTORS)])
+        rows.append([method, *(shown(of_method[of_method["setting"] == name]) for name in FACTORS)])
     concepts = table["concept"].nunique()
     return "\n".join(
         [
@@ -89,7 +93,7 @@ def report(table: pd.DataFrame) -> str:
             "",
             f"`python -m experiments.noise_to_signal.methods`: {concepts} concepts that nothing "
             "was chosen on, each with a seed of its own, on the bundled model; batches of "
-            f"{table['batch'].max()}, {REPLICATES} redraws, a checkpoint every {PROBE_EVERY} "
+            f"{table['batch'].max():.0f}, {REPLICATES} redraws, a checkpoint every {PROBE_EVERY} "
             "steps. Geometric mean over concepts and its 95% interval; above 1, a redraw of the "
             "factor moves a batch's loss more than the whole training moves the expected loss. "
             "[methods.csv](methods.csv) has every run with its own interval.",

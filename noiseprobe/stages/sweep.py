@@ -5,15 +5,9 @@ have stopped it are measured.
 """
 
 import glob
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import connection
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -21,16 +15,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noiseprobe.analysis.stops import few_iterations, stops
-from noiseprobe.core.errors import Interrupted, UserError, did_you_mean
-from noiseprobe.core.progress import STOP_SOON, STOPS, Reporter, Silent, stop_request, stop_soon
+from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.core.progress import Reporter
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import load_toml, resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import part_path
+from noiseprobe.stages.workers import Jobs, in_processes
 
-Jobs = dict[Path, tuple[Any, ...]]  # by run: a function and its arguments
-Answer = int | str | Interrupted | None  # steps done; or the job's end: an error's line, or none
 WATCHED = {"stop": "none", "checks": True}
 
 
@@ -201,143 +194,3 @@ def measure_one(out: Path, few: float) -> None:
     found = stops(run.train_trace(), run.config, few)
     steps = sorted({run.nearest_checkpoint(stop.step) for stop in found.values()})
     pipeline.measure_stage(run, run.config, steps)
-
-
-def in_processes(
-    stage: str,
-    jobs: Jobs,
-    workers: int,
-    threads: int,
-    reporter: Reporter,
-    steps: Mapping[Path, tuple[int, int]] | None = None,
-) -> dict[str, str]:
-    """Do all jobs in `workers` processes of `threads` threads each; the errors by run.
-
-    A process that dies fails its own job alone, and another takes its place. Raises `Interrupted`
-    on Ctrl-C or SIGTERM, after the jobs in progress have saved what they save.
-
-    With `steps`, how many of how many are done of each job, progress is counted in them: a job is
-    given a `reporter` as its last argument, and counts as whole at its end. Else each job is one.
-    """
-    failed: dict[str, str] = {}
-    if not jobs:
-        return failed
-    whole = {out: steps[out][1] if steps else 1 for out in jobs}
-    done = {out: steps[out][0] if steps else 0 for out in jobs}
-    reporter.stage(stage, sum(whole.values()), sum(done.values()))
-    waiting = list(reversed(jobs.items()))
-    idle: list[tuple[Connection, SpawnProcess]] = []
-    busy: dict[Connection, tuple[SpawnProcess, Path]] = {}
-    with stop_request() as stop:
-        try:
-            while busy or waiting:
-                while waiting and len(busy) < workers:
-                    line, process = idle.pop() if idle else _started(threads)
-                    out, job = waiting.pop()
-                    busy[line] = process, out
-                    with suppress(BrokenPipeError):  # it died just now, which its answer tells
-                        line.send((steps is not None, *job))
-                ready = connection.wait(busy, 0.5)
-                for line in [each for each in busy if each in ready]:
-                    process, out = busy[line]
-                    told = _answer(line, process)
-                    if isinstance(told, int):
-                        done[out] = told
-                        reporter.advance(sum(done.values()), str(out))
-                        continue
-                    del busy[line]
-                    if isinstance(told, Interrupted):
-                        stop.set()
-                    elif not stop.is_set():
-                        if told is not None:
-                            failed[str(out)] = told
-                            reporter.note(f"failed: {out}: {told}")
-                        done[out] = whole[out]
-                        reporter.advance(sum(done.values()), str(out))
-                    if waiting and process.is_alive():
-                        idle.append((line, process))
-                    else:
-                        line.close()
-                        process.join()
-                if stop.is_set():
-                    waiting.clear()
-                    for process, _ in busy.values():
-                        process.terminate()  # which each takes for Ctrl-C, however often it comes
-        finally:
-            for process, _ in busy.values():
-                process.kill()
-        if stop.is_set():
-            raise Interrupted("the sweep was stopped and saved; the same command goes on")
-    return failed
-
-
-def _started(threads: int) -> tuple[Connection, SpawnProcess]:
-    """A process that does what it is sent, and a line to it."""
-    context = multiprocessing.get_context("spawn")
-    line, far = context.Pipe()
-    process = context.Process(target=_serve, args=(far, threads), daemon=True)
-    process.start()
-    far.close()
-    return line, process
-
-
-def _answer(line: Connection, process: SpawnProcess) -> Answer:
-    try:
-        answer: Answer = line.recv()
-        return answer
-    except (EOFError, ConnectionError):
-        process.join()
-    code = process.exitcode or 0
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    return f"its process died of {signal.Signals(-code).name}" + (
-        ", as when memory runs out" if -code == signal.SIGKILL else ""
-    )
-
-
-def _serve(line: Connection, threads: int) -> None:
-    """Do jobs until the line is closed; on Ctrl-C end the run, not the process."""
-    for number in STOPS:
-        signal.signal(number, stop_soon)
-    import torch
-
-    torch.set_num_threads(threads)
-    with suppress(EOFError, BrokenPipeError):  # who sends the jobs has gone
-        while True:
-            counted, function, *arguments = line.recv()
-            line.send(_work(function, *arguments, *[_Steps(line)] * counted))
-
-
-def _work(function: Callable[..., None], *arguments: Any) -> Answer:
-    """Do one job, unless Ctrl-C came before it."""
-    try:
-        if STOP_SOON.is_set():
-            raise Interrupted("stopped")
-        function(*arguments)
-    except Interrupted as error:
-        STOP_SOON.set()
-        return error
-    except UserError as error:
-        return str(error).partition("\n")[0]
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-class _Steps(Silent):
-    """Tells who sends the jobs how many steps of the training are done."""
-
-    def __init__(self, line: Connection) -> None:
-        self.line = line
-        self.trains = False
-
-    def stage(self, name: str, total: int, done: int = 0) -> None:
-        self.trains = name == "training"
-        self.advance(done)
-
-    def advance(self, done: int, note: str = "") -> None:
-        if self.trains:
-            try:
-                self.line.send(done)
-            except BrokenPipeError:  # nobody waits for the run any more: save it and end
-                STOP_SOON.set()

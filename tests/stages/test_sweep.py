@@ -14,7 +14,8 @@ from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.run.directory import find_runs
 from noiseprobe.stages.pipeline import probe_stage, start, train_stage
-from noiseprobe.stages.sweep import Jobs, in_processes, read_sweep, run_sweep, train_one
+from noiseprobe.stages.sweep import read_sweep, run_sweep, train_one
+from noiseprobe.stages.workers import Jobs, in_processes
 
 SMALL: dict[str, Any] = {
     "steps": 6,
