@@ -14,8 +14,9 @@ import typer
 
 from noiseprobe.cli import recorded as commands_replay
 from noiseprobe.cli.flags import Debug, Json, changed, option, taking
-from noiseprobe.cli.tables import print_json
+from noiseprobe.cli.tables import print_json, print_next, print_verdict
 from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.core.words import visible
 from noiseprobe.run.settings import MACHINE, PROBE
 
 if TYPE_CHECKING:
@@ -98,7 +99,6 @@ def run(
 
     with Terminal() as terminal:
         opened, chosen, ready = begin(context, out, config, resume, terminal)
-        terminal.note(f"run: {opened.directory}")
         summary = pipeline.finish(opened, chosen, ready, terminal)
     print_json(summary) if json_output else print_summary(summary)
 
@@ -114,20 +114,24 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train alone, with L_det tracked and checkpoints written; probe later."""
+    from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.analysis.verdicts import of_training
     from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import ending_table
     from noiseprobe.stages import pipeline
-    from noiseprobe.training.watching import fired
 
     with Terminal() as terminal:
         opened, chosen, ready = begin(context, out, config, resume, terminal)
-        terminal.note(f"run: {opened.directory}")
         pipeline.train_stage(opened, chosen, ready, terminal)
-    status = {"run": str(opened.directory)} | opened.status
-    status["fired"] = fired(opened.train_trace(), chosen)
+    ending = ending_of(opened)
+    verdict = of_training(ending)
     if json_output:
-        print_json(status)
+        found = {"fired": dict(ending.fired), "take": ending.take}
+        print_json({"run": ending.run} | opened.status | found | verdict.document)
     else:
-        print(f"stopped by {status['stopped_by']} at step {status['step']}: {status['run']}")
+        print_verdict(verdict.sentences)
+        print(ending_table(ending, opened.train_trace()))
+        print_next(verdict.next)
 
 
 @app.command()
@@ -203,7 +207,7 @@ def plot(
     if json_output:
         print_json(figures)
     else:
-        print("\n".join(figures))
+        print("\n".join(map(visible, figures)))
 
 
 @app.command()
@@ -249,7 +253,12 @@ def measure(
     if json_output:
         print_json({name: trace.to_dict("records") for name, trace in measured.items()})
     else:
+        from noiseprobe.analysis.verdicts import of_measures
+
+        verdict = of_measures(measured)
+        print_verdict(verdict.sentences)
         print(metrics_table(measured))
+        print_next(verdict.next)
 
 
 @app.command()
@@ -277,9 +286,14 @@ def sweep(
     if json_output:
         print_json({"done": done, "failed": failed})
     else:
-        print("\n".join(done))
+        from noiseprobe.analysis.verdicts import of_sweep
+
+        verdict = of_sweep(done, failed, os.path.commonpath(list(chosen.runs)))
+        print_verdict(verdict.sentences)
+        print("\n".join(map(visible, done)))
         for out, reason in failed.items():
-            print(f"failed: {out}: {reason}", file=sys.stderr)
+            print(f"failed: {visible(out)}: {visible(reason)}", file=sys.stderr)
+        print_next(verdict.next)
     if failed:
         raise typer.Exit(1)
 
@@ -302,6 +316,7 @@ def table(
 ) -> None:
     """Compare stopping criteria over runs: similarity, iterations, minutes, speed-up."""
     from noiseprobe.analysis import comparison
+    from noiseprobe.analysis.verdicts import of_comparison
     from noiseprobe.cli.tables import records
     from noiseprobe.cli.text_runs import comparison_text, write_comparison
     from noiseprobe.core.files import check_folder
@@ -316,7 +331,10 @@ def table(
     if json_output:
         print_json(records(summary))
     else:
+        verdict = of_comparison(raw, summary, [str(place) for place in runs])
+        print_verdict(verdict.sentences)
         print(comparison_text(summary))
+        print_next(verdict.next)
 
 
 app.command("dvar-replay")(commands_replay.dvar_replay)
@@ -347,17 +365,21 @@ def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output
 def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:
     """Analyze a run, draw its figures, and print tables or JSON."""
     from noiseprobe.analysis.run_tables import analyze as analyzed
+    from noiseprobe.analysis.verdicts import of_analysis
     from noiseprobe.cli.text_runs import analysis_text, print_analysis_json
     from noiseprobe.stages import pipeline
 
     found = analyzed(run, second_order)
     figures = pipeline.draw_analysis(found, run.figures_directory) if plot else []
+    verdict = of_analysis(found)
     if json_output:
-        print_analysis_json(found, figures)
+        print_analysis_json(found, figures, verdict)
     else:
+        print_verdict(verdict.sentences)
         print(analysis_text(found))
         if figures:
-            print(f"\nFigures: {run.figures_directory}/")
+            print(f"\nFigures: {visible(run.figures_directory)}/")
+        print_next(verdict.next)
 
 
 def begin(
@@ -367,10 +389,15 @@ def begin(
     resume: bool,
     reporter: "Reporter",
 ) -> "tuple[Run, RunConfig, Personalization]":
-    """A new run, or the one in `out` to go on with; its settings; and what it works on."""
+    """A new run, or the one in `out` to go on with; its settings; and what it works on.
+
+    Says what that is, before anything takes long.
+    """
+    from noiseprobe.run.defaults import BUNDLED_MODEL
     from noiseprobe.run.directory import new_directory
     from noiseprobe.run.resolving import resolve
     from noiseprobe.stages import pipeline
+    from noiseprobe.training.concept import bundled_concepts
     from noiseprobe.training.preparing import prepare
 
     if resume:
@@ -379,18 +406,28 @@ def begin(
         if file is not None:
             raise UserError("--config: a run goes on with its own settings; give flags instead")
         run, config = pipeline.reopen(out, changed(context))
-        return run, config, prepare(config, run)
-    config = resolve(changed(context), file)
-    run, ready = pipeline.start(
-        config, out or new_directory(config.concept, config.method), reporter
+        ready = prepare(config, run)
+    else:
+        config = resolve(changed(context), file)
+        place = out or new_directory(config.concept, config.method)
+        run, ready = pipeline.start(config, place, reporter)
+    reporter.note(f"run: {run.directory}")
+    reporter.note(
+        f"model {config.model}, {config.method}, {ready.model.device}, {config.precision}, "
+        f"seed {config.seed}"
     )
+    if config.model == BUNDLED_MODEL and config.concept not in bundled_concepts():
+        reporter.note(
+            f"warning: {BUNDLED_MODEL} draws 64x64 pixels and knows little: with your photographs "
+            "the mechanics are real, the pictures will be blobs; --model names another"
+        )
     return run, config, ready
 
 
 def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """A warning of ours in one line; those of libraries are theirs to mend, not the user's."""
     if category.__module__.startswith("noiseprobe"):
-        print(f"noiseprobe: warning: {message}", file=sys.stderr)
+        print(f"noiseprobe: warning: {visible(message)}", file=sys.stderr)
 
 
 def main() -> None:
@@ -414,7 +451,7 @@ def main() -> None:
         if code is None or (debug and isinstance(error, Exception) and code < 128):
             raise
         if told:
-            print(f"noiseprobe: {told}", file=sys.stderr)
+            print(f"noiseprobe: {visible(told)}", file=sys.stderr)
         sys.exit(code)
 
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from noiseprobe.cli.tables import cell, plain, with_interval
+from noiseprobe.cli.tables import cell, paragraph, plain, with_interval
+from noiseprobe.core.words import visible
 from noiseprobe.stopping import FixedSteps, build
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ def list_table(rows: Sequence[Mapping[str, Any]]) -> str:
         (row["trace"], row["tag"], str(row["points"]), f"{row['first_step']}..{row['last_step']}")
         for row in rows
     ]
-    return plain([("trace", "tag", "points", "steps"), *cells])
+    return plain([("trace", "tag", "points", "steps"), *cells], left=(0, 1), paths=0)
 
 
 def replay_table(replays: Sequence[Mapping[str, Any]]) -> str:
-    """One line per trace and criterion: where it fires and what that saves."""
-    heads = ("trace", "tag", "points", "criterion", "parameters")
-    rows = [(*heads, "stop step", "keep step", "ratio", "saved")]
+    """One line per trace and criterion: where it fires, what that saves and what it keeps."""
+    heads = ("trace", "tag", "points", "criterion", "parameters", "stop step", "loss there")
+    rows = [(*heads, "keep step", "loss kept", "best step", "best", "ratio", "saved")]
     for row in replays:
         never = "never" if row["could_fire"] or row["criterion"] == "never" else "cannot fire"
         rows.append(
@@ -51,12 +52,32 @@ def replay_table(replays: Sequence[Mapping[str, Any]]) -> str:
                 row["criterion"],
                 shown_params(row["params"]),
                 never if row["stop_step"] is None else str(row["stop_step"]),
+                cell(row["loss_at_stop"], ".4g"),
                 str(row["kept_step"]),
+                cell(row["loss_at_keep"], ".4g"),
+                cell(row["best_step"], "d"),
+                cell(row["best"], ".4g"),
                 cell(row.get("ratio")),
                 f"{row['saved_fraction']:.0%}",
             )
         )
-    return plain(rows, left=(0, 1, 3, 4))
+    return _shared_once(rows, left=(0, 1, 3, 4))
+
+
+def _shared_once(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """The table; what all its rows have in common of trace, tag and points stands above it."""
+    same = [place for place in range(3) if len({row[place] for row in rows[1:]}) == 1]
+    told = ", ".join(
+        f"{rows[1][place]} {'point' if rows[1][2] == '1' else 'points'}"
+        if place == 2
+        else rows[1][place]
+        for place in same
+    )
+    kept = [place for place in range(len(rows[0])) if place not in same]
+    cells = [[row[place] for place in kept] for row in rows]
+    lefts = [kept.index(place) for place in left if place in kept]
+    paths = None if 0 in same else 0
+    return (paragraph(told) + "\n" if told else "") + plain(cells, lefts, paths)
 
 
 def cannot_fire(replays: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -84,7 +105,7 @@ def grid_table(grids: Sequence[Mapping[str, Any]]) -> str:
         rows = [["", *(f"{threshold:g}" for threshold in grid["thresholds"])]]
         for window, steps in zip(grid["windows"], grid["stop_steps"], strict=True):
             rows.append([str(window), *(cell(step, "d") for step in steps)])
-        title = f"{grid['trace']}: stop step by window (down) and threshold (across)\n"
+        title = f"{visible(grid['trace'])}: stop step by window (down) and threshold (across)\n"
         blocks.append(title + plain(rows))
     return "\n\n".join(blocks)
 
@@ -95,23 +116,24 @@ def regret_text(
     summary: "pd.DataFrame",
     paired: "pd.DataFrame",
 ) -> str:
-    """How it was judged, the means, what cannot fire, and the differences."""
-    judge, way = traces[0].judge.column, "high" if traces[0].maximize else "low"
-    lines = [
-        f"Regret by {judge} ({way} is good): 0 is its best, 1 its first value; means over "
-        "traces with 95% intervals.",
-        _means(summary, raw),
-    ]
+    """The means, what is left out, what cannot fire, and the differences."""
+    judge, way = visible(traces[0].judge.column), "high" if traces[0].maximize else "low"
+    title = f"Regret by {judge} ({way} is good), means over traces with 95% intervals"
+    lines = [paragraph(title), _means(summary, raw)]
     left_out = int(summary["left_out"].max())
     if left_out:
         traces_left = f"{left_out} trace{'s' * (left_out > 1)}"
-        lines.append(f"Left out: {traces_left} on which {judge} never improved (enough).")
+        lines.append(
+            paragraph(f"Left out: {traces_left} on which {judge} never improved (enough).")
+        )
     for row in summary.to_dict("records"):
         hopeless = row["traces"] - row["could_fire"]
         if hopeless and row["criterion"] != "never":
             lines.append(
-                f"{row['criterion']} cannot fire on {hopeless} of {row['traces']} traces: they are "
-                "too short for its parameters, and it is charged with their last step."
+                paragraph(
+                    f"{row['criterion']} cannot fire on {hopeless} of {row['traces']} traces: they "
+                    "are too short for its parameters, and it is charged with their last step."
+                )
             )
     if len(paired):
         lines += ["", _differences(paired)]
