@@ -221,8 +221,8 @@ def _of_correlations(table: pd.DataFrame) -> str:
         )
     row = sure[0]
     return (
-        f"{row['trace']} falls as the pictures' similarity rises (rank correlation {row['rho']:.2f}, 95%: "
-        f"{row['low']:.2f} to {row['high']:.2f})."
+        f"{row['trace']} falls as the pictures' similarity rises (rank correlation "
+        f"{row['rho']:.2f}, 95%: {row['low']:.2f} to {row['high']:.2f})."
     )
 
 

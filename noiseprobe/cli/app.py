@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from noiseprobe.cli import recorded as commands_replay
-from noiseprobe.cli.flags import Debug, Json, changed, option, taking
+from noiseprobe.cli.flags import Debug, FewFlags, HelpAll, Json, changed, option, taking
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.words import visible
@@ -82,7 +82,7 @@ QUIET_LIBRARIES = {
 }
 
 
-@app.command()
+@app.command(cls=FewFlags, epilog="Every flag: noiseprobe run --help-all")
 @taking("run")
 def run(
     context: typer.Context,
@@ -91,6 +91,7 @@ def run(
     resume: Resume = False,
     json_output: Json = False,
     debug: Debug = False,
+    help_all: HelpAll = False,
 ) -> None:
     """Train, probe, replay the criterion and plot: the whole analysis of one concept."""
     from noiseprobe.cli.terminal import Terminal
@@ -103,7 +104,7 @@ def run(
     print_json(summary) if json_output else print_summary(summary)
 
 
-@app.command()
+@app.command(cls=FewFlags, epilog="Every flag: noiseprobe train --help-all")
 @taking("train")
 def train(
     context: typer.Context,
@@ -112,6 +113,7 @@ def train(
     resume: Resume = False,
     json_output: Json = False,
     debug: Debug = False,
+    help_all: HelpAll = False,
 ) -> None:
     """Train alone, with L_det tracked and checkpoints written; probe later."""
     from noiseprobe.analysis.ending import ending_of

@@ -39,45 +39,41 @@ def list_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def replay_table(replays: Sequence[Mapping[str, Any]]) -> str:
-    """One line per trace and criterion: where it fires, what that saves and what it keeps."""
-    heads = ("trace", "tag", "points", "criterion", "parameters", "stop step", "loss there")
-    rows = [(*heads, "keep step", "loss kept", "best step", "best", "ratio", "saved")]
-    for row in replays:
-        never = "never" if row["could_fire"] or row["criterion"] == "never" else "cannot fire"
-        rows.append(
-            (
-                row["trace"],
-                row["tag"],
-                str(row["points"]),
-                row["criterion"],
-                shown_params(row["params"]),
-                never if row["stop_step"] is None else str(row["stop_step"]),
-                cell(row["loss_at_stop"], ".4g"),
-                str(row["kept_step"]),
-                cell(row["loss_at_keep"], ".4g"),
-                cell(row["best_step"], "d"),
-                cell(row["best"], ".4g"),
-                cell(row.get("ratio")),
-                f"{row['saved_fraction']:.0%}",
-            )
-        )
-    return _shared_once(rows, left=(0, 1, 3, 4))
+    """One line per trace and criterion: where it fires, what that saves, what it keeps.
+
+    What is of the trace alone stands above the table where there is only one.
+    """
+    columns = {
+        "trace": [row["trace"] for row in replays],
+        "tag": [row["tag"] for row in replays],
+        "points": [str(row["points"]) for row in replays],
+        "best step": [cell(row["best_step"], "d") for row in replays],
+        "best": [cell(row["best"], ".4g") for row in replays],
+        "criterion": [row["criterion"] for row in replays],
+        "stop step": [_stop(row) for row in replays],
+        "saved": [f"{row['saved_fraction']:.0%}" for row in replays],
+        "loss there": [cell(row["loss_at_stop"], ".4g") for row in replays],
+        "keep step": [str(row["kept_step"]) for row in replays],
+        "loss kept": [cell(row["loss_at_keep"], ".4g") for row in replays],
+        "ratio": [cell(row.get("ratio")) for row in replays],
+        "parameters": [shown_params(row["params"]) for row in replays],
+    }
+    above, paths = "", 0 if replays else None
+    if len({(row["trace"], row["tag"]) for row in replays}) == 1:
+        trace, tag, points, step, best = (columns.pop(name)[0] for name in list(columns)[:5])
+        above = paragraph(f"{trace}, {tag}: {points} points, best {best} at step {step}") + "\n"
+        paths = None
+    heads = list(columns)
+    left = [heads.index(name) for name in ("trace", "tag", "criterion") if name in columns]
+    rows = [heads, *(list(row) for row in zip(*columns.values(), strict=True))]
+    return above + plain(rows, [*left, len(heads) - 1], paths)
 
 
-def _shared_once(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """The table; what all its rows have in common of trace, tag and points stands above it."""
-    same = [place for place in range(3) if len({row[place] for row in rows[1:]}) == 1]
-    told = ", ".join(
-        f"{rows[1][place]} {'point' if rows[1][2] == '1' else 'points'}"
-        if place == 2
-        else rows[1][place]
-        for place in same
-    )
-    kept = [place for place in range(len(rows[0])) if place not in same]
-    cells = [[row[place] for place in kept] for row in rows]
-    lefts = [kept.index(place) for place in left if place in kept]
-    paths = None if 0 in same else 0
-    return (paragraph(told) + "\n" if told else "") + plain(cells, lefts, paths)
+def _stop(row: Mapping[str, Any]) -> str:
+    """The step at which a criterion stops, or why it does not."""
+    if row["stop_step"] is not None:
+        return str(row["stop_step"])
+    return "never" if row["could_fire"] or row["criterion"] == "never" else "cannot fire"
 
 
 def cannot_fire(replays: Sequence[Mapping[str, Any]]) -> list[str]:
