@@ -83,7 +83,7 @@ def _why(watch: Watch, train: pd.DataFrame) -> str:
         window, threshold = (getattr(watch.criterion, name) for name in ("window", "threshold"))
         ratio = float(train["dvar_ratio"].iloc[-1])
         return (
-            f"the variance of the last {window} values of L_det was {ratio:.2g} times that of all, "
+            f"the variance of the last {window} values of L_det was {ratio:.4g} times that of all, "
             f"below {threshold:g}"
         )
     return f"{watch.criterion!r} on {watch.column}, which is {watch.criterion.formula}"
