@@ -33,7 +33,8 @@ def of_losses(series: Series) -> list[str]:
         ]
     trend = trend_of(series.values)
     if trend.noisy and not is_held_out(series.column):
-        return [f"{name} cannot tell: {_noise(trend)}."]
+        chance = "so that where it is lowest, or a criterion stops on it, is chance"
+        return [f"{name} cannot tell: {_noise(trend)}, {chance}."]
     last = int(np.flatnonzero(np.isfinite(series.values))[-1])
     way = "highest" if to_be_high(series.column) else "lowest"
     lowest, end = float(series.values[best]), float(series.values[last])
@@ -181,13 +182,10 @@ def _worse(best: float, gap: float) -> str:
 
 def _noise(trend: Trend) -> str:
     """Why values cannot tell."""
-    ratio = f"von Neumann's ratio {trend.ratio:.2f}; 2 is noise alone"
+    ratio = f"(von Neumann's ratio {trend.ratio:.2f}; 2 is noise alone)"
     if not trend.seen:
-        return f"no trend shows through the noise from one value to the next ({ratio})"
-    return (
-        f"{trend.noise_share:.0%} of its variance is noise from one value to the next ({ratio}), "
-        "so where it is lowest, or a criterion stops, is chance"
-    )
+        return f"from one value to the next there is nothing but noise {ratio}"
+    return f"{trend.noise_share:.0%} of its variance is noise from one value to the next {ratio}"
 
 
 def _values(count: int) -> str:

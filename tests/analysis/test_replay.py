@@ -143,7 +143,7 @@ def test_what_is_best_stopped_at_and_kept_are_values_of_the_trace_or_unknown() -
     high = Series("log.csv", np.arange(4), np.array([0.1, 0.7, 0.3, np.nan]), "clip_img")
     with pytest.warns(NonFiniteLossWarning):
         found = replay_criterion(high, "patience", {"patience": 1})
-        never = replay_criterion(high, "dvar")
+    never = replay_criterion(high, "dvar")
     assert (found.best_step, found.best) == (1, 0.7)  # of a similarity, the highest
     assert (found.stop_step, found.loss_at_stop, found.loss_at_keep) == (2, 0.3, 0.7)
     assert (never.loss_at_stop, never.loss_at_keep) == (None, None)

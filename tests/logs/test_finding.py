@@ -256,8 +256,7 @@ def test_a_file_that_is_no_log_is_refused_when_it_is_read(folder: Path) -> None:
         (["mse", "loss"], "loss"),
         (["testloss", "loss"], "testloss"),
         (["loss", "held_out/nll"], "held_out/nll"),
-        (["loss/validation_step/a dog", "loss/validation_step/total_average"],)
-        + ("loss/validation_step/total_average",),
+        (["val/loss/a dog", "val/loss/total_average"], "val/loss/total_average"),
         (["train/loss", "EVAL/loss_quantile_0.10", "EVAL/loss"], "EVAL/loss"),
         (["loss", "l_val"], "l_val"),
         (["train/loss", "val_accuracy", "eval_runtime"], "train/loss"),
