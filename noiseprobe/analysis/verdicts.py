@@ -7,6 +7,7 @@ difference, the sentence says that it cannot be told.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -45,15 +46,15 @@ def of_run(ending: Ending, ratios: pd.DataFrame, replicates: int) -> Verdict:
     standing = _standing(ratios)
     asks = standing is not None and bool(standing.open or standing.rivals)
     if replicates < ENOUGH and (asks or standing is None):
-        more = command("noiseprobe", "probe", ending.run, "--replicates", ENOUGH)
+        more = command("noiseprobe", "probe", Path(ending.run), "--replicates", ENOUGH)
     else:
-        more = command("noiseprobe", "analyze", ending.run)
+        more = command("noiseprobe", "analyze", Path(ending.run))
     return Verdict([*of_noise(ratios, replicates), *of_ending(ending)], more)
 
 
 def of_training(ending: Ending) -> Verdict:
     """Of a run that was trained alone."""
-    return Verdict(of_ending(ending), command("noiseprobe", "probe", ending.run))
+    return Verdict(of_ending(ending), command("noiseprobe", "probe", Path(ending.run)))
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,9 @@ def of_analysis(found: Analysis) -> Verdict:
         told.append(_of_bins(learning))
     if "correlations" in tables:
         told.append(_of_correlations(tables["correlations"]))
-    design = ["probe", found.run, "--design", "sobol"]
-    wanted = design if "shares" not in tables else ["measure", found.run]
-    return Verdict(told, command("noiseprobe", *wanted))
+    if "shares" in tables:
+        return Verdict(told, command("noiseprobe", "measure", Path(found.run)))
+    return Verdict(told, command("noiseprobe", "probe", Path(found.run), "--design", "sobol"))
 
 
 def _of_shares(table: pd.DataFrame) -> list[str]:
@@ -226,7 +227,7 @@ def _of_correlations(table: pd.DataFrame) -> str:
     )
 
 
-def of_comparison(raw: pd.DataFrame, summary: pd.DataFrame, places: Sequence[str]) -> Verdict:
+def of_comparison(raw: pd.DataFrame, summary: pd.DataFrame, places: Sequence[Path]) -> Verdict:
     """What DVAR saves of each method's steps, and what that costs in similarity.
 
     Args:
@@ -234,27 +235,30 @@ def of_comparison(raw: pd.DataFrame, summary: pd.DataFrame, places: Sequence[str
         places: where the runs are, for the command.
     """
     told = []
-    for method in summary["method"].unique():
-        rows = summary[summary["method"] == method].set_index("variant")
-        steps, own = rows["step"], raw[raw["method"] == method]
-        ends = own.pivot_table("step", ["concept", "seed"], "variant")
-        if (
-            own[own["variant"] == "dvar"]["fired"].all()
-            and (ends["dvar"] == ends["baseline"]).all()
-        ):
-            told.append(
-                f"{method}: all training ended where DVAR fired, so that there is nothing to "
-                "compare; a run with --stop none --checks answers for all criteria."
-            )
-            continue
-        told.append(
-            f"{method}: DVAR takes {steps['dvar']:.0f} of {steps['baseline']:.0f} steps, and "
-            f"{1 / rows['speedup']['dvar']:.2f} times the time with what it costs itself; "
-            f"{_of_similarity(own)}."
-        )
+    for method, rows in summary.groupby("method", sort=False):
+        means = rows.set_index("variant")
+        told.append(f"{method}: {_of_method(raw[raw['method'] == method], means)}.")
     if raw["val_clip_img"].isna().any():
         return Verdict(told, command("noiseprobe", "measure", *places))
     return Verdict(told, command("noiseprobe", "plot", *places, "--across", "figures-across"))
+
+
+def _of_method(raw: pd.DataFrame, means: pd.DataFrame) -> str:
+    """What DVAR makes of the runs of one method."""
+    fired = raw[raw["variant"] == "dvar"]["fired"]
+    ends = raw.pivot_table("step", ["concept", "seed"], "variant")
+    if not fired.any():
+        return "DVAR fired in no run, and saves nothing"
+    if fired.all() and (ends["dvar"] == ends["baseline"]).all():
+        return (
+            "all training ended where DVAR fired, so that there is nothing to compare; a run with "
+            "--stop none --checks answers for all criteria"
+        )
+    steps, times = means["step"], 1 / means["speedup"]["dvar"]
+    return (
+        f"DVAR takes {steps['dvar']:.0f} of {steps['baseline']:.0f} steps, and {times:.2f} times "
+        f"the time with what it costs itself; {_of_similarity(raw)}"
+    )
 
 
 def _of_similarity(raw: pd.DataFrame) -> str:
@@ -294,10 +298,10 @@ def of_measures(measured: Mapping[str, pd.DataFrame]) -> Verdict:
                 f"{visible(run)}: of {len(wide)} measured steps pictures are {parts[0]}"
                 f"{f' and {parts[1]}' if parts[1:] else ''}; how sure, one run cannot tell."
             )
-    return Verdict(told, command("noiseprobe", "table", *measured))
+    return Verdict(told, command("noiseprobe", "table", *map(Path, measured)))
 
 
-def of_sweep(done: Sequence[str], failed: Mapping[str, str], out: str) -> Verdict:
+def of_sweep(done: Sequence[str], failed: Mapping[str, str], out: Path) -> Verdict:
     """How many runs of a sweep are there."""
     lost = f"; {len(failed)} failed, and the same command tries them again" if failed else ""
     told = f"{_count(len(done), 'run')} of {len(done) + len(failed)} trained and measured{lost}."
@@ -315,6 +319,7 @@ def _whose(names: Sequence[str]) -> str:
 def _times(row: Mapping[Any, float], interval: str = " (95%: {})") -> str:
     low, high = (shown(float(row[name])) for name in ("low", "high"))
     reach = f"{low} to {high}" if math.isfinite(row["high"]) else f"at least {low}"
+    reach = reach if row["low"] > 0 else f"at most {high}"
     return f"{shown(float(row['noise_to_signal']))} times{interval.format(reach)}"
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,18 @@ import pandas as pd
 
 from noiseprobe.analysis.replay import best_index
 from noiseprobe.analysis.sources import Source
-from noiseprobe.analysis.trend import Trend, trend_of
+from noiseprobe.analysis.trend import FEWEST, Trend, trend_of
 from noiseprobe.analysis.verdicts import shown
-from noiseprobe.core.words import enumerated, visible
+from noiseprobe.core.words import command, enumerated, visible
 from noiseprobe.logs import Series
 from noiseprobe.logs.tags import is_held_out, is_training_loss
 from noiseprobe.stopping import to_be_high
 
 MOST_TOLD = 3
 """Traces of which each has its own sentences; more are summed up."""
+
+MOST_DRAWN = 24
+"""Traces that one figure holds (`noiseprobe.plots.replays`)."""
 
 
 def of_losses(series: Series) -> list[str]:
@@ -120,6 +124,23 @@ def _summed_up(sources: Sequence[Source], rows: Sequence[Mapping[str, Any]]) -> 
     return told
 
 
+def next_of_replay(
+    given: Sequence[Path],
+    sources: Sequence[Source],
+    rows: Sequence[Mapping[str, Any]],
+    tag: str | None,
+) -> str:
+    """What to do after a replay of `given`: mend what cannot fire, else compare all criteria."""
+    own = ["noiseprobe", "dvar-replay", *given, *(["--tag", tag] if tag is not None else [])]
+    hopeless = any(not row["could_fire"] for row in rows if row["criterion"] == "dvar")
+    points = min(np.count_nonzero(np.isfinite(each.trace.values)) for each in sources)
+    if hopeless and points >= FEWEST:
+        return command(*own, "--window", max(points // 4, 2))
+    if len(rows) == len(sources):
+        return command(*own, "--all")
+    return command(*own, "--all", "--plot", "stops.png") if len(sources) <= MOST_DRAWN else ""
+
+
 def of_regret(
     summary: pd.DataFrame, paired: pd.DataFrame, judge: str, maximize: bool, traces: int
 ) -> list[str]:
@@ -149,7 +170,7 @@ def of_regret(
     better = paired[paired["regret_high"] < 0]["criterion"].tolist()
     worse = paired[paired["regret_low"] > 0]["criterion"].tolist()
     sure = [
-        f"{enumerated(found)} {'is' if len(found) == 1 else 'are'} surely {how} than {against}"
+        f"{enumerated(found)} {'is' if len(found) == 1 else 'are'} {how} than {against} (95% each)"
         for found, how in ((better, "better"), (worse, "worse"))
         if found
     ]
@@ -158,11 +179,12 @@ def of_regret(
 
 
 def _of_criterion(row: Mapping[str, Any]) -> str:
-    name, saved = _capital(row["criterion"]), f"saves {row['saved_fraction']:.0%} of the steps"
+    name, share = _capital(row["criterion"]), row["saved_fraction"]
+    saved = f", which saves {share:.0%} of the steps" if share else ", its end"
     if row["kept_step"] == row["stop_step"]:
-        return f"{name} would have stopped at {_kept(row)}, which {saved}."
+        return f"{name} would have stopped at {_kept(row)}{saved}."
     stop = row["stop_step"]
-    return f"{name} would have stopped at step {stop}, which {saved}, and kept {_kept(row)}."
+    return f"{name} would have stopped at step {stop}{saved}, and kept {_kept(row)}."
 
 
 def _kept(row: Mapping[str, Any]) -> str:

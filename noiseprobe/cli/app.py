@@ -1,21 +1,18 @@
 """The command line: one short function per command; what they do lives in the rooms they call."""
 
-import errno
-import os
-import signal
+import os.path
 import sys
-import warnings
 from importlib.metadata import version
-from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from noiseprobe.cli import recorded as commands_replay
+from noiseprobe.cli.ends import to_the_end
 from noiseprobe.cli.flags import Debug, FewFlags, HelpAll, Json, changed, option, taking
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
-from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.core.errors import UserError
 from noiseprobe.core.words import visible
 from noiseprobe.run.settings import MACHINE, PROBE
 
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
     from noiseprobe.run.settings import RunConfig
     from noiseprobe.training.preparing import Personalization
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DISK_ERRORS = (*DISK_FULL, errno.EROFS, errno.EIO)
-UsageError: Any = typer.BadParameter.__base__  # click's, which typer may have under its own name
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,13 +67,6 @@ Design = Annotated[
         "settings (default): one factor redrawn at a time; sobol: pairs for variance shares.", PROBE
     ),
 ]
-
-
-QUIET_LIBRARIES = {
-    "DIFFUSERS_VERBOSITY": "error",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
 
 
 @app.command(cls=FewFlags, epilog="Every flag: noiseprobe run --help-all")
@@ -290,7 +277,7 @@ def sweep(
     else:
         from noiseprobe.analysis.verdicts import of_sweep
 
-        verdict = of_sweep(done, failed, os.path.commonpath(list(chosen.runs)))
+        verdict = of_sweep(done, failed, Path(os.path.commonpath(list(chosen.runs))))
         print_verdict(verdict.sentences)
         print("\n".join(map(visible, done)))
         for out, reason in failed.items():
@@ -333,7 +320,7 @@ def table(
     if json_output:
         print_json(records(summary))
     else:
-        verdict = of_comparison(raw, summary, [str(place) for place in runs])
+        verdict = of_comparison(raw, summary, runs)
         print_verdict(verdict.sentences)
         print(comparison_text(summary))
         print_next(verdict.next)
@@ -426,55 +413,6 @@ def begin(
     return run, config, ready
 
 
-def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """A warning of ours in one line; those of libraries are theirs to mend, not the user's."""
-    if category.__module__.startswith("noiseprobe"):
-        print(f"noiseprobe: warning: {visible(message)}", file=sys.stderr)
-
-
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
-    debug = "--debug" in sys.argv
-    if not debug:
-        warnings.showwarning = cast(Any, show_warning)
-        for name, value in QUIET_LIBRARIES.items():
-            os.environ.setdefault(name, value)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
-    try:
-        sys.exit(app(prog_name="noiseprobe", standalone_mode=False) or 0)
-    except BrokenPipeError:  # who reads standard output, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except BaseException as error:
-        told, code = what_ended(error)
-        if code is None or (debug and isinstance(error, Exception) and code < 128):
-            raise
-        if told:
-            print(f"noiseprobe: {visible(told)}", file=sys.stderr)
-        sys.exit(code)
-
-
-def what_ended(error: BaseException) -> tuple[str, int | None]:
-    """What to say of an error in one line, and the exit code; None where it has one of its own."""
-    if isinstance(error, UsageError):
-        where = error.ctx.command_path if error.ctx else "noiseprobe"
-        told = error.format_message().rstrip(".")
-        # Without arguments the help page is all that there is to say.
-        return f"{told[0].lower() + told[1:]}; see {where} --help" if told else "", 2
-    if isinstance(error, UserError):
-        return str(error), 2
-    if isinstance(error, PermissionError):
-        return f"no permission for '{error.filename}'; allow it, or choose another place", 2
-    if isinstance(error, Interrupted | KeyboardInterrupt | typer.Abort):
-        number = error.by if isinstance(error, Interrupted) else signal.SIGINT
-        return str(error) or "interrupted", 128 + number
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        mend = "make room there, or choose" if error.errno in DISK_FULL else "choose"
-        told = f"{error.filename or 'what is written'}: {os.strerror(error.errno).lower()}"
-        return f"{told}; {mend} another place", 1
-    if isinstance(error, Exception):  # the last resort: a user never sees a traceback
-        return f"{type(error).__name__}: {error}; run again with --debug for the details", 1
-    return "", None
+    to_the_end(lambda: app(prog_name="noiseprobe", standalone_mode=False))

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 WHAT = "What is read"
 
-FEWEST_TO_REPLAY = 8
-"""With fewer points a window a quarter as long is no window."""
-
 
 def _source(text: str) -> Path:
     if not text:  # as of a variable that is not set: it would mean all that is here
@@ -153,7 +150,7 @@ def dvar_replay(
     else:
         print_verdict(verdicts.of_replays(found, replays))
         print(replay_table(replays))
-        print_next(next_of_replay(sources, found, replays, tag))
+        print_next(verdicts.next_of_replay(sources, found, replays, tag))
 
 
 def with_verdicts(
@@ -167,31 +164,6 @@ def with_verdicts(
         {**row, "verdict": of_replays([found[place // each]], [row])}
         for place, row in enumerate(rows)
     ]
-
-
-def next_of_replay(
-    given: Sequence[Path],
-    found: "Sequence[Source]",
-    rows: Sequence[Mapping[str, Any]],
-    tag: str | None,
-) -> str:
-    """What to do after a replay: mend what cannot fire, else hold all criteria side by side."""
-    from noiseprobe.core.words import command
-
-    own = ["noiseprobe", "dvar-replay", *map(as_argument, given)]
-    own += ["--tag", tag] if tag is not None else []
-    hopeless = [row for row in rows if not row["could_fire"] and row["criterion"] == "dvar"]
-    points = min(len(each.trace.values) for each in found)
-    if hopeless and points >= FEWEST_TO_REPLAY:
-        return command(*own, "--window", max(points // 4, 2))
-    if len(rows) == len(found):
-        return command(*own, "--all")
-    return command(*own, "--all", "--plot", "stops.png") if len(found) <= 24 else ""
-
-
-def as_argument(path: Path) -> str:
-    """The path as a word of a command, where it is not taken for a flag."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def check_alone(what: str, given: Mapping[str, object]) -> None:
@@ -344,7 +316,7 @@ def regret(
             of_regret(means, differences, first.judge.column, first.maximize, len(traces))
         )
         print(regret_text(traces, raw, means, differences))
-        again = ["noiseprobe", "regret", *map(as_argument, sources), "--judge", judge]
+        again = ["noiseprobe", "regret", *sources, "--judge", judge]
         again += ["--tag", tag] if tag is not None else []
         further = ["--against", "never"] if tune or len(traces) < 3 else ["--tune", "leave-one-out"]
         print_next(command(*again, *further))

@@ -11,6 +11,7 @@ from noiseprobe.cli.tables import (
     cell,
     latex,
     markdown,
+    paragraph,
     plain,
     print_json,
     print_next,
@@ -162,8 +163,8 @@ def _interactions(table: "pd.DataFrame") -> str:
     for row in _last(table):
         names = f"{row['first']} x {row['second']}"
         rows.append((names, cell(row["share"], ".1%"), between(row["low"], row["high"])))
-    title = f"Share of what two factors do only together, step {table['step'].max()}\n"
-    return title + plain(rows)
+    title = f"Share of what two factors do only together, step {table['step'].max()}"
+    return f"{paragraph(title)}\n{plain(rows)}"
 
 
 def _signal(table: "pd.DataFrame") -> str:
@@ -173,7 +174,8 @@ def _signal(table: "pd.DataFrame") -> str:
         needed = row["needed_batch"]
         whole = f"{math.ceil(needed):,}" if math.isfinite(needed) else "-"
         rows.append((str(setting), *numbers, cell(row["batch"]), whole))
-    return "Progress in each trace, and the batch that makes noise as small\n" + plain(rows)
+    title = "Progress in each trace, and the batch that makes noise as small"
+    return f"{paragraph(title)}\n{plain(rows)}"
 
 
 def _timesteps(losses: "pd.DataFrame", learning: "pd.DataFrame") -> str:
@@ -185,7 +187,8 @@ def _timesteps(losses: "pd.DataFrame", learning: "pd.DataFrame") -> str:
         ends = between(row["relative_low"], row["relative_high"])
         rows.append((bounds, cell(row["loss"]), change, ends, trends.get(row["bin"], "-")))
     last = losses["step"].max()
-    return f"Loss by timestep at step {last}, and its change since the start\n" + plain(rows)
+    title = f"Loss by timestep at step {last}, and its change since the start"
+    return f"{paragraph(title)}\n{plain(rows)}"
 
 
 def _correlations(table: "pd.DataFrame") -> str:

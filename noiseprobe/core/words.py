@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def metric_of(name: str) -> str:
@@ -52,18 +53,22 @@ def _spelt(letter: str) -> str:
 def command(*words: object) -> str:
     r"""A command as it may be pasted into a shell, one word per argument, in one visible line.
 
-    Words with letters that cannot be printed are quoted as bash and zsh read them, $'\x1b'.
+    Words with letters that cannot be printed are quoted as bash and zsh read them, $'\x1b'. A
+    `Path` that begins as a flag does gets a ./ before it.
 
     Example:
         >>> print(command("noiseprobe", "analyze", "my run"))
         noiseprobe analyze 'my run'
     """
-    return " ".join(_word(str(word)) for word in words)
+    return " ".join(map(_word, words))
 
 
-def _word(word: str) -> str:
+def _word(given: object) -> str:
     import shlex
 
+    word = str(given)
+    if isinstance(given, Path) and word.startswith("-"):
+        word = f"./{word}"
     if word.isprintable():
         return shlex.quote(word)
     slashes = word.replace("\\", r"\\").replace("'", r"\'")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -202,7 +203,7 @@ def compared(gains: list[float], stop: int = 100) -> tuple[pd.DataFrame, pd.Data
 def test_a_comparison_says_what_is_saved_and_whether_a_loss_is_sure(
     gains: list[float], told: str
 ) -> None:
-    found = of_comparison(*compared(gains), ["runs"])
+    found = of_comparison(*compared(gains), [Path("runs")])
     assert told in found.sentences[0]
     assert "DVAR takes 100 of 300 steps, and 0.50 times the time" in found.sentences[0]
     after = "measure runs" if math.isnan(gains[0]) else "plot runs --across figures-across"
@@ -210,7 +211,7 @@ def test_a_comparison_says_what_is_saved_and_whether_a_loss_is_sure(
 
 
 def test_runs_that_dvar_ended_are_not_compared_with_themselves() -> None:
-    found = of_comparison(*compared([0.0, 0.0], stop=300), ["runs"])
+    found = of_comparison(*compared([0.0, 0.0], stop=300), [Path("runs")])
     assert "there is nothing to compare" in found.sentences[0]
 
 
@@ -229,7 +230,7 @@ def test_of_measured_steps_the_highest_is_named_and_one_is_no_comparison() -> No
 
 
 def test_a_sweep_counts_what_is_done() -> None:
-    found = of_sweep(["a", "b"], {"c": "no"}, "out dir")
+    found = of_sweep(["a", "b"], {"c": "no"}, Path("out dir"))
     assert found.sentences[0].startswith("2 runs of 3 trained and measured; 1 failed")
     assert found.next == "noiseprobe table 'out dir'"
-    assert of_sweep([], {"c": "no"}, "out").next == ""
+    assert of_sweep([], {"c": "no"}, Path("out")).next == ""

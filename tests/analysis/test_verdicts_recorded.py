@@ -110,8 +110,8 @@ def test_many_traces_are_summed_up() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "told"),
     [
-        (-0.3, -0.1, "Patience is surely better than dvar."),
-        (0.1, 0.3, "Patience is surely worse than dvar."),
+        (-0.3, -0.1, "Patience is better than dvar (95% each)."),
+        (0.1, 0.3, "Patience is worse than dvar (95% each)."),
         (-0.3, 0.1, "No criterion differs from dvar for sure: their intervals hold 0."),
     ],
 )

@@ -1,6 +1,7 @@
 """Text from outside is made visible, and commands may be pasted."""
 
 import subprocess
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,12 @@ def test_a_shell_reads_the_very_words_of_a_command(word: str) -> None:
     environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["bash", "-c", line], capture_output=True, env=environment, check=True)
     assert done.stdout.decode() == word
+
+
+def test_a_path_is_not_taken_for_a_flag() -> None:
+    assert command("noiseprobe", "table", Path("-x"), "--out", "a b") == (
+        "noiseprobe table ./-x --out 'a b'"
+    )
 
 
 def test_words_are_listed_as_in_a_sentence() -> None:
