@@ -21,6 +21,9 @@ from noiseprobe.draws.factors import FACTORS
 ENOUGH = 8
 """Redraws, the default: with fewer, more of them are the first advice."""
 
+MOST_NAMED = 8
+"""Run directories that a command names one by one."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -227,20 +230,27 @@ def _of_correlations(table: pd.DataFrame) -> str:
     )
 
 
-def of_comparison(raw: pd.DataFrame, summary: pd.DataFrame, places: Sequence[Path]) -> Verdict:
+def of_comparison(
+    raw: pd.DataFrame, summary: pd.DataFrame, given: Sequence[Path], runs: Sequence[Path]
+) -> Verdict:
     """What DVAR saves of each method's steps, and what that costs in similarity.
 
     Args:
         raw, summary: what `noiseprobe.analysis.comparison` gives.
-        places: where the runs are, for the command.
+        given: where runs were looked for.
+        runs: the run directories that were found there.
     """
     told = []
     for method, rows in summary.groupby("method", sort=False):
         means = rows.set_index("variant")
         told.append(f"{method}: {_of_method(raw[raw['method'] == method], means)}.")
+    if len(runs) > MOST_NAMED:
+        checked = "clip" in set(raw["variant"])
+        judged = command("noiseprobe", "regret", *given, "--judge", "clip_img")
+        return Verdict(told, judged if checked else "")
     if raw["val_clip_img"].isna().any():
-        return Verdict(told, command("noiseprobe", "measure", *places))
-    return Verdict(told, command("noiseprobe", "plot", *places, "--across", "figures-across"))
+        return Verdict(told, command("noiseprobe", "measure", *runs))
+    return Verdict(told, command("noiseprobe", "plot", *runs, "--across", "figures-across"))
 
 
 def _of_method(raw: pd.DataFrame, means: pd.DataFrame) -> str:

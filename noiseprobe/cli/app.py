@@ -313,14 +313,15 @@ def table(
 
     if out:
         check_folder("--out", out)
-    raw = comparison.raw_numbers(find_runs(runs))
+    found = find_runs(runs)
+    raw = comparison.raw_numbers(found)
     summary = comparison.table(raw)
     if out:
         write_comparison(raw, summary, out)
     if json_output:
         print_json(records(summary))
     else:
-        verdict = of_comparison(raw, summary, runs)
+        verdict = of_comparison(raw, summary, runs, [run.directory for run in found])
         print_verdict(verdict.sentences)
         print(comparison_text(summary))
         print_next(verdict.next)

@@ -203,15 +203,21 @@ def compared(gains: list[float], stop: int = 100) -> tuple[pd.DataFrame, pd.Data
 def test_a_comparison_says_what_is_saved_and_whether_a_loss_is_sure(
     gains: list[float], told: str
 ) -> None:
-    found = of_comparison(*compared(gains), [Path("runs")])
+    found = of_comparison(*compared(gains), [Path("runs")], [Path("runs/a")])
     assert told in found.sentences[0]
     assert "DVAR takes 100 of 300 steps, and 0.50 times the time" in found.sentences[0]
-    after = "measure runs" if math.isnan(gains[0]) else "plot runs --across figures-across"
+    after = "measure runs/a" if math.isnan(gains[0]) else "plot runs/a --across figures-across"
     assert found.next == f"noiseprobe {after}"
+    many = [Path(f"runs/{number}") for number in range(99)]
+    raw, summary = compared(gains)
+    assert of_comparison(raw, summary, [Path("runs")], many).next == ""
+    checked = pd.concat([raw, raw.assign(variant="clip")])
+    judged = "noiseprobe regret runs --judge clip_img"
+    assert of_comparison(checked, summary, [Path("runs")], many).next == judged
 
 
 def test_runs_that_dvar_ended_are_not_compared_with_themselves() -> None:
-    found = of_comparison(*compared([0.0, 0.0], stop=300), [Path("runs")])
+    found = of_comparison(*compared([0.0, 0.0], stop=300), [Path("runs")], [Path("runs/a")])
     assert "there is nothing to compare" in found.sentences[0]
 
 
