@@ -11,6 +11,9 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.stopping import as_losses, outcome
 from noiseprobe.training.watching import Watch, evaluated, fired, watches
 
+UNFINISHED = (None, "interrupt")
+"""What stopped a training that may go on."""
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -20,11 +23,12 @@ class Ending:
         run: the run directory.
         steps, most: the steps that were taken, and how many there may have been.
         seconds: that the training took.
-        stopped_by: the criterion's name, or `steps`.
+        stopped_by: the criterion's name, or `steps`; `interrupt` or None of a training that is not
+            at its end.
         why: what its rule found, in words; "" where no criterion ended the training.
         fired: the step at which each watched criterion first fired, by its name.
         cannot_fire: a line for each that could not fire in such a run.
-        take: the path of the checkpoint to take; None where none is left.
+        take: the path of the checkpoint to take; None where none is left, or training may go on.
         take_why: which one that is, in words.
     """
 
@@ -50,12 +54,13 @@ def ending_of(run: Run) -> Ending:
     config, train, stopped_by = run.config, run.train_trace(), run.status["stopped_by"]
     watched, steps = watches(config), int(train["step"].max())
     ended = config.stop != "none" and stopped_by == config.stop
-    keep, which = steps, "of the last step"
+    keep, which = steps, "the last step"
     if ended:
         keep = _kept(watched[0], train, config)
-        which = "where it stopped" if keep == steps else f"nearest to its best, step {keep}"
+        which = "where it stopped" if keep == steps else f"its best, step {keep}"
     nearest = run.nearest_checkpoint(keep)
     path = run.checkpoint(nearest)
+    at = "" if which.startswith("where") else "of "
     return Ending(
         run=str(run.directory),
         steps=steps,
@@ -65,8 +70,8 @@ def ending_of(run: Run) -> Ending:
         why=_why(watched[0], train) if ended else "",
         fired=fired(train, config),
         cannot_fire=[told for each in watched if (told := each.cannot_fire(config))],
-        take=str(path) if path.is_dir() else None,
-        take_why=which,
+        take=str(path) if path.is_dir() and stopped_by not in UNFINISHED else None,
+        take_why=f"{at if nearest == keep else 'nearest to '}{which}",
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from noiseprobe.analysis.bootstrap import bootstrap_interval
-from noiseprobe.analysis.ending import Ending
+from noiseprobe.analysis.ending import UNFINISHED, Ending
 from noiseprobe.analysis.run_tables import Analysis
 from noiseprobe.core.words import command, enumerated, visible
 from noiseprobe.draws.factors import FACTORS
@@ -46,6 +46,9 @@ def of_run(ending: Ending, ratios: pd.DataFrame, replicates: int) -> Verdict:
         ratios: what `noiseprobe.analysis.noise_to_signal` gives of its probe.
         replicates: the fewest redraws that a setting has there.
     """
+    if ending.stopped_by in UNFINISHED:
+        further = command("noiseprobe", "run", "--out", Path(ending.run), "--resume")
+        return Verdict([*of_noise(ratios, replicates), *of_ending(ending)], further)
     standing = _standing(ratios)
     asks = standing is not None and bool(standing.open or standing.rivals)
     if replicates < ENOUGH and (asks or standing is None):
@@ -123,6 +126,8 @@ def of_noise(ratios: pd.DataFrame, replicates: int) -> list[str]:
 def of_ending(ending: Ending) -> list[str]:
     """When training ended and why, what that saved, and which checkpoint to take."""
     took = f"({ending.seconds:.0f} s)"
+    if ending.stopped_by in UNFINISHED:
+        return [f"Training is at step {ending.steps} of at most {ending.most}, and may go on."]
     if ending.why:
         saved = ending.most - ending.steps
         share = f", {saved / ending.most:.0%}" if ending.most else ""
