@@ -30,7 +30,9 @@ def of_losses(series: Series) -> list[str]:
     name, best = visible(series.column), best_index(series)
     if best is None:
         return [f"{name} holds no number that is finite."]
-    if len(known) > 1 and not np.ptp(known):
+    if len(known) == 1:
+        return [f"{name} has one value, {shown(known[0])}, and nothing to compare it with."]
+    if not np.ptp(known):
         return [
             f"{name} does not change: all its {len(known)} values are {shown(known[0])}. Where a "
             "criterion stops on it says nothing."
@@ -56,7 +58,7 @@ def of_losses(series: Series) -> list[str]:
     if trend.noisy:
         sentences.append(f"Still, where it is {way} is not sure: {_noise(trend)}.")
     elif math.isnan(trend.ratio):
-        sentences.append(f"{_values(trend.points)} too few to tell noise from trend.")
+        sentences.append(f"{trend.points} values are too few to tell noise from trend.")
     return sentences
 
 
@@ -208,10 +210,6 @@ def _noise(trend: Trend) -> str:
     if not trend.seen:
         return f"from one value to the next there is nothing but noise {ratio}"
     return f"{trend.noise_share:.0%} of its variance is noise from one value to the next {ratio}"
-
-
-def _values(count: int) -> str:
-    return "One value is" if count == 1 else f"{count} values are"
 
 
 def _capital(text: str) -> str:

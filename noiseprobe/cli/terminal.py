@@ -20,7 +20,7 @@ class Terminal:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, emoji=False)
         self.bars = Progress(
             TextColumn("{task.description:<9}", markup=False),
             BarColumn(),

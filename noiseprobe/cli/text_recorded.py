@@ -61,7 +61,9 @@ def replay_table(replays: Sequence[Mapping[str, Any]]) -> str:
     above, paths = "", 0 if replays else None
     if len({(row["trace"], row["tag"]) for row in replays}) == 1:
         trace, tag, points, step, best = (columns.pop(name)[0] for name in list(columns)[:5])
-        above = paragraph(f"{trace}, {tag}: {points} points, best {best} at step {step}") + "\n"
+        number = f"{points} point{'' if points == '1' else 's'}"
+        found = f", best {best} at step {step}" if replays[0]["best"] is not None else ""
+        above = paragraph(f"{trace}, {tag}: {number}{found}") + "\n"
         paths = None
     heads = list(columns)
     left = [heads.index(name) for name in ("trace", "tag", "criterion") if name in columns]

@@ -247,10 +247,15 @@ def test_off_a_terminal_the_time_left_is_told_after_the_first_unit(
         terminal.advance(131)
         terminal.stage("probing", 2)
         terminal.advance(2)
+        terminal.note("run: a/:dog:/[b]/\x1b[2J")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "training: 0 of 300 done"
     assert re.fullmatch(r"training: 1 of 300, L_det 0\.1, \d+:\d\d:\d\d left", lines[1])
-    assert lines[2:] == ["training: ended after 131 of 300", "probing: 0 of 2 done"]
+    assert lines[2:] == [
+        "training: ended after 131 of 300",
+        "probing: 0 of 2 done",
+        r"run: a/:dog:/[b]/\x1b[2J",
+    ]
 
 
 def test_a_bar_ends_where_the_work_did_but_not_where_it_was_interrupted(
