@@ -45,6 +45,10 @@ class CriterionReplay:
         saved_fraction: share of the recorded steps that stopping would have saved,
             (last step − stop step) / (last step − first step); 0 if it never fires.
         could_fire: False where there are too few losses for it, or no step is late enough.
+        best_step: the step of the best value, the first of equal ones; None where none is finite.
+        best: that value: the lowest, or of a similarity the highest.
+        loss_at_stop: the value at `stop_step`; None if it never fires.
+        loss_at_keep: the value at `kept_step`; None where it is not finite.
     """
 
     trace: str
@@ -57,6 +61,10 @@ class CriterionReplay:
     kept_step: int
     saved_fraction: float
     could_fire: bool
+    best_step: int | None
+    best: float | None
+    loss_at_stop: float | None
+    loss_at_keep: float | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ def replay_criterion(
     losses = as_losses(series.column, series.values)
     found = outcome(build(criterion, chosen), losses, series.steps)
     warn_of_skipped(series)
-    stop = found.stop_index
+    stop, best = found.stop_index, best_index(series)
     return CriterionReplay(
         trace=series.name,
         tag=series.column,
@@ -153,7 +161,23 @@ def replay_criterion(
         kept_step=int(series.steps[found.kept_index]),
         saved_fraction=0.0 if stop is None else _saved_fraction(series, stop),
         could_fire=found.could_fire,
+        best_step=None if best is None else int(series.steps[best]),
+        best=_value(series, best),
+        loss_at_stop=_value(series, stop),
+        loss_at_keep=_value(series, found.kept_index),
     )
+
+
+def best_index(series: Series) -> int | None:
+    """Where the series is best, the first of equal values; None where none is finite."""
+    losses = as_losses(series.column, series.values)
+    finite = np.isfinite(losses)
+    return int(np.argmin(np.where(finite, losses, np.inf))) if finite.any() else None
+
+
+def _value(series: Series, index: int | None) -> float | None:
+    value = math.nan if index is None else float(series.values[index])
+    return value if math.isfinite(value) else None
 
 
 def replayed(series: Series, criterion: str, params: Mapping[str, float]) -> dict[str, Any]:

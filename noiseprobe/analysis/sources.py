@@ -1,21 +1,31 @@
 """What replay and regret look at: the losses of each source, its judge, and its run's own DVAR."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs import Series, choose_tags, read_logs, run_of
+from noiseprobe.logs import Log, Series, choose_tags, read_logs, run_of
+from noiseprobe.logs.tags import is_training_loss
 from noiseprobe.stopping import completed, to_be_high
 
 
 @dataclass(frozen=True)
 class Source:
-    """The losses of one training, and DVAR's parameters where they came from a run directory."""
+    """The losses of one training.
+
+    Attributes:
+        trace: the losses that criteria see.
+        dvar: DVAR's parameters, where the losses came from a run directory.
+        training: the loss on what is trained on, where it was recorded beside a better one and no
+            tag was asked for.
+    """
 
     trace: Series
     dvar: Mapping[str, float] = field(default_factory=dict)
+    training: Series | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +71,24 @@ def losses_of(given: Sequence[Path], pattern: str | None) -> list[Source]:
         PassedOverWarning: something that was found inside a folder is left out; see `read_logs`.
     """
     return [
-        Source(log.series(tag), _dvar_of(log.path))
+        Source(log.series(tag), _dvar_of(log.path), _beside(log, tag) if pattern is None else None)
         for log, tags in read_logs(given, lambda tags: choose_tags(tags, pattern))
         for tag in tags
     ]
+
+
+def _beside(log: Log, tag: str) -> Series | None:
+    """The training loss of the same run, if `tag` is another loss and it can be read."""
+    same = [other for other in log.tags if run_of(other) == run_of(tag) and other != tag]
+    found = [other for other in same if is_training_loss(other)]
+    if not found or is_training_loss(tag):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong with it concerns the chosen one alone
+        try:
+            return log.series(choose_tags(found, None)[0])
+        except UserError:
+            return None
 
 
 def judged_losses(

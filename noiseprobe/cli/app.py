@@ -1,21 +1,19 @@
 """The command line: one short function per command; what they do lives in the rooms they call."""
 
-import errno
-import os
-import signal
+import os.path
 import sys
-import warnings
 from importlib.metadata import version
-from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from noiseprobe.cli import recorded as commands_replay
-from noiseprobe.cli.flags import Debug, Json, changed, option, taking
-from noiseprobe.cli.tables import print_json
-from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.cli.ends import to_the_end
+from noiseprobe.cli.flags import Debug, FewFlags, HelpAll, Json, changed, option, taking
+from noiseprobe.cli.tables import print_json, print_next, print_verdict
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.words import visible
 from noiseprobe.run.settings import MACHINE, PROBE
 
 if TYPE_CHECKING:
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
     from noiseprobe.run.settings import RunConfig
     from noiseprobe.training.preparing import Personalization
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DISK_ERRORS = (*DISK_FULL, errno.EROFS, errno.EIO)
-UsageError: Any = typer.BadParameter.__base__  # click's, which typer may have under its own name
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,14 +69,7 @@ Design = Annotated[
 ]
 
 
-QUIET_LIBRARIES = {
-    "DIFFUSERS_VERBOSITY": "error",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
-
-
-@app.command()
+@app.command(cls=FewFlags, epilog="Every flag: noiseprobe run --help-all")
 @taking("run")
 def run(
     context: typer.Context,
@@ -90,6 +78,7 @@ def run(
     resume: Resume = False,
     json_output: Json = False,
     debug: Debug = False,
+    help_all: HelpAll = False,
 ) -> None:
     """Train, probe, replay the criterion and plot: the whole analysis of one concept."""
     from noiseprobe.cli.terminal import Terminal
@@ -98,12 +87,11 @@ def run(
 
     with Terminal() as terminal:
         opened, chosen, ready = begin(context, out, config, resume, terminal)
-        terminal.note(f"run: {opened.directory}")
         summary = pipeline.finish(opened, chosen, ready, terminal)
     print_json(summary) if json_output else print_summary(summary)
 
 
-@app.command()
+@app.command(cls=FewFlags, epilog="Every flag: noiseprobe train --help-all")
 @taking("train")
 def train(
     context: typer.Context,
@@ -112,22 +100,27 @@ def train(
     resume: Resume = False,
     json_output: Json = False,
     debug: Debug = False,
+    help_all: HelpAll = False,
 ) -> None:
     """Train alone, with L_det tracked and checkpoints written; probe later."""
+    from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.analysis.verdicts import of_training
     from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import ending_table
     from noiseprobe.stages import pipeline
-    from noiseprobe.training.watching import fired
 
     with Terminal() as terminal:
         opened, chosen, ready = begin(context, out, config, resume, terminal)
-        terminal.note(f"run: {opened.directory}")
         pipeline.train_stage(opened, chosen, ready, terminal)
-    status = {"run": str(opened.directory)} | opened.status
-    status["fired"] = fired(opened.train_trace(), chosen)
+    ending = ending_of(opened)
+    verdict = of_training(ending)
     if json_output:
-        print_json(status)
+        found = {"fired": dict(ending.fired), "take": ending.take}
+        print_json({"run": ending.run} | opened.status | found | verdict.document)
     else:
-        print(f"stopped by {status['stopped_by']} at step {status['step']}: {status['run']}")
+        print_verdict(verdict.sentences)
+        print(ending_table(ending, opened.train_trace()))
+        print_next(verdict.next)
 
 
 @app.command()
@@ -203,7 +196,7 @@ def plot(
     if json_output:
         print_json(figures)
     else:
-        print("\n".join(figures))
+        print("\n".join(map(visible, figures)))
 
 
 @app.command()
@@ -249,7 +242,12 @@ def measure(
     if json_output:
         print_json({name: trace.to_dict("records") for name, trace in measured.items()})
     else:
+        from noiseprobe.analysis.verdicts import of_measures
+
+        verdict = of_measures(measured)
+        print_verdict(verdict.sentences)
         print(metrics_table(measured))
+        print_next(verdict.next)
 
 
 @app.command()
@@ -277,9 +275,14 @@ def sweep(
     if json_output:
         print_json({"done": done, "failed": failed})
     else:
-        print("\n".join(done))
+        from noiseprobe.analysis.verdicts import of_sweep
+
+        verdict = of_sweep(done, failed, Path(os.path.commonpath(list(chosen.runs))))
+        print_verdict(verdict.sentences)
+        print("\n".join(map(visible, done)))
         for out, reason in failed.items():
-            print(f"failed: {out}: {reason}", file=sys.stderr)
+            print(f"failed: {visible(out)}: {visible(reason)}", file=sys.stderr)
+        print_next(verdict.next)
     if failed:
         raise typer.Exit(1)
 
@@ -302,6 +305,7 @@ def table(
 ) -> None:
     """Compare stopping criteria over runs: similarity, iterations, minutes, speed-up."""
     from noiseprobe.analysis import comparison
+    from noiseprobe.analysis.verdicts import of_comparison
     from noiseprobe.cli.tables import records
     from noiseprobe.cli.text_runs import comparison_text, write_comparison
     from noiseprobe.core.files import check_folder
@@ -309,14 +313,18 @@ def table(
 
     if out:
         check_folder("--out", out)
-    raw = comparison.raw_numbers(find_runs(runs))
+    found = find_runs(runs)
+    raw = comparison.raw_numbers(found)
     summary = comparison.table(raw)
     if out:
         write_comparison(raw, summary, out)
     if json_output:
         print_json(records(summary))
     else:
+        verdict = of_comparison(raw, summary, runs, [run.directory for run in found])
+        print_verdict(verdict.sentences)
         print(comparison_text(summary))
+        print_next(verdict.next)
 
 
 app.command("dvar-replay")(commands_replay.dvar_replay)
@@ -347,17 +355,21 @@ def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output
 def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:
     """Analyze a run, draw its figures, and print tables or JSON."""
     from noiseprobe.analysis.run_tables import analyze as analyzed
+    from noiseprobe.analysis.verdicts import of_analysis
     from noiseprobe.cli.text_runs import analysis_text, print_analysis_json
     from noiseprobe.stages import pipeline
 
     found = analyzed(run, second_order)
     figures = pipeline.draw_analysis(found, run.figures_directory) if plot else []
+    verdict = of_analysis(found)
     if json_output:
-        print_analysis_json(found, figures)
+        print_analysis_json(found, figures, verdict)
     else:
+        print_verdict(verdict.sentences)
         print(analysis_text(found))
         if figures:
-            print(f"\nFigures: {run.figures_directory}/")
+            print(f"\nFigures: {visible(run.figures_directory)}/")
+        print_next(verdict.next)
 
 
 def begin(
@@ -367,10 +379,15 @@ def begin(
     resume: bool,
     reporter: "Reporter",
 ) -> "tuple[Run, RunConfig, Personalization]":
-    """A new run, or the one in `out` to go on with; its settings; and what it works on."""
+    """A new run, or the one in `out` to go on with; its settings; and what it works on.
+
+    Says what that is, before anything takes long.
+    """
+    from noiseprobe.run.defaults import BUNDLED_MODEL
     from noiseprobe.run.directory import new_directory
     from noiseprobe.run.resolving import resolve
     from noiseprobe.stages import pipeline
+    from noiseprobe.training.concept import bundled_concepts
     from noiseprobe.training.preparing import prepare
 
     if resume:
@@ -379,63 +396,24 @@ def begin(
         if file is not None:
             raise UserError("--config: a run goes on with its own settings; give flags instead")
         run, config = pipeline.reopen(out, changed(context))
-        return run, config, prepare(config, run)
-    config = resolve(changed(context), file)
-    run, ready = pipeline.start(
-        config, out or new_directory(config.concept, config.method), reporter
+        ready = prepare(config, run)
+    else:
+        config = resolve(changed(context), file)
+        place = out or new_directory(config.concept, config.method)
+        run, ready = pipeline.start(config, place, reporter)
+    reporter.note(f"run: {run.directory}")
+    reporter.note(
+        f"model {config.model}, {config.method}, {ready.model.device}, {config.precision}, "
+        f"seed {config.seed}"
     )
+    if config.model == BUNDLED_MODEL and config.concept not in bundled_concepts():
+        reporter.note(
+            f"warning: {BUNDLED_MODEL} draws 64x64 pixels and knows little: with your photographs "
+            "the mechanics are real, the pictures will be blobs; --model names another"
+        )
     return run, config, ready
-
-
-def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """A warning of ours in one line; those of libraries are theirs to mend, not the user's."""
-    if category.__module__.startswith("noiseprobe"):
-        print(f"noiseprobe: warning: {message}", file=sys.stderr)
 
 
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
-    debug = "--debug" in sys.argv
-    if not debug:
-        warnings.showwarning = cast(Any, show_warning)
-        for name, value in QUIET_LIBRARIES.items():
-            os.environ.setdefault(name, value)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
-    try:
-        sys.exit(app(prog_name="noiseprobe", standalone_mode=False) or 0)
-    except BrokenPipeError:  # who reads standard output, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except BaseException as error:
-        told, code = what_ended(error)
-        if code is None or (debug and isinstance(error, Exception) and code < 128):
-            raise
-        if told:
-            print(f"noiseprobe: {told}", file=sys.stderr)
-        sys.exit(code)
-
-
-def what_ended(error: BaseException) -> tuple[str, int | None]:
-    """What to say of an error in one line, and the exit code; None where it has one of its own."""
-    if isinstance(error, UsageError):
-        where = error.ctx.command_path if error.ctx else "noiseprobe"
-        told = error.format_message().rstrip(".")
-        # Without arguments the help page is all that there is to say.
-        return f"{told[0].lower() + told[1:]}; see {where} --help" if told else "", 2
-    if isinstance(error, UserError):
-        return str(error), 2
-    if isinstance(error, PermissionError):
-        return f"no permission for '{error.filename}'; allow it, or choose another place", 2
-    if isinstance(error, Interrupted | KeyboardInterrupt | typer.Abort):
-        number = error.by if isinstance(error, Interrupted) else signal.SIGINT
-        return str(error) or "interrupted", 128 + number
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        mend = "make room there, or choose" if error.errno in DISK_FULL else "choose"
-        told = f"{error.filename or 'what is written'}: {os.strerror(error.errno).lower()}"
-        return f"{told}; {mend} another place", 1
-    if isinstance(error, Exception):  # the last resort: a user never sees a traceback
-        return f"{type(error).__name__}: {error}; run again with --debug for the details", 1
-    return "", None
+    to_the_end(lambda: app(prog_name="noiseprobe", standalone_mode=False))

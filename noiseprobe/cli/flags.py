@@ -2,10 +2,12 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from noiseprobe.run.settings import ABOUT, MACHINE, flag, kind, of_command, told_default
 
@@ -17,6 +19,45 @@ def option(help: str, panel: str, *names: str, **more: Any) -> Any:
 
 Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE, "--json")]
 Debug = Annotated[bool, option("Show the traceback of an error.", MACHINE)]
+
+
+class FewFlags(TyperCommand):
+    """A command whose `--help` shows the common settings alone; `--help-all` shows every one."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the short help page."""
+        with self._without_rare():
+            super().format_help(ctx, formatter)
+
+    def format_whole_help(self, ctx: Any) -> str:
+        """Write, or return, the help page with every flag."""
+        formatter = ctx.make_formatter()
+        super().format_help(ctx, formatter)
+        return str(formatter.getvalue())
+
+    @contextmanager
+    def _without_rare(self) -> Iterator[None]:
+        every = self.params
+        self.params = [each for each in every if each.name not in ABOUT or ABOUT[each.name].common]
+        try:
+            yield
+        finally:
+            self.params = every
+
+
+def show_all_help(context: typer.Context, asked: bool) -> None:
+    """Show the help page with every flag, and end."""
+    if asked and isinstance(context.command, FewFlags):
+        typer.echo(context.command.format_whole_help(context), nl=False)
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    option(
+        "Show every flag and exit.", MACHINE, "--help-all", is_eager=True, callback=show_all_help
+    ),
+]
 
 
 def flag_of(key: str) -> Any:

@@ -4,15 +4,19 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from noiseprobe.cli.flags import Debug, Json, option
-from noiseprobe.cli.tables import print_json, records
+from noiseprobe.cli.tables import print_json, print_next, print_verdict, records
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import check_file, written_whole
+from noiseprobe.core.words import visible
 from noiseprobe.run.settings import MACHINE, STOPPING
+
+if TYPE_CHECKING:
+    from noiseprobe.analysis.sources import Source
 
 WHAT = "What is read"
 
@@ -93,6 +97,7 @@ def dvar_replay(
     """
     from noiseprobe.analysis import replay
     from noiseprobe.analysis import sources as recorded
+    from noiseprobe.analysis import verdicts_recorded as verdicts
     from noiseprobe.cli.params import chosen_criteria, dvar_params, parse_params
     from noiseprobe.cli.text_recorded import cannot_fire, grid_table, list_table, replay_table
 
@@ -134,14 +139,31 @@ def dvar_replay(
         write_csv(grids or replays, csv)
     if tag is None:
         for name in dict.fromkeys(each.trace.column for each in found):
-            print(f"replayed: {name} (another: --tag)", file=sys.stderr)
+            print(f"replayed: {visible(name)} (another: --tag)", file=sys.stderr)
     if not grid:
         for told in cannot_fire(replays):
-            print(told, file=sys.stderr)
+            print(visible(told), file=sys.stderr)
     if json_output:
-        print_json(grids if grid else replays)
+        print_json(grids if grid else with_verdicts(found, replays))
+    elif grid:
+        print(grid_table(grids))
     else:
-        print(grid_table(grids) if grid else replay_table(replays))
+        print_verdict(verdicts.of_replays(found, replays))
+        print(replay_table(replays))
+        print_next(verdicts.next_of_replay(sources, found, replays, tag))
+
+
+def with_verdicts(
+    found: "Sequence[Source]", rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Each replay with what it says in sentences."""
+    from noiseprobe.analysis.verdicts_recorded import of_replays
+
+    each = len(rows) // len(found)
+    return [
+        {**row, "verdict": of_replays([found[place // each]], [row])}
+        for place, row in enumerate(rows)
+    ]
 
 
 def check_alone(what: str, given: Mapping[str, object]) -> None:
@@ -258,8 +280,10 @@ def regret(
     from noiseprobe.analysis.regret import regret as raw_numbers
     from noiseprobe.analysis.sources import judged_losses
     from noiseprobe.analysis.tuning import tune as tuned_numbers
+    from noiseprobe.analysis.verdicts_recorded import of_regret
     from noiseprobe.cli.params import chosen_criteria, parse_params
     from noiseprobe.cli.text_recorded import regret_text
+    from noiseprobe.core.words import command
     from noiseprobe.stopping import CRITERIA
 
     if seed < 0:
@@ -285,9 +309,17 @@ def regret(
             raw.to_csv(beside, index=False)
     losses = list(dict.fromkeys(judged.trace.column for judged in traces))
     if tag is None:
-        print(f"losses: {', '.join(losses)} (another: --tag)", file=sys.stderr)
+        print(f"losses: {visible(', '.join(losses))} (another: --tag)", file=sys.stderr)
     if not json_output:
+        first = traces[0]
+        print_verdict(
+            of_regret(means, differences, first.judge.column, first.maximize, len(traces))
+        )
         print(regret_text(traces, raw, means, differences))
+        again = ["noiseprobe", "regret", *sources, "--judge", judge]
+        again += ["--tag", tag] if tag is not None else []
+        further = ["--against", "never"] if tune or len(traces) < 3 else ["--tune", "leave-one-out"]
+        print_next(command(*again, *further))
         return
     print_json(
         {

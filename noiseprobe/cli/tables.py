@@ -2,14 +2,24 @@
 
 import json
 import math
+import os.path
+import shutil
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from noiseprobe.core.words import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Rows = Sequence[Sequence[str]]
 """The cells of a table; the first row is its head."""
+
+WIDTH = 120
+"""Columns of text where standard output is no terminal and COLUMNS says nothing."""
+
+_GAP, _INDENT = "  ", "    "
 
 
 def print_json(document: Any) -> None:
@@ -46,16 +56,124 @@ def with_interval(
     return found[0] if found[1] == "-" else shape.format(*found)
 
 
-def plain(rows: Rows, left: Sequence[int] = (0,)) -> str:
-    """Text: columns `left` begin at the left, the others end at the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if index in left else text.rjust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+def width() -> int:
+    """Columns of the terminal, or what COLUMNS says; `WIDTH` where there is neither."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns
+
+
+def paragraph(text: str, within: int | None = None) -> str:
+    """`text` in lines of at most `within` columns (default: `width`), broken between words."""
+    return "\n".join(_wrapped(visible(text), within or width()))
+
+
+def print_verdict(sentences: Sequence[str]) -> None:
+    """What was found, a sentence a line, and an empty line before the table."""
+    if sentences:
+        print("\n".join(map(paragraph, sentences)), end="\n\n")
+
+
+def print_next(command: str) -> None:
+    """The one command that is useful next, in one line however long, so that it may be copied."""
+    if command:
+        print(f"\nNext: {command}")
+
+
+def plain(
+    rows: Rows, left: Sequence[int] = (0,), paths: int | None = None, within: int | None = None
+) -> str:
+    """A table for people, no line of which is wider than `within` columns (default: `width`).
+
+    Columns that do not fit beside the others go to a further line below each row, as whole columns
+    and in line with each other. Only a column that is wider than a line of its own is broken, and
+    that between words: a single longer word stays whole, and nothing is ever cut off.
+
+    Args:
+        rows: the cells; the first row is the head. What cannot be printed is spelt.
+        left: the columns that begin at the left; the others end at the right.
+        paths: a column of paths; the folder that all of them lie in is named once, above.
+        within: the columns of text that there are.
+
+    Example:
+        >>> print(plain([("trace", "best step"), ("log.csv", "400")], within=10))
+        trace
+            best step
+        log.csv
+                  400
+    """
+    most = within or width()
+    cells = [[visible(text) for text in row] for row in rows]
+    above = ""
+    if paths is not None and (parent := _parent([row[paths] for row in cells[1:]])):
+        above = paragraph(f"in {parent}:", most) + "\n"
+        for row in cells[1:]:
+            row[paths] = os.path.relpath(row[paths], parent)
+    widths = [max(map(_columns, column)) for column in zip(*cells, strict=True)]
+    lines = _lines(widths, most)
+    return above + "\n".join(
+        line for row in cells for part in lines for line in _laid_out(row, widths, part, left, most)
     )
+
+
+def _lines(widths: Sequence[int], most: int) -> list[list[int]]:
+    """Which columns stand in each line of a row: as many as fit."""
+    lines: list[list[int]] = [[]]
+    used = 0
+    for index, size in enumerate(widths):
+        if lines[-1] and used + len(_GAP) + size > most:
+            lines.append([])
+            used = len(_INDENT) - len(_GAP)
+        used += size + len(_GAP) * bool(lines[-1] or len(lines) > 1)
+        lines[-1].append(index)
+    return lines
+
+
+def _laid_out(
+    row: Sequence[str], widths: Sequence[int], part: Sequence[int], left: Sequence[int], most: int
+) -> list[str]:
+    """The lines of those columns of a row; several where one column is wider than a line."""
+    indent = _INDENT if part[0] > 0 else ""
+    room = most - len(indent)
+    if len(part) > 1 or widths[part[0]] <= room:
+        return [(indent + _joined(row, widths, part, left)).rstrip()]
+    words = _wrapped(row[part[0]], room)
+    return [(indent + line).rstrip() for line in words]
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """`text` in lines of at most `room` columns, broken between words alone."""
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and _columns(lines[-1]) + 1 + _columns(word) > room:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+    return lines
+
+
+def _joined(
+    row: Sequence[str], widths: Sequence[int], part: Sequence[int], left: Sequence[int]
+) -> str:
+    texts = []
+    for index in part:
+        space = " " * (widths[index] - _columns(row[index]))
+        texts.append(row[index] + space if index in left else space + row[index])
+    return _GAP.join(texts).rstrip()
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: two for a wide letter, as of Chinese."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
+def _parent(paths: Sequence[str]) -> str:
+    """The folder that all these paths lie in, if naming it once shortens them; else ""."""
+    if len({os.path.isabs(path) for path in paths}) != 1:
+        return ""
+    parent = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return "" if parent in ("", os.sep) else parent
 
 
 def markdown(rows: Rows, left: Sequence[int] = (0,)) -> str:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from noiseprobe.cli.tables import cell, plain, with_interval
+from noiseprobe.cli.tables import cell, paragraph, plain, with_interval
+from noiseprobe.core.words import visible
 from noiseprobe.stopping import FixedSteps, build
 
 if TYPE_CHECKING:
@@ -34,29 +35,47 @@ def list_table(rows: Sequence[Mapping[str, Any]]) -> str:
         (row["trace"], row["tag"], str(row["points"]), f"{row['first_step']}..{row['last_step']}")
         for row in rows
     ]
-    return plain([("trace", "tag", "points", "steps"), *cells])
+    return plain([("trace", "tag", "points", "steps"), *cells], left=(0, 1), paths=0)
 
 
 def replay_table(replays: Sequence[Mapping[str, Any]]) -> str:
-    """One line per trace and criterion: where it fires and what that saves."""
-    heads = ("trace", "tag", "points", "criterion", "parameters")
-    rows = [(*heads, "stop step", "keep step", "ratio", "saved")]
-    for row in replays:
-        never = "never" if row["could_fire"] or row["criterion"] == "never" else "cannot fire"
-        rows.append(
-            (
-                row["trace"],
-                row["tag"],
-                str(row["points"]),
-                row["criterion"],
-                shown_params(row["params"]),
-                never if row["stop_step"] is None else str(row["stop_step"]),
-                str(row["kept_step"]),
-                cell(row.get("ratio")),
-                f"{row['saved_fraction']:.0%}",
-            )
-        )
-    return plain(rows, left=(0, 1, 3, 4))
+    """One line per trace and criterion: where it fires, what that saves, what it keeps.
+
+    What is of the trace alone stands above the table where there is only one.
+    """
+    columns = {
+        "trace": [row["trace"] for row in replays],
+        "tag": [row["tag"] for row in replays],
+        "points": [str(row["points"]) for row in replays],
+        "best step": [cell(row["best_step"], "d") for row in replays],
+        "best": [cell(row["best"], ".4g") for row in replays],
+        "criterion": [row["criterion"] for row in replays],
+        "stop step": [_stop(row) for row in replays],
+        "saved": [f"{row['saved_fraction']:.0%}" for row in replays],
+        "loss there": [cell(row["loss_at_stop"], ".4g") for row in replays],
+        "keep step": [str(row["kept_step"]) for row in replays],
+        "loss kept": [cell(row["loss_at_keep"], ".4g") for row in replays],
+        "ratio": [cell(row.get("ratio")) for row in replays],
+        "parameters": [shown_params(row["params"]) for row in replays],
+    }
+    above, paths = "", 0 if replays else None
+    if len({(row["trace"], row["tag"]) for row in replays}) == 1:
+        trace, tag, points, step, best = (columns.pop(name)[0] for name in list(columns)[:5])
+        number = f"{points} point{'' if points == '1' else 's'}"
+        found = f", best {best} at step {step}" if replays[0]["best"] is not None else ""
+        above = paragraph(f"{trace}, {tag}: {number}{found}") + "\n"
+        paths = None
+    heads = list(columns)
+    left = [heads.index(name) for name in ("trace", "tag", "criterion") if name in columns]
+    rows = [heads, *(list(row) for row in zip(*columns.values(), strict=True))]
+    return above + plain(rows, [*left, len(heads) - 1], paths)
+
+
+def _stop(row: Mapping[str, Any]) -> str:
+    """The step at which a criterion stops, or why it does not."""
+    if row["stop_step"] is not None:
+        return str(row["stop_step"])
+    return "never" if row["could_fire"] or row["criterion"] == "never" else "cannot fire"
 
 
 def cannot_fire(replays: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -84,7 +103,7 @@ def grid_table(grids: Sequence[Mapping[str, Any]]) -> str:
         rows = [["", *(f"{threshold:g}" for threshold in grid["thresholds"])]]
         for window, steps in zip(grid["windows"], grid["stop_steps"], strict=True):
             rows.append([str(window), *(cell(step, "d") for step in steps)])
-        title = f"{grid['trace']}: stop step by window (down) and threshold (across)\n"
+        title = f"{visible(grid['trace'])}: stop step by window (down) and threshold (across)\n"
         blocks.append(title + plain(rows))
     return "\n\n".join(blocks)
 
@@ -95,23 +114,24 @@ def regret_text(
     summary: "pd.DataFrame",
     paired: "pd.DataFrame",
 ) -> str:
-    """How it was judged, the means, what cannot fire, and the differences."""
-    judge, way = traces[0].judge.column, "high" if traces[0].maximize else "low"
-    lines = [
-        f"Regret by {judge} ({way} is good): 0 is its best, 1 its first value; means over "
-        "traces with 95% intervals.",
-        _means(summary, raw),
-    ]
+    """The means, what is left out, what cannot fire, and the differences."""
+    judge, way = visible(traces[0].judge.column), "high" if traces[0].maximize else "low"
+    title = f"Regret by {judge} ({way} is good), means over traces with 95% intervals"
+    lines = [paragraph(title), _means(summary, raw)]
     left_out = int(summary["left_out"].max())
     if left_out:
         traces_left = f"{left_out} trace{'s' * (left_out > 1)}"
-        lines.append(f"Left out: {traces_left} on which {judge} never improved (enough).")
+        lines.append(
+            paragraph(f"Left out: {traces_left} on which {judge} never improved (enough).")
+        )
     for row in summary.to_dict("records"):
         hopeless = row["traces"] - row["could_fire"]
         if hopeless and row["criterion"] != "never":
             lines.append(
-                f"{row['criterion']} cannot fire on {hopeless} of {row['traces']} traces: they are "
-                "too short for its parameters, and it is charged with their last step."
+                paragraph(
+                    f"{row['criterion']} cannot fire on {hopeless} of {row['traces']} traces: they "
+                    "are too short for its parameters, and it is charged with their last step."
+                )
             )
     if len(paired):
         lines += ["", _differences(paired)]

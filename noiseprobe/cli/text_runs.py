@@ -11,17 +11,23 @@ from noiseprobe.cli.tables import (
     cell,
     latex,
     markdown,
+    paragraph,
     plain,
     print_json,
+    print_next,
+    print_verdict,
     records,
     with_interval,
 )
 from noiseprobe.core.files import written_whole
+from noiseprobe.core.words import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from noiseprobe.analysis.ending import Ending
     from noiseprobe.analysis.run_tables import Analysis
+    from noiseprobe.analysis.verdicts import Verdict
 
 TITLES = {
     "method": "method",
@@ -40,31 +46,38 @@ SHAPES = {plain: "{}", markdown: "{} [{}, {}]", latex: "${}$ {{\\small[{}, {}]}}
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """Print a run's summary: noise-to-signal by factor, the stop, and where the figures are."""
-    noise = [(factor, cell(value)) for factor, value in summary["noise_to_signal"].items()]
+    """Print what a run found, its factors with their intervals, and where the figures are."""
+    print_verdict(summary["verdict"])
+    intervals = summary["noise_to_signal_interval"]
+    noise = [
+        (factor, cell(value), _interval(intervals[factor]))
+        for factor, value in summary["noise_to_signal"].items()
+    ]
     if noise:
-        print(plain([("factor", "noise-to-signal"), *noise]), end="\n\n")
-    print(stop_sentence(summary))
-    for told in summary["cannot_fire"]:
-        print(told)
+        print(plain([("factor", "noise-to-signal", "95%"), *noise]), end="\n\n")
     if summary["figures"]:
-        print(f"Figures: {Path(summary['figures'][0]).parent}/")
+        print(f"Figures: {visible(Path(summary['figures'][0]).parent)}/")
+    print_next(summary["next"])
 
 
-def stop_sentence(summary: dict[str, Any]) -> str:
-    """Where a criterion stopped and what that saved, in one sentence."""
-    took = f"{summary['steps']} steps in {summary['train_seconds']:.0f} s"
-    name, step = next(iter(summary["fired"].items()))
-    shown = {"dvar": "DVAR", "clip": "The CLIP criterion"}.get(name, name)
-    if summary["stopped_by"] == name:
-        saved = summary["max_steps"] - summary["steps"]
-        return (
-            f"{shown} stopped the training after {took}: {saved} of at most "
-            f"{summary['max_steps']} steps saved."
-        )
-    if step is not None:
-        return f"Trained {took}; {shown} would have stopped at step {step}."
-    return f"Trained {took}; {shown} did not fire."
+def _interval(ends: Sequence[float | None] | None) -> str:
+    """The ends of an interval in a cell; one that has no end is open."""
+    if ends is None:
+        return "-"
+    low, high = ends
+    return f"{cell(low)} or more" if high is None else f"{cell(low)} to {cell(high)}"
+
+
+def ending_table(ending: "Ending", train: "pd.DataFrame") -> str:
+    """One line per criterion that looked on: where it would have ended the training."""
+    losses = train.set_index("step")["l_det"]
+    rows = [("criterion", "fires at step", "L_det there")]
+    for name, step in ending.fired.items():
+        there = None if step is None else float(losses[step])
+        rows.append((name, "never" if step is None else str(step), cell(there, ".5f")))
+    ends = losses.dropna()
+    rows.append(("all steps", str(ending.steps), cell(float(ends.iloc[-1]), ".5f")))
+    return plain(rows)
 
 
 def metrics_table(measured: "dict[str, pd.DataFrame]") -> str:
@@ -75,7 +88,7 @@ def metrics_table(measured: "dict[str, pd.DataFrame]") -> str:
         for step, values in trace.groupby("step"):
             here = values.set_index("metric")["value"]
             rows.append((run, str(step), *(cell(here.get(name), ".3f") for name in names)))
-    return plain(rows)
+    return plain(rows, paths=0)
 
 
 def comparison_text(summary: "pd.DataFrame", write: Callable[..., str] = plain) -> str:
@@ -107,14 +120,14 @@ def write_comparison(raw: "pd.DataFrame", summary: "pd.DataFrame", out: Path) ->
             beside.write_text(text, encoding="utf-8")
 
 
-def print_analysis_json(found: "Analysis", figures: Sequence[Path]) -> None:
-    """Print run, each table as a list of rows, missing and figures; NaN is null."""
+def print_analysis_json(found: "Analysis", figures: Sequence[Path], verdict: "Verdict") -> None:
+    """Print run, each table as a list of rows, missing, figures, verdict; NaN is null."""
     tables = {
         name: records(table.reset_index() if table.index.name else table)
         for name, table in found.tables.items()
     }
     ends = {"missing": found.missing, "figures": [str(path) for path in figures]}
-    print_json({"run": found.run} | tables | ends)
+    print_json({"run": found.run} | tables | ends | verdict.document)
 
 
 def analysis_text(found: "Analysis") -> str:
@@ -127,7 +140,7 @@ def analysis_text(found: "Analysis") -> str:
         "correlations": _correlations,
     }
     blocks = [write(found.tables[name]) for name, write in written.items() if name in found.tables]
-    return "\n\n".join([*blocks, "\n".join(found.missing)]).rstrip()
+    return "\n\n".join([*blocks, visible("\n".join(found.missing), keep="\n")]).rstrip()
 
 
 def _last(table: "pd.DataFrame") -> list[dict[Any, Any]]:
@@ -150,8 +163,8 @@ def _interactions(table: "pd.DataFrame") -> str:
     for row in _last(table):
         names = f"{row['first']} x {row['second']}"
         rows.append((names, cell(row["share"], ".1%"), between(row["low"], row["high"])))
-    title = f"Share of what two factors do only together, step {table['step'].max()}\n"
-    return title + plain(rows)
+    title = f"Share of what two factors do only together, step {table['step'].max()}"
+    return f"{paragraph(title)}\n{plain(rows)}"
 
 
 def _signal(table: "pd.DataFrame") -> str:
@@ -161,7 +174,8 @@ def _signal(table: "pd.DataFrame") -> str:
         needed = row["needed_batch"]
         whole = f"{math.ceil(needed):,}" if math.isfinite(needed) else "-"
         rows.append((str(setting), *numbers, cell(row["batch"]), whole))
-    return "Progress in each trace, and the batch that makes noise as small\n" + plain(rows)
+    title = "Progress in each trace, and the batch that makes noise as small"
+    return f"{paragraph(title)}\n{plain(rows)}"
 
 
 def _timesteps(losses: "pd.DataFrame", learning: "pd.DataFrame") -> str:
@@ -173,7 +187,8 @@ def _timesteps(losses: "pd.DataFrame", learning: "pd.DataFrame") -> str:
         ends = between(row["relative_low"], row["relative_high"])
         rows.append((bounds, cell(row["loss"]), change, ends, trends.get(row["bin"], "-")))
     last = losses["step"].max()
-    return f"Loss by timestep at step {last}, and its change since the start\n" + plain(rows)
+    title = f"Loss by timestep at step {last}, and its change since the start"
+    return f"{paragraph(title)}\n{plain(rows)}"
 
 
 def _correlations(table: "pd.DataFrame") -> str:

@@ -1,6 +1,8 @@
-"""What the name of a recorded quantity says: its words, without the run that it is of."""
+"""Words: what the name of a recorded quantity says, and text from outside as people may see it."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 
 def metric_of(name: str) -> str:
@@ -17,3 +19,63 @@ def words_of(name: str) -> set[str]:
     """
     split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", metric_of(name))
     return set(re.findall(r"[a-z]+", split.lower()))
+
+
+def visible(text: object, keep: str = "") -> str:
+    r"""`text` with each letter that cannot be printed spelt, so that none reaches a terminal.
+
+    Names of files, tags and captions come from others, and an escape in one could recolour the
+    terminal, rename its window or overwrite lines. A byte of a file name that is no text is spelt
+    as that byte.
+
+    Args:
+        text: what is shown, or what `str` makes of it.
+        keep: letters that stay although they cannot be printed, such as a line's end.
+
+    Example:
+        >>> print(visible("loss\x1b[31m"))
+        loss\x1b[31m
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in keep else _spelt(letter) for letter in str(text)
+    )
+
+
+def _spelt(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no text (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}.get(letter, f"\\x{code:02x}")
+    return f"\\u{code:04x}" if code < 2**16 else f"\\U{code:08x}"
+
+
+def command(*words: object) -> str:
+    r"""A command as it may be pasted into a shell, one word per argument, in one visible line.
+
+    Words with letters that cannot be printed are quoted as bash and zsh read them, $'\x1b'. A
+    `Path` that begins as a flag does gets a ./ before it.
+
+    Example:
+        >>> print(command("noiseprobe", "analyze", "my run"))
+        noiseprobe analyze 'my run'
+    """
+    return " ".join(map(_word, words))
+
+
+def _word(given: object) -> str:
+    import shlex
+
+    word = str(given)
+    if isinstance(given, Path) and word.startswith("-"):
+        word = f"./{word}"
+    if word.isprintable():
+        return shlex.quote(word)
+    slashes = word.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{visible(slashes)}'"
+
+
+def enumerated(words: Iterable[str], last: str = "and") -> str:
+    """The words in a sentence: `a`, `a and b`, `a, b and c`."""
+    *first, end = words
+    return f"{', '.join(first)} {last} {end}" if first else end

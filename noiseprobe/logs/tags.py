@@ -39,8 +39,12 @@ _OF_COUNTERS |= {"idx", "index", "id", "count", "counter"}
 
 _CLOCKS = {"wall_time", "time", "timestamp", "_timestamp", "_runtime", "_wandb"}
 _CLOCKS |= {"relative_time_(process)", "relative_time_(wall)"}
-_VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "heldout"}
-_VALIDATION |= {"valloss", "validloss", "validationloss", "evalloss", "testloss", "devloss"}
+_HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev"}
+_HELD_OUT |= {"heldout", "held", "holdout"}
+_KINDS = {"loss", "mse", "mae", "rmse", "nll", "elbo", "huber", "objective"}
+"""What trainers call a loss; `loss` may also be part of a word, as in `trainloss`."""
+_VALIDATION = _HELD_OUT | {held + kind for held in _HELD_OUT for kind in _KINDS}
+_AVERAGES = {"average", "avg", "mean", "total"}
 _NO_LOSS = {
     "lr",
     "learning",
@@ -55,8 +59,10 @@ _NO_LOSS = {
 _NO_LOSS |= {"runtime", "time", "seconds", "sec", "weight", "weights", "lambda", "memory"}
 _NO_LOSS |= {"std", "variance", "divergence", "scaler", "scaling", "ratio"}
 _BOOKKEEPING = _NO_LOSS | {"epoch", "epochs", "step", "steps", "samples", "flos", "flops", "speed"}
-_PLAIN = {"loss", "train", "training", "trainloss", "total", "step", "current"} | _VALIDATION
-_NOT_A_LOSS = (3, False)
+_PLAIN = {"train", "training", "trainloss", "total", "step", "current"} | _KINDS | _VALIDATION
+Rank = tuple[int, bool, bool]
+_FIXED, _HELD, _TRAINING = range(3)
+_NOT_A_LOSS: Rank = (3, False, False)
 _MOST_SHOWN = 12
 
 
@@ -66,10 +72,12 @@ def choose_tags(tags: Sequence[str], pattern: str | None) -> list[str]:
     Args:
         tags: those that there are.
         pattern: the whole name of a tag, or a glob (`*`, `?`, `[…]`, case-sensitive; `*` also
-            matches slashes). None chooses: `l_det`; else the first loss whose name says validation;
-            else the first other loss (of both, rather one whose name says nothing more, such as
-            average or prior); else the only trace that is no learning rate, epoch, norm, time or
-            count. Where a table holds that loss of several runs, as `run - loss`, all of them.
+            matches slashes). None chooses: `l_det`; else the first loss whose name says that it is
+            held out (validation, eval, test, …); else the first other loss (of both, rather one
+            whose name says nothing more, such as prior or a single photograph's; and rather a loss
+            than an mse, objective or the like); else the only trace that is no learning rate,
+            epoch, norm, time or count. Where a table holds that loss of several runs, as
+            `run - loss`, all of them.
 
     Returns:
         At least one tag.
@@ -158,6 +166,23 @@ def is_loss(tag: str) -> bool:
     return _rank(tag) < _NOT_A_LOSS
 
 
+def is_held_out(tag: str) -> bool:
+    """Whether the name is that of a loss on what is not trained on.
+
+    Example:
+        >>> is_held_out("loss/validation/step_average"), is_held_out("val_mse")
+        (True, True)
+        >>> is_held_out("train/loss"), is_held_out("val_accuracy")
+        (False, False)
+    """
+    return _rank(tag)[0] == _HELD
+
+
+def is_training_loss(tag: str) -> bool:
+    """Whether the name is that of a loss on what is trained on, whatever each step draws."""
+    return _rank(tag)[0] == _TRAINING
+
+
 def run_of(tag: str) -> str:
     """The name of that run; "" where there is none.
 
@@ -183,11 +208,15 @@ def _step_rank(name: str) -> tuple[int, ...]:
     return 2 if kinds[0] == len(_COUNTERS) - 1 else 1, plain != "epoch", kinds[0]
 
 
-def _rank(tag: str) -> tuple[int, bool]:
+def _rank(tag: str) -> Rank:
     """The lower, the rather it is the loss to follow; `_NOT_A_LOSS` for what is none."""
-    if metric_of(tag) == "l_det":
-        return 0, False
+    metric = metric_of(tag)
+    if metric in ("l_det", "l_val"):
+        return _FIXED if metric == "l_det" else _HELD, False, False
     words = words_of(tag)
-    if _NO_LOSS & words or not any("loss" in word for word in words):
+    named = any("loss" in word for word in words)
+    held = bool(_VALIDATION & words)
+    if _NO_LOSS & words or not (named or _KINDS & words or (_VALIDATION - _HELD_OUT) & words):
         return _NOT_A_LOSS
-    return 1 if _VALIDATION & words else 2, bool(words - _PLAIN)
+    usual = _PLAIN | _AVERAGES if held else _PLAIN
+    return _HELD if held else _TRAINING, bool(words - usual), not named

@@ -48,6 +48,7 @@ class About:
         commands: the commands that take it.
         methods, criteria: those that it belongs to; with others it is refused. Empty: all.
         on_resume: whether it may differ when a run goes on: it changes neither a step nor a draw.
+        common: whether `--help` shows it; `--help-all` shows every setting.
     """
 
     help: str
@@ -59,6 +60,7 @@ class About:
     methods: tuple[str, ...] = ()
     criteria: tuple[str, ...] = ()
     on_resume: bool = False
+    common: bool = False
 
     @property
     def panel(self) -> str:
@@ -93,6 +95,7 @@ class RunConfig(BaseModel):
         "Folder with 3-6 photographs, or a bundled concept",
         metavar="DIR|NAME",
         usual=DEFAULT_CONCEPT,
+        common=True,
     )
     class_noun: str | None = _trained(
         "What kind of thing it is, e.g. dog",
@@ -100,15 +103,17 @@ class RunConfig(BaseModel):
         flag="class",
         metavar="NOUN",
         usual="what the concept says",
+        common=True,
     )
     placeholder: str = _trained("The new word", "<v>")
     model: str = _trained(
         "Stable Diffusion directory or hub id",
         BUNDLED_MODEL,
         usual=f"{BUNDLED_MODEL}, the bundled one",
+        common=True,
     )
     method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
-        _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first")
+        _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first", common=True)
     )
     center_crop: bool = _trained(
         "Crop photographs to a square, or squeeze them",
@@ -125,7 +130,7 @@ class RunConfig(BaseModel):
         "Clip gradients to this norm", None, gt=0, **_FINITE, usual="textual-inversion no, others 1"
     )
     train_batch_size: int = _trained("Samples per step", ge=1)
-    seed: int = _trained("Seed of every draw", 0, ge=0)
+    seed: int = _trained("Seed of every draw", 0, ge=0, common=True)
 
     initializer: str | None = _trained(
         "Word of one token that the new one starts from, or best, worst (by CLIP) or random",
@@ -172,12 +177,13 @@ class RunConfig(BaseModel):
     num_class_images: int = _of_prior("How many", ge=1)
     class_prompt: str | None = _of_prior("Their caption", None, usual="a photo of a NOUN")
 
-    steps: int = _stopping("Most steps to train", ge=1, on_resume=True)
+    steps: int = _stopping("Most steps to train", ge=1, on_resume=True, common=True)
     stop: str = _stopping(
         "What ends training before: dvar, clip, or another of `noiseprobe criteria`; none: nothing",
         "dvar",
         metavar="CRITERION",
         on_resume=True,
+        common=True,
     )
     watch: Literal["l_det", "loss", "grad_norm", "clip_img"] = _stopping(
         f"The recorded column that it looks at: {', '.join(WATCHED)}",
@@ -239,7 +245,7 @@ class RunConfig(BaseModel):
     checkpoint_every: int = _machine("Steps between checkpoints", ge=1)
     device: str = _machine("auto, cuda, mps or cpu", "auto", commands=_BOTH, on_resume=True)
     precision: Literal["fp32", "bf16", "fp16"] = _machine(
-        "Of the denoiser: fp32, bf16 or fp16", "fp32"
+        "Of the denoiser: fp32, bf16 or fp16", "fp32", common=True
     )
     micro_batch: int | None = _machine(
         "Samples that the denoiser takes at once where none is trained on; halved where memory is "

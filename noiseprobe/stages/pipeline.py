@@ -287,35 +287,50 @@ def drawn_by_variant(run: Run) -> "list[Drawn]":
 
 
 def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
-    """Write and return `summary.json`: what `noiseprobe run --json` prints."""
-    from noiseprobe.analysis import noise_to_signal
-    from noiseprobe.training.watching import fired, watches
+    """Write and return `summary.json`: what `noiseprobe run --json` prints.
 
-    config, status = run.config, run.status
-    train = run.train_trace()
-    stops = fired(train, config)
-    ratios = noise_to_signal(run.probe_trace())["noise_to_signal"]
+    In `noise_to_signal_interval` an end that is not known is null.
+    """
+    from noiseprobe.analysis import noise_to_signal
+    from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.analysis.verdicts import of_run
+
+    config, ending, probe = run.config, ending_of(run), run.probe_trace()
+    ratios = noise_to_signal(probe)
+    redrawn = probe[probe["setting"] != "deterministic"].groupby("setting")["replicate"].nunique()
+    verdict = of_run(ending, ratios, int(redrawn.min()) if len(redrawn) else 0)
+    factors = [factor for factor in FACTORS if factor in ratios.index]
+    numbers = {
+        factor: [_finite(ratios[name][factor]) for name in ("noise_to_signal", "low", "high")]
+        for factor in factors
+    }
     summary = {
         "run": str(run.directory),
         "method": config.method,
         "model": config.model,
-        "steps": int(train["step"].max()),
+        "steps": ending.steps,
         "max_steps": config.steps,
-        "stopped_by": status["stopped_by"],
-        "stop_step": next(iter(stops.values())),
-        "train_seconds": float(train["seconds"].max()),
+        "stopped_by": ending.stopped_by,
+        "stop_step": next(iter(ending.fired.values())),
+        "train_seconds": ending.seconds,
         "probe_seconds": run.status["probe_seconds"],
-        "noise_to_signal": {
-            factor: float(ratios[factor]) if math.isfinite(ratios[factor]) else None
-            for factor in FACTORS
-            if factor in ratios
+        "noise_to_signal": {factor: found[0] for factor, found in numbers.items()},
+        "noise_to_signal_interval": {
+            factor: ends if any(end is not None for end in ends) else None
+            for factor, (_, *ends) in numbers.items()
         },
         "figures": [str(path) for path in figures],
-        "fired": stops,
-        "cannot_fire": [told for each in watches(config) if (told := each.cannot_fire(config))],
+        "fired": dict(ending.fired),
+        "cannot_fire": list(ending.cannot_fire),
+        "take": ending.take,
+        **verdict.document,
     }
     write_json(run.directory / "summary.json", summary)
     return summary
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def run_all(config: RunConfig, out: Path | str, reporter: Reporter | None = None) -> dict[str, Any]:

@@ -132,7 +132,24 @@ def test_any_criterion_is_replayed_by_name() -> None:
         "kept_step": 20,
         "saved_fraction": 1 / 6,
         "could_fire": True,
+        "best_step": 20,
+        "best": 1.0,
+        "loss_at_stop": 1.5,
+        "loss_at_keep": 1.0,
     }
+
+
+def test_what_is_best_stopped_at_and_kept_are_values_of_the_trace_or_unknown() -> None:
+    high = Series("log.csv", np.arange(4), np.array([0.1, 0.7, 0.3, np.nan]), "clip_img")
+    with pytest.warns(NonFiniteLossWarning):
+        found = replay_criterion(high, "patience", {"patience": 1})
+    never = replay_criterion(high, "dvar")
+    assert (found.best_step, found.best) == (1, 0.7)  # of a similarity, the highest
+    assert (found.stop_step, found.loss_at_stop, found.loss_at_keep) == (2, 0.3, 0.7)
+    assert (never.loss_at_stop, never.loss_at_keep) == (None, None)
+    with pytest.warns(NonFiniteLossWarning):
+        empty = replay_criterion(series([np.nan, np.inf]), "patience")
+    assert (empty.best_step, empty.best, empty.loss_at_keep) == (None, None, None)
 
 
 def test_a_trace_is_warned_of_once_whatever_is_replayed_over_it() -> None:

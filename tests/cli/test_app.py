@@ -168,18 +168,21 @@ def test_debug_shows_the_traceback(call: Any) -> None:
         call("run", "--resume", "--debug")
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("page", "flag"), [("--help", "--concept"), ("--help-all", "--checkpoint-every")]
+)
+def test_help_imports_nothing_heavy(page: str, flag: str) -> None:
     script = (
         "import sys\n"
-        "sys.argv = ['noiseprobe', 'run', '--help']\n"
+        f"sys.argv = ['noiseprobe', 'run', '{page}']\n"
         "from noiseprobe.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'diffusers', 'transformers', 'matplotlib', 'pandas', 'scipy'}\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'matplotlib', 'pandas', 'scipy', 'numpy'}\n"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--checkpoint-every" in done.stdout
+    assert flag in done.stdout
 
 
 def test_the_names_of_the_package_resolve() -> None:

@@ -1,0 +1,79 @@
+"""How commands end: the exit code, and one line of what went wrong; never a traceback."""
+
+import errno
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import Any, cast
+
+import typer
+
+from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.core.words import visible
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_ERRORS = (*DISK_FULL, errno.EROFS, errno.EIO)
+UsageError: Any = typer.BadParameter.__base__  # click's, which typer may have under its own name
+
+QUIET_LIBRARIES = {
+    "DIFFUSERS_VERBOSITY": "error",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+def to_the_end(command_line: Callable[[], object]) -> None:
+    """Call the command line, and end the process with what it returns or with what stopped it."""
+    debug = "--debug" in sys.argv
+    if not debug:
+        warnings.showwarning = cast(Any, show_warning)
+        for name, value in QUIET_LIBRARIES.items():
+            os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
+    try:
+        sys.exit(cast(Any, command_line()) or 0)
+    except BrokenPipeError:  # who reads standard output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except BaseException as error:
+        told, code = what_ended(error)
+        if code is None or (debug and isinstance(error, Exception) and code < 128):
+            raise
+        if told:
+            print(f"noiseprobe: {visible(told)}", file=sys.stderr)
+        sys.exit(code)
+
+
+def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """A warning of ours in one line; those of libraries are theirs to mend, not the user's."""
+    if category.__module__.startswith("noiseprobe"):
+        print(f"noiseprobe: warning: {visible(message)}", file=sys.stderr)
+
+
+def what_ended(error: BaseException) -> tuple[str, int | None]:
+    """What to say of an error in one line, and the exit code; None where it has one of its own."""
+    if isinstance(error, UsageError):
+        where = error.ctx.command_path if error.ctx else "noiseprobe"
+        told = error.format_message().rstrip(".")
+        # Without arguments the help page is all that there is to say.
+        return f"{told[0].lower() + told[1:]}; see {where} --help" if told else "", 2
+    if isinstance(error, UserError):
+        return str(error), 2
+    if isinstance(error, PermissionError):
+        return f"no permission for '{error.filename}'; allow it, or choose another place", 2
+    if isinstance(error, Interrupted | KeyboardInterrupt | typer.Abort):
+        number = error.by if isinstance(error, Interrupted) else signal.SIGINT
+        return str(error) or "interrupted", 128 + number
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        mend = "make room there, or choose" if error.errno in DISK_FULL else "choose"
+        told = f"{error.filename or 'what is written'}: {os.strerror(error.errno).lower()}"
+        return f"{told}; {mend} another place", 1
+    if isinstance(error, Exception):  # the last resort: a user never sees a traceback
+        return f"{type(error).__name__}: {error}; run again with --debug for the details", 1
+    return "", None
