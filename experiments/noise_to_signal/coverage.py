@@ -59,6 +59,15 @@ def ratios_of_all(pool: Losses, batch: int) -> "pd.Series[float]":
     return table["noise_to_signal"].loc[list(FACTORS)] * np.sqrt(samples / batch)
 
 
+def rare_shares(pool: Losses) -> "pd.Series[float]":
+    """The part of each factor's noise that the noisiest hundredth of the samples makes."""
+    shares = {}
+    for factor in FACTORS:
+        each = np.sort(pool[factor].var(axis=2, ddof=1).mean(axis=1))
+        shares[factor] = float(each[-max(len(each) // 100, 1) :].sum() / each.sum())
+    return pd.Series(shares)
+
+
 def batches_of(pool: Losses, batch: int, count: int, seed: int = 0) -> Iterator[Losses]:
     """`count` fixed batches: samples of the pool, drawn without replacement."""
     random = np.random.default_rng(seed)
