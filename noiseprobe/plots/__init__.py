@@ -13,30 +13,28 @@ import pandas as pd
 from noiseprobe.analysis import correlations, noise_to_signal
 from noiseprobe.plots.correlation import correlation_figure
 from noiseprobe.plots.dvar import dvar_figure
-from noiseprobe.plots.needed_batch import needed_batch_figure
+from noiseprobe.plots.needed_batch import plot_needed_batch
 from noiseprobe.plots.ratios import noise_to_signal_figure
 from noiseprobe.plots.samples import Drawn, samples_figure
 from noiseprobe.plots.settings import settings_figure
-from noiseprobe.plots.shares import shares_figure
-from noiseprobe.plots.stops import stops_figure
+from noiseprobe.plots.shares import plot_shares
+from noiseprobe.plots.stops import plot_stops
 from noiseprobe.plots.style import save
-from noiseprobe.plots.timestep_change import timestep_change_figure
-from noiseprobe.plots.timestep_losses import timestep_losses_figure
+from noiseprobe.plots.timesteps import plot_timesteps
 from noiseprobe.plots.training import training_figure
 
 __all__ = [
     "Drawn",
     "correlation_figure",
     "draw_all",
+    "plot_needed_batch",
+    "plot_shares",
+    "plot_stops",
+    "plot_timesteps",
     "dvar_figure",
-    "needed_batch_figure",
     "noise_to_signal_figure",
     "samples_figure",
     "settings_figure",
-    "shares_figure",
-    "stops_figure",
-    "timestep_change_figure",
-    "timestep_losses_figure",
     "training_figure",
 ]
 
