@@ -26,8 +26,9 @@ def plot_timesteps(
     """Left the loss by timestep at the first checkpoint, right its relative change since then.
 
     Both have the timesteps on the y axis, in bins. The right panel is a heat map, checkpoints
-    across: in a cell with a dot, the 95% interval of the change does not hold 0, and at the right
-    of a row words say that its loss was still falling, or rising, in the last third.
+    across: a triangle in a cell says which way the loss has changed where the 95% interval does not
+    hold 0, and words at the right of a row that its loss was still falling, or rising, in the last
+    third.
 
     Args:
         table: what `noiseprobe.analysis.timestep_losses` returns.
@@ -46,14 +47,13 @@ def plot_timesteps(
     bins = table.drop_duplicates("bin").sort_values("bin")
     first = table[table["step"] == table["step"].min()]
     _draw_start(start, first)
-    trends = bool(learning["trend"].isin([*_TRENDS]).any())
-    _draw_change(change, table[table["step"] > table["step"].min()], bins, trends)
+    _draw_change(change, table[table["step"] > table["step"].min()], bins)
     _say_trends(change, learning)
     if over is None:
         over = f"{int(first['samples'].sum()):,} draws" if "samples" in first else "draws"
     start.set_ylabel("timestep (more noise up)")
     start.set_xlabel(f"mean loss over\n{over}")
-    change.set_xlabel("checkpoint at training step (• 95% sure that the loss has changed)")
+    change.set_xlabel("checkpoint at training step\n▼ surely fallen  ▲ surely risen (95%)")
     change.set_ylabel("")
     bounds = [*bins["from"], int(bins["to"].iloc[-1])]
     for ax in (start, change):
@@ -95,7 +95,7 @@ def _draw_start(ax: Axes, first: pd.DataFrame) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(2))
 
 
-def _draw_change(ax: Axes, later: pd.DataFrame, bins: pd.DataFrame, trends: bool) -> None:
+def _draw_change(ax: Axes, later: pd.DataFrame, bins: pd.DataFrame) -> None:
     ax.set_title("change since then", loc="left")
     change = 100 * later.pivot(index="bin", columns="step", values="relative")
     values = change.to_numpy(dtype="float64")
@@ -108,7 +108,7 @@ def _draw_change(ax: Axes, later: pd.DataFrame, bins: pd.DataFrame, trends: bool
         change,
         cmap="PuOr_r",
         norm=Normalize(-reach, reach),
-        cbar_kws={"pad": 0.16 if trends else 0.03, "aspect": 30, "format": signed},
+        cbar_kws={"pad": 0.03, "aspect": 30, "format": signed},
         xticklabels=False,
         yticklabels=False,
         rasterized=change.size > 2000,
@@ -120,19 +120,21 @@ def _draw_change(ax: Axes, later: pd.DataFrame, bins: pd.DataFrame, trends: bool
         bar.outline.set_visible(False)  # type: ignore[operator]
         bar.ax.tick_params(labelsize=FONT_SIZE, length=2.5, width=0.6)
     columns = {step: place + 0.5 for place, step in enumerate(change.columns)}
-    sure = later[(later["relative_low"] > 0) | (later["relative_high"] < 0)]
-    dark = 100 * sure["relative"].abs() > 0.6 * reach
-    for colour, cells in ((INK, sure[~dark]), ("white", sure[dark])):
-        sns.scatterplot(
-            x=cells["step"].map(columns),
-            y=cells["bin"] + 0.5,
-            color=colour,
-            s=5 if len(columns) <= 40 else 2,
-            linewidth=0,
-            legend=False,
-            label="sure",
-            ax=ax,
-        )
+    # Shapes, since a print in grey cannot tell the two ends of the colours apart.
+    for sure, marker in ((later["relative_high"] < 0, "v"), (later["relative_low"] > 0, "^")):
+        dark = 100 * later["relative"].abs() > 0.6 * reach
+        for colour, cells in ((INK, later[sure & ~dark]), ("white", later[sure & dark])):
+            sns.scatterplot(
+                x=cells["step"].map(columns),
+                y=cells["bin"] + 0.5,
+                color=colour,
+                marker=marker,
+                s=9 if len(columns) <= 40 else 4,
+                linewidth=0,
+                legend=False,
+                label=marker,
+                ax=ax,
+            )
     few = np.linspace(0, len(columns) - 1, min(len(columns), _MOST_LABELS)).round().astype(int)
     ax.set_xticks(few + 0.5, [str(change.columns[place]) for place in few])
     ax.grid(visible=False)
