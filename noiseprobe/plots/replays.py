@@ -1,6 +1,5 @@
 """Where criteria would have stopped recorded losses: each trace, and a row per criterion below."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
-from noiseprobe.plots.panels import say
+from noiseprobe.plots.panels import say, shortened, told_apart
 from noiseprobe.plots.saving import check_format, figure_of, save_one
 from noiseprobe.plots.style import (
     COLUMN,
@@ -103,7 +102,7 @@ def plot_replays(
     page = across > 1 or len(criteria) > 3 or long
     drawn_on = _new_panels(rows, len(criteria), page) if axes is None else axes
     panels = several_panels(drawn_on, labels, PAGE, PAGE)
-    names = _told_apart([series.name for series in traces], LONGEST[across])
+    names = told_apart([series.name for series in traces], LONGEST[across])
     tags = len({series.column for series in traces})
     for row in rows:
         for column, place in enumerate(row):
@@ -114,7 +113,7 @@ def plot_replays(
             above.set_title(literal(names[place]), loc="left")
             above.tick_params(labelbottom=False)
             first = column == 0 or tags > 1
-            above.set_ylabel(literal(_shortened(series.column, 24)) if first else "")
+            above.set_ylabel(literal(shortened(series.column, 24)) if first else "")
             above.set_xlabel("")
             for ax in (above, below):
                 dress(ax)
@@ -278,18 +277,3 @@ def _key(long: bool) -> tuple[list[Artist], list[str]]:
 
 def _colour(row: int) -> str:
     return _COLOURS[row % len(_COLOURS)]
-
-
-def _told_apart(names: Sequence[str], longest: int) -> list[str]:
-    """The names without the folder that all share, of so many letters at most."""
-    try:
-        shared = os.path.commonpath([os.path.dirname(name) for name in names])
-    except ValueError:  # some are absolute, some are not
-        shared = ""
-    return [_shortened(name.removeprefix(shared).removeprefix(os.sep), longest) for name in names]
-
-
-def _shortened(name: str, longest: int) -> str:
-    """The end of a path, which tells it from others, where all of it would not fit."""
-    plain = name.encode("utf-8", "replace").decode()
-    return plain if len(plain) <= longest else "…" + plain[1 - longest :]
