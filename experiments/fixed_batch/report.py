@@ -307,8 +307,8 @@ def by_layout(raw: pd.DataFrame, drawn: Drawn) -> pd.DataFrame:
     """What the figure shows: measure, layout, size, value, low, high (95%), concepts."""
     rows = []
     for measure in MEASURES:
-        means = raw.groupby(["layout", "size"])[measure].mean().dropna()
-        for (layout, size), value in means.items():  # type: ignore[misc]
+        means = raw.groupby(["layout", "size"])[measure].mean().dropna().reset_index()
+        for layout, size, value in means.itertuples(index=False):
             low, high = ends(drawn[measure][layout, size])
             rows.append((measure, layout, size, value, low, high))
     columns = ["measure", "layout", "size", "value", "low", "high"]

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from noiseprobe.analysis.comparison import NAMES
-from noiseprobe.plots.panels import name_ends, say, told_apart
+from noiseprobe.plots.names import told_apart
+from noiseprobe.plots.panels import name_ends, say
 from noiseprobe.plots.saving import figure_of
 from noiseprobe.plots.style import (
     GHOST,

@@ -1,11 +1,9 @@
-"""What panels of several figures share: words where nothing is known, and names that tell."""
+"""What panels of several figures share: words where nothing is known, and names at line ends."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from noiseprobe.plots.saving import figure_of
 from noiseprobe.plots.style import FONT_SIZE, INK, dress
@@ -58,7 +56,7 @@ def name_ends(ax: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
         )
 
 
-def spread_out(places: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+def spread_out(places: np.ndarray, least: float) -> np.ndarray:
     """Sorted places in 0..1 moved as little as need be, so that neighbours are `least` apart."""
     if not len(places):
         return places
@@ -74,18 +72,3 @@ def spread_out(places: NDArray[np.float64], least: float) -> NDArray[np.float64]
             groups[-1] = [(value_1 * weight_1 + value_2 * weight_2) / weight, weight]
     found = np.concatenate([np.full(int(weight), value) for value, weight in groups]) + at
     return found + max(0.0, -found[0])
-
-
-def told_apart(names: Sequence[str], longest: int) -> list[str]:
-    """The names without the folder that all share, of so many letters at most."""
-    try:
-        shared = os.path.commonpath([os.path.dirname(name) for name in names])
-    except ValueError:  # some are absolute, some are not
-        shared = ""
-    return [shortened(name.removeprefix(shared).removeprefix(os.sep), longest) for name in names]
-
-
-def shortened(name: str, longest: int) -> str:
-    """The end of a path, which tells it from others, where all of it would not fit."""
-    plain = name.encode("utf-8", "replace").decode()
-    return plain if len(plain) <= longest else "…" + plain[1 - longest :]

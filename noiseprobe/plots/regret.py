@@ -59,7 +59,7 @@ def draw_differences(ax: Axes, paired: pd.DataFrame, names: Sequence[str]) -> No
         names: of criteria, top down; that which the others are held against may be one.
     """
     against = str(paired["against"].iloc[0])
-    table = paired.set_index("criterion").reindex(names)
+    table = paired.set_index("criterion").reindex(list(names))
     mark_place(ax, 0.0, f"as {against}")
     draw_rows(ax, table, "regret", "regret_low", "regret_high", lambda _: INK)
     for row, (name, value) in enumerate(table["regret"].items()):

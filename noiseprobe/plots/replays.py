@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
-from noiseprobe.plots.panels import say, shortened, told_apart
+from noiseprobe.plots.names import shortened, told_apart
+from noiseprobe.plots.panels import say
 from noiseprobe.plots.saving import check_format, figure_of, save_one
 from noiseprobe.plots.style import (
     COLUMN,

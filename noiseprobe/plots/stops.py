@@ -35,16 +35,16 @@ def plot_stops(raw: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if rows.empty:
         say(ax, "no run with a criterion")
         return ax
-    for (method, variant), own in rows.iterrows():  # type: ignore[misc]
-        row, of_method = int(own["row"]), raw[raw["method"] == method]
-        if variant == "":
-            _begin_method(ax, row, str(method), of_method, len(rows.loc[[method]]))
+    for own in rows.reset_index().to_dict("records"):
+        of_method = raw[raw["method"] == own["method"]]
+        if own["variant"] == "":
+            _begin_method(ax, own["row"], own["method"], of_method, len(rows.loc[[own["method"]]]))
             continue
-        _draw_runs(ax, row, of_method[of_method["variant"] == variant])
-        put_value(ax, row, f"{own['median']:.0f} ({own['runs']:.0f})")
+        _draw_runs(ax, own["row"], of_method[of_method["variant"] == own["variant"]])
+        put_value(ax, own["row"], f"{own['median']:.0f} ({own['runs']:.0f})")
     draw_rows(ax, rows.set_index("row"), "median", "low", "high", lambda _: INK)
     put_value(ax, 0, "median (n)", head=True)
-    name_rows(ax, [NAMES.get(str(variant), "") for _, variant in rows.index])
+    name_rows(ax, [NAMES.get(name, "") for name in rows.index.get_level_values("variant")])
     ax.set_xlim(0, 1.04 * float(raw["step"].max()))
     ax.set_xlabel("step of the stop; hollow: it never fired\nbar: 95% interval of the median")
     whole_steps(ax, 5)

@@ -1,5 +1,8 @@
 """How a sweep stands: where each run, by concept and method, ended of its most steps."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -63,6 +66,6 @@ def plot_sweep(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _words(run: dict[str, object]) -> str:
+def _words(run: Mapping[Any, Any]) -> str:
     """The steps of a run as its cell says them."""
     return f"failed at {run['step']}" if run["failed"] else f"{run['step']} of {run['steps']}"

@@ -36,8 +36,7 @@ def plot_timesteps(
         axes: where to draw, two panels; a new figure if None.
         over: what the means are over, with its number; by default the draws that the table counts.
     """
-    layout = {"width_ratios": (1, 3), "sharey": True}
-    start, change = several_panels(axes, ("start", "change"), PAGE, 2.9, **layout)
+    start, change = several_panels(axes, ("start", "change"), PAGE, 2.9, width_ratios=(1, 3))
     for ax in (start, change):
         dress(ax)
     if table.empty:
@@ -117,7 +116,7 @@ def _draw_change(ax: Axes, later: pd.DataFrame, bins: pd.DataFrame) -> None:
     ax.invert_yaxis()
     bar = ax.collections[0].colorbar
     if bar is not None:
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=FONT_SIZE, length=2.5, width=0.6)
     columns = {step: place + 0.5 for place, step in enumerate(change.columns)}
     # Shapes, since a print in grey cannot tell the two ends of the colours apart.
@@ -145,7 +144,7 @@ def _say_trends(ax: Axes, learning: pd.DataFrame) -> None:
         if trend in _TRENDS:
             ax.annotate(
                 _TRENDS[str(trend)],
-                (1, float(index) + 0.5),  # type: ignore[arg-type]
+                (1, int(str(index)) + 0.5),
                 xycoords=("axes fraction", "data"),
                 xytext=(3, 0),
                 textcoords="offset points",
