@@ -186,12 +186,6 @@ def test_stops_are_dots_hollow_where_a_criterion_never_fired() -> None:
     assert bars(ax) == [(90, 300)]
 
 
-def test_stops_leave_numpys_random_state_alone() -> None:
-    before = np.random.get_state(legacy=False)["state"]["key"].copy()
-    plot_stops(STOPS)
-    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)
-
-
 def runs_compared(metric: float = 0.5) -> pd.DataFrame:
     rows = [
         {"method": "dreambooth", "concept": concept, "variant": variant, "step": 10, "minutes": m}
