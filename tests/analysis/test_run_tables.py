@@ -11,7 +11,7 @@ from noiseprobe.analysis import (
     correlations,
 )
 from noiseprobe.draws.factors import FACTORS
-from noiseprobe.plots import correlation_figure
+from noiseprobe.plots import plot_correlation
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from tests.analysis.test_correlation import EMPTY, train
@@ -86,6 +86,6 @@ def test_nothing_to_analyze_is_told_in_one_line(call: Any, bare: Path, tmp_path:
 
 def test_an_interval_stands_behind_a_single_correlation() -> None:
     table = correlations(train(40), EMPTY).loc[["l_det"]]
-    (axes,) = correlation_figure(table).axes
+    axes = plot_correlation(table)
     ends = [list(np.asarray(line.get_xdata(), dtype="float64")) for line in axes.lines]
     assert [table.loc["l_det", "low"], table.loc["l_det", "high"]] in ends
