@@ -24,6 +24,7 @@ from noiseprobe.plots.style import (
 FLOOR = 1e-4
 """Shares below this, also estimates below 0, are said to be; the logarithmic axis ends there."""
 
+_MOST_MARKED = 30
 _KINDS = {"first": ("alone", "o", -0.17), "total": ("with interactions", "D", 0.17)}
 
 
@@ -129,7 +130,7 @@ def _draw_steps(ax: Axes, table: pd.DataFrame, order: Sequence[str]) -> None:
         palette=[colour_of(name) for name in order],
         errorbar=None,
         estimator=None,
-        marker="o",
+        marker="o" if known["step"].nunique() <= _MOST_MARKED else "",
         markeredgewidth=0,
         legend=False,
         ax=ax,

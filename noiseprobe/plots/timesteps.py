@@ -155,5 +155,5 @@ def _say_trends(ax: Axes, learning: pd.DataFrame) -> None:
 
 
 def signed(percent: float, _: object = None) -> str:
-    """A change in percent: +5%, -10%, and 0% without a sign."""
-    return f"{percent:+.3g}%" if percent else "0%"
+    """A change in percent: +5%, −10%, and 0% without a sign."""
+    return f"{percent:+.3g}%".replace("-", "−") if percent else "0%"
