@@ -7,8 +7,8 @@ rule picks, for a random fixed batch (`TUNING.md`, which the comparison takes) o
 `--layout` of it (`TUNING-LAYOUT.md`). `confirm` tries what was picked for a layout on twelve other
 concepts (`CONFIRMED-LAYOUT.md`; the package's defaults are set by hand to what it takes). `run`
 trains, probes and measures, with the random fixed batch that was published; `report` writes the
-table, its raw numbers, the claims and the figures beside this file. What is already in `--out` is
-not repeated.
+table, its raw numbers, the claims and the figures beside this file; `figures` draws those of the
+tables again, no more. What is already in `--out` is not repeated.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from experiments.comparison.confirming import first_round, second_round, write_confirmed
-from experiments.comparison.report import write_report
+from experiments.comparison.report import draw_figures, write_report
 from experiments.comparison.runs import (
     PUBLISHED,
     comparison_sweep,
@@ -31,7 +31,7 @@ from noiseprobe.run.directory import find_runs
 from noiseprobe.stages.sweep import run_sweep, train_sweep
 
 HERE = Path(__file__).parent
-STAGES = ("tune", "confirm", "run", "report")
+STAGES = ("tune", "confirm", "run", "report", "figures")
 
 
 def main() -> None:
@@ -60,6 +60,8 @@ def main() -> None:
                     failed |= run_sweep(comparison_sweep(chosen.out, chosen.workers), terminal)
             case "report":
                 write_report(find_runs([chosen.out / "runs"]), chosen.results)
+            case "figures":
+                draw_figures(chosen.results)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

@@ -19,9 +19,12 @@ from noiseprobe.cli.tables import markdown
 from noiseprobe.cli.text_runs import comparison_text, write_comparison
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import FACTORS
+from noiseprobe.plots.comparison import plot_comparison
+from noiseprobe.plots.correlation import plot_correlation
+from noiseprobe.plots.saving import save
+from noiseprobe.plots.stops import plot_stops
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
-from noiseprobe.stages.pipeline import plot_across
 
 QUIET, LOUD = ("captions", "vae_noise"), ("images", "timesteps", "noise")
 
@@ -43,7 +46,16 @@ def write_report(runs: Sequence[Run], directory: Path) -> None:
         told.to_csv(beside, index=False, float_format="%.6g")
     with written_whole(directory / "RESULTS.md") as beside:
         beside.write_text(report(raw, summary, noise, told), encoding="utf-8")
-    plot_across(runs, directory / "figures")
+    draw_figures(directory)
+
+
+def draw_figures(directory: Path) -> None:
+    """Draw the figures of the tables that `write_report` left in `directory`, into `figures/`."""
+    raw, summary = (pd.read_csv(directory / name) for name in ("runs.csv", "comparison.csv"))
+    save(plot_stops(raw), directory / "figures" / "stops")
+    save(plot_comparison(summary), directory / "figures" / "comparison")
+    told = pd.read_csv(directory / "correlations.csv", index_col="trace")
+    save(plot_correlation(told), directory / "figures" / "correlation")
 
 
 def noise_by_run(runs: Sequence[Run]) -> pd.DataFrame:
@@ -92,6 +104,8 @@ def report(
         "over concepts. Minutes are on one thread of a shared CPU.",
         "",
         comparison_text(summary, markdown),
+        "",
+        "![What each rule costs, and what it is worth](figures/comparison.png)",
         "",
         "[runs.csv](runs.csv) has every run.",
         "",

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -17,7 +16,9 @@ from noiseprobe.analysis.regret import Judged, paired, regret, summary
 from noiseprobe.analysis.tuning import best_parameters, tune
 from noiseprobe.cli.tables import markdown, with_interval
 from noiseprobe.core.files import written_whole
-from noiseprobe.plots.style import INK, PAGE, dress, new_figure, save
+from noiseprobe.plots.regret import counted, draw_differences
+from noiseprobe.plots.saving import save
+from noiseprobe.plots.style import FONT_SIZE, PAGE, look, new_figure, several_panels
 from noiseprobe.stopping import CRITERIA
 
 AGAINST = ("dvar", "never")
@@ -185,23 +186,22 @@ def shown(row: Any, name: str, sign: str = "") -> str:
 
 
 def figure_of(differences: pd.DataFrame) -> Figure:
-    """One panel per method: each criterion's regret less DVAR's, with its interval."""
+    """One panel per method, on one scale: each criterion's regret less DVAR's, with interval."""
     differences = differences[differences["against"] == "dvar"]
     methods = list(dict.fromkeys(differences["method"]))
     names = list(dict.fromkeys(differences["criterion"]))
-    figure = new_figure(PAGE, 0.7 + 0.22 * len(names))
-    panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
-    for axes, method in zip(panels, methods, strict=True):
-        rows = differences[differences["method"] == method].set_index("criterion").loc[names]
-        places = np.arange(len(names))
-        axes.hlines(places, rows["regret_low"], rows["regret_high"], color=INK, lw=1)
-        axes.plot(rows["regret"], places, "o", color=INK, ms=3)
-        axes.axvline(0, color=INK, lw=0.6, ls=":")
-        axes.set_yticks(places, names)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_title(method)
-        axes.set_label(method)
-        dress(axes)
-        axes.tick_params(axis="y", length=0)
-    figure.supxlabel("regret less that of DVAR (left: better)", fontsize=8)
+    with look():
+        figure = new_figure(PAGE, 0.9 + 0.2 * len(names))
+        axes = figure.subplots(1, len(methods), sharex=True)
+        panels = several_panels(axes, methods, PAGE, PAGE)
+        for place, (ax, method) in enumerate(zip(panels, methods, strict=True)):
+            rows = differences[differences["method"] == method]
+            draw_differences(ax, rows, names)
+            ax.set_title(f"{method}\n{counted(rows['traces'])}", loc="left", pad=14)
+            ax.set_xlabel("")
+            ax.tick_params(axis="y", labelleft=place == 0)
+        figure.supxlabel(
+            "regret less that of DVAR on the same trace (left: better), with 95% intervals",
+            fontsize=FONT_SIZE,
+        )
     return figure

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.fixed_batch.evaluate import BATCHES, EXPECTED, SIZES
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import LAYOUTS
-from noiseprobe.plots.style import FONT_SIZE, PAGE, colour_of, dress, key_above, new_figure, save
+from noiseprobe.plots.panels import name_ends
+from noiseprobe.plots.rows import INTERVAL, with_ends
+from noiseprobe.plots.saving import figure_of as figure_of_axes
+from noiseprobe.plots.saving import save
+from noiseprobe.plots.style import FONT_SIZE, PAGE, colour_of, dress, look, several_panels
 from noiseprobe.run.defaults import BUNDLED_MODEL, METHODS, defaults_of
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stopping import dvar_stops
@@ -32,10 +37,12 @@ COLOURS = {
     "antithetic": "noise",
     "weighted": "vae_noise",
 }
+MARKS = {"random": "o", "stratified": "s", "antithetic": "D", "weighted": "^"}
+LETTERS = {"random": "●", "stratified": "■", "antithetic": "◆", "weighted": "▲"}
 
 
 def write_report(files: Mapping[str, Path], directory: Path, figures: Path) -> None:
-    """Write `fixed_batch.csv`, `RESULTS.md` and the figure from the evaluations by concept."""
+    """Write both tables, `RESULTS.md` and the figure from the evaluations by concept."""
     tables = {name: by_batch(pd.read_parquet(file)) for name, file in files.items()}
     raw = pd.concat(
         [measures(table).reset_index().assign(concept=name) for name, table in tables.items()],
@@ -46,7 +53,10 @@ def write_report(files: Mapping[str, Path], directory: Path, figures: Path) -> N
     drawn = resampled(list(tables.values()))
     with written_whole(directory / "RESULTS.md") as beside:
         beside.write_text(report(raw, drawn), encoding="utf-8")
-    save(figure_of(raw, drawn), figures / "11-fixed-batch")
+    table = by_layout(raw, drawn)
+    with written_whole(directory / "layouts.csv") as beside:
+        table.to_csv(beside, index=False, float_format="%.6g")
+    save(figure_of(table), figures / "11-fixed-batch")
 
 
 def by_batch(table: pd.DataFrame) -> pd.DataFrame:
@@ -293,26 +303,64 @@ def plain(found: float, digits: int) -> str:
     return "-" if np.isnan(found) else f"{found:.{digits}f}"
 
 
-def figure_of(raw: pd.DataFrame, drawn: Drawn) -> Figure:
-    """One panel per measure, one line per layout, over the number of samples."""
-    figure = new_figure(PAGE, 2.4)
-    panels = figure.subplots(1, len(MEASURES))
-    handles = {}
-    for axes, (name, label) in zip(panels, MEASURES.items(), strict=True):
-        axes.set_label(name)
-        for layout in LAYOUTS:
-            means = raw[raw["layout"] == layout].groupby("size")[name].mean()
-            if means.isna().all():
-                continue
-            bands = np.array([ends(drawn[name][layout, size]) for size in means.index])
-            colour = colour_of(COLOURS[layout])
-            (handles[layout],) = axes.plot(means.index, means, "o-", color=colour, ms=3, lw=1.2)
-            axes.fill_between(means.index, *bands.T, color=colour, alpha=0.12, lw=0)
-        axes.set_xscale("log", base=2)
-        sizes = sorted(raw["size"].unique())
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.set_title(label)
-        dress(axes)
-    figure.supxlabel("samples in the fixed batch", fontsize=FONT_SIZE)
-    key_above(figure, list(handles.values()), list(handles))
+def by_layout(raw: pd.DataFrame, drawn: Drawn) -> pd.DataFrame:
+    """What the figure shows: measure, layout, size, value, low, high (95%), concepts."""
+    rows = []
+    for measure in MEASURES:
+        means = raw.groupby(["layout", "size"])[measure].mean().dropna().reset_index()
+        for layout, size, value in means.itertuples(index=False):
+            low, high = ends(drawn[measure][layout, size])
+            rows.append((measure, layout, size, value, low, high))
+    columns = ["measure", "layout", "size", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).assign(concepts=raw["concept"].nunique())
+
+
+def figure_of(table: pd.DataFrame) -> Figure:
+    """One panel per measure, one line per layout, over the number of samples.
+
+    Bars are 95% intervals. The layouts of a size stand beside each other, so that bars can be told
+    apart; so do marks and dashes.
+    """
+    layouts = [layout for layout in LAYOUTS if layout in set(table["layout"])]
+    # The sizes are powers of 2: a tenth of the way to the next.
+    shift = {layout: 2 ** (0.1 * place - 0.15) for place, layout in enumerate(layouts)}
+    shown = table.assign(place=table["size"] * table["layout"].map(shift))
+    with look():
+        panels = several_panels(None, [*MEASURES], PAGE, 2.5)
+        for ax, (name, label) in zip(panels, MEASURES.items(), strict=True):
+            own = shown[shown["measure"] == name]
+            sns.lineplot(
+                with_ends(own, "value", "low", "high"),
+                x="place",
+                y="value",
+                hue="layout",
+                style="layout",
+                hue_order=layouts,
+                style_order=layouts,
+                markers=[MARKS[layout] for layout in layouts],
+                palette=[colour_of(COLOURS[layout]) for layout in layouts],
+                err_style="bars",
+                markersize=4,
+                markeredgewidth=0,
+                legend=False,
+                ax=ax,
+                **INTERVAL,
+            )
+            ax.set_xscale("log", base=2)
+            sizes = sorted(table["size"].unique())
+            ax.set_xticks(sizes, [str(size) for size in sizes])
+            ax.set_ylim(*((None, 1.01) if name == "correlation" else (0, None)))
+            ax.set_title(label, loc="left")
+            ax.set_xlabel("samples in the fixed batch")
+            ax.set_ylabel("")
+            dress(ax)
+        last = own[own["size"] == own["size"].max()].set_index("layout")["value"]
+        named = {f"{LETTERS[name]} {name}": name for name in layouts if name in last}
+        name_ends(ax, {key: (last[name], colour_of(COLOURS[name])) for key, name in named.items()})
+        concepts = int(table["concepts"].max())
+        figure = figure_of_axes(panels)
+        figure.supxlabel(
+            f"bars: 95% intervals over {concepts} concepts and {BATCHES} fixed batches",
+            fontsize=FONT_SIZE,
+        )
     return figure

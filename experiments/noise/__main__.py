@@ -6,7 +6,7 @@ Takes the runs of `--runs` (trained now where they are missing; those of `python
 experiments.comparison run` do) and evaluates settings and Sobol design at some of their
 checkpoints, with a seed of its own for each concept. What is already in `--out` is not repeated.
 Writes `RESULTS.md` and its tables beside this file, and the figures of textual inversion into
-`figures/`.
+`figures/`. With `--report` nothing is evaluated: report and figures are made again from the tables.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from experiments.comparison.runs import WIDELY, comparison_sweep, others, own_seed
 from experiments.noise.evaluate import evaluate_run
-from experiments.noise.report import write_report
+from experiments.noise.report import recorded, tables_of, write_report, write_tables
 from noiseprobe.cli.terminal import Terminal
 from noiseprobe.core.errors import Interrupted
 from noiseprobe.run.directory import Run
@@ -33,7 +33,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
     parser.add_argument("--figures", type=Path, default=HERE.parents[1] / "figures")
+    parser.add_argument("--report", action="store_true", help="from the tables alone")
     chosen = parser.parse_args()
+    if chosen.report:
+        write_report(recorded(chosen.results), chosen.results, chosen.figures)
+        return
     sweep = comparison_sweep(chosen.runs, chosen.workers)
     names = others()[: chosen.concepts]
     jobs: Jobs = {}
@@ -47,7 +51,9 @@ def main() -> None:
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
     places = sorted(jobs, key=lambda place: WIDELY.index(place.parent.name))
-    write_report([Run.open(place) for place in places], chosen.results, chosen.figures)
+    tables = tables_of([Run.open(place) for place in places])
+    write_tables(tables, chosen.results)
+    write_report(tables, chosen.results, chosen.figures)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from experiments.noise.evaluate import REPLICATES
 from noiseprobe.analysis import learning_bins, signal_to_noise, timestep_losses, variance_shares
@@ -16,45 +17,56 @@ from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.cli.tables import markdown
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import FACTORS
-from noiseprobe.plots import (
-    needed_batch_figure,
-    shares_figure,
-    timestep_change_figure,
-    timestep_losses_figure,
-)
-from noiseprobe.plots.style import save
+from noiseprobe.plots.needed_batch import plot_needed_batch
+from noiseprobe.plots.saving import save
+from noiseprobe.plots.shares import plot_shares
+from noiseprobe.plots.timesteps import plot_timesteps
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 
 PAIRS = RunConfig.model_fields["design_replicates"].default
 OF_PAIR = RunConfig.model_fields["design_batch"].default
 DRAWN = "textual-inversion"  # the method whose figures are drawn
+STEMS = ("shares", "needed_batch", "timesteps", "learning")  # of the tables
 
 
-def write_report(runs: Sequence[Run], directory: Path, figures: Path) -> None:
-    """Write `RESULTS.md`, the tables that it is made from, and the figures."""
-    tables = tables_of(runs)
+def write_report(tables: dict[str, pd.DataFrame], directory: Path, figures: Path) -> None:
+    """Write `RESULTS.md` and the figures from the tables of `tables_of`."""
+    with written_whole(directory / "RESULTS.md") as beside:
+        beside.write_text(report(tables), encoding="utf-8")
+    draw_figures(tables, figures)
+
+
+def write_tables(tables: dict[str, pd.DataFrame], directory: Path) -> None:
+    """Write the tables of `tables_of`, which `recorded` reads back."""
     for stem, table in tables.items():
         with written_whole(directory / f"{stem}.csv") as beside:
             table.to_csv(beside, index=False, float_format="%.6g")
-    with written_whole(directory / "RESULTS.md") as beside:
-        beside.write_text(report(tables), encoding="utf-8")
+
+
+def draw_figures(tables: dict[str, pd.DataFrame], figures: Path) -> None:
+    """Draw the figures of `DRAWN` from the tables into the folder `figures`."""
     of_one = {
         stem: table[table["method"] == DRAWN].drop(columns="method")
         for stem, table in tables.items()
     }
-    over = over_concepts(of_one["timesteps"], ["step", "bin", "from", "to"], ["loss", "relative"])
+    concepts = f"{of_one['shares']['concept'].nunique()} concepts"
+    shares = over_concepts(of_one["shares"], ["step", "factor"], ["first", "total"])
+    losses = over_concepts(of_one["timesteps"], ["step", "bin", "from", "to"], ["loss", "relative"])
     learning = over_concepts(of_one["learning"], ["bin", "from", "to"], ["change"])
-    drawn = {
-        "7-shares": shares_figure(
-            over_concepts(of_one["shares"], ["step", "factor"], ["first", "total"])
-        ),
-        "8-needed-batch": needed_batch_figure(median_batches(of_one["needed_batch"])),
-        "9-loss-by-timestep": timestep_losses_figure(over),
-        "10-change-by-timestep": timestep_change_figure(over, with_trend(learning)),
+    batches = median_batches(of_one["needed_batch"])
+    drawn: dict[str, Axes | list[Axes]] = {
+        "7-shares": plot_shares(shares, over=concepts),
+        "8-needed-batch": plot_needed_batch(batches, over=f"median and quartiles of {concepts}"),
+        "9-loss-by-timestep": plot_timesteps(losses, with_trend(learning), over=concepts),
     }
-    for name, figure in drawn.items():
-        save(figure, figures / name)
+    for name, axes in drawn.items():
+        save(axes, figures / name)
+
+
+def recorded(directory: Path) -> dict[str, pd.DataFrame]:
+    """The tables that `write_tables` wrote into `directory`."""
+    return {stem: pd.read_csv(directory / f"{stem}.csv") for stem in STEMS}
 
 
 def tables_of(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
@@ -97,9 +109,14 @@ def with_trend(learning: pd.DataFrame) -> pd.DataFrame:
 
 
 def median_batches(table: pd.DataFrame) -> pd.DataFrame:
-    """By setting, the batch that was probed, and the median over concepts of the needed one."""
+    """By setting the probed batch, and of the needed one median and quartiles (`low`, `high`)."""
     rows = {
-        setting: {"batch": group["batch"].median(), "needed_batch": middle(group["needed_batch"])}
+        setting: {
+            "batch": group["batch"].median(),
+            "needed_batch": middle(group["needed_batch"]),
+            "low": middle(group["needed_batch"], 0.25),
+            "high": middle(group["needed_batch"], 0.75),
+        }
         for setting, group in table.groupby("setting", sort=False)
     }
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -171,8 +188,7 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
         "the concepts the loss was still surely falling (▼) or rising (▲) in the last third of the "
         "checkpoints, at least three of them.",
         "",
-        "![Loss by timestep](../../figures/9-loss-by-timestep.png)",
-        "![Change by timestep](../../figures/10-change-by-timestep.png)",
+        "![Loss by timestep, and its change](../../figures/9-loss-by-timestep.png)",
         "",
     ]
     rows = [["timesteps", *methods]]

@@ -1,34 +1,48 @@
 """Where criteria would have stopped recorded losses: each trace, and a row per criterion below."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
+from noiseprobe.plots.names import shortened, told_apart
+from noiseprobe.plots.panels import say
+from noiseprobe.plots.saving import check_format, figure_of, save_one
 from noiseprobe.plots.style import (
     COLUMN,
     FONT_SIZE,
-    FORMATS,
     GHOST,
     INK,
     PAGE,
     colour_of,
     dress,
     key_above,
+    literal,
     new_figure,
-    save_one,
+    several_panels,
+    styled,
     whole_steps,
 )
+from noiseprobe.stopping import as_losses
 
 MOST_PANELS = 24
 """More traces than these would be too small to read on one page."""
+
+MOST_POINTS = 400
+"""A trace of more points is drawn as its running median over the range of its values."""
+
+SMOOTHED = 0.02
+"""The share of a trace's points that its running median and range are over."""
 
 _COLOURS = [
     *map(colour_of, ("timesteps", "noise", "vae_noise", "images", "original", "captions")),
@@ -49,125 +63,218 @@ LONGEST = {1: 60, 2: 44, 3: 28}
 def write_replays(
     traces: Sequence[Series], replays: Sequence[Mapping[str, Any]], path: Path
 ) -> None:
-    """Write `replays_figure` to `path`, as PNG or SVG by its suffix.
+    """Write `plot_replays` to `path`, as PNG, SVG or PDF by its suffix.
 
     Raises:
-        UserError: the suffix names neither, or there are more than `MOST_PANELS` traces.
+        UserError: the suffix names none, or there are more than `MOST_PANELS` traces.
     """
-    if path.suffix.removeprefix(".") not in FORMATS:
-        raise UserError(f"--plot {path}: give a name that ends in .png or .svg")
+    check_format("--plot", path)
     if len(traces) > MOST_PANELS:
         raise UserError(f"--plot: {len(traces)} traces; give at most {MOST_PANELS} at once")
-    save_one(replays_figure(traces, replays), path)
+    save_one(plot_replays(traces, replays), path)
 
 
-def replays_figure(
+@styled
+def plot_replays(
     traces: Sequence[Series],
     replays: Sequence[Mapping[str, Any]],
-    figure: Figure | None = None,
-) -> Figure:
+    axes: Sequence[Axes] | None = None,
+) -> list[Axes]:
     """Each trace above a row per criterion: a bar up to its stop, and an empty one if it goes on.
 
-    A dot marks the stop, on the bar and on the trace; a vertical tick on the bar marks the step to
-    keep, where that is another one. Panels are labelled with the index of the trace, those below
-    them with `stops` and the index.
+    A dot marks the stop, on the bar and on the trace; a vertical tick on the bar the step to keep,
+    where that is another one; and a star the best value of the trace. A trace of more than
+    `MOST_POINTS` points is drawn as its running median, over a band from the least to the greatest
+    value. Traces of one source stand beside each other. Panels are labelled with the index of the
+    trace, those below them with `stops` and the index.
 
     Args:
-        traces: the losses.
+        traces: the losses, at least one.
         replays: for each trace in turn one object per criterion, in the same order for all, with
-            the keys `criterion`, `stop_step` and `kept_step`.
-        figure: where to draw; a new figure if None.
+            the keys `criterion`, `stop_step` and `kept_step`; the best is read off the trace where
+            it is not told as `best_step` and `best`.
+        axes: where to draw, two panels for each trace; a new figure if None.
     """
     criteria = list(dict.fromkeys(replay["criterion"] for replay in replays))
-    across = min(len(traces), 3)
-    down = -(-len(traces) // across)
-    ratio = 1.5, 0.16 * len(criteria) + 0.1
-    width = PAGE if across > 1 or len(criteria) > 3 else COLUMN
-    figure = figure or new_figure(width, (sum(ratio) + 0.65) * down + 0.2)
-    grid = figure.add_gridspec(2 * down, across, height_ratios=ratio * down)
-    names = _told_apart([series.name for series in traces], LONGEST[across])
+    rows = by_source(traces)
+    across = max(map(len, rows))
+    labels = [label for place in range(len(traces)) for label in (f"{place}", f"stops {place}")]
+    long = any(len(series.values) > MOST_POINTS for series in traces)
+    page = across > 1 or len(criteria) > 3 or long
+    drawn_on = _new_panels(rows, len(criteria), page) if axes is None else axes
+    panels = several_panels(drawn_on, labels, PAGE, PAGE)
+    names = told_apart([series.name for series in traces], LONGEST[across])
+    tags = len({series.column for series in traces})
+    for row in rows:
+        for column, place in enumerate(row):
+            series, (above, below) = traces[place], panels[2 * place : 2 * place + 2]
+            own = replays[place * len(criteria) : (place + 1) * len(criteria)]
+            _draw_trace(above, series, own)
+            _draw_stops(below, series, own, named=column == 0)
+            above.set_title(literal(names[place]), loc="left")
+            above.tick_params(labelbottom=False)
+            first = column == 0 or tags > 1
+            above.set_ylabel(literal(shortened(series.column, 24)) if first else "")
+            above.set_xlabel("")
+            for ax in (above, below):
+                dress(ax)
+                whole_steps(ax, 4 if across > 1 else 8)
+            below.grid(visible=False, axis="y")
+            below.tick_params(axis="y", length=0)
+            below.set_xlabel("step")
+    if axes is None:
+        key_above(figure_of(panels), *_key(long))
+    return panels
+
+
+def by_source(traces: Sequence[Series]) -> list[list[int]]:
+    """The places of the traces in rows of panels, at most 3 across: those of a source together."""
+    found: dict[str, list[int]] = {}
     for place, series in enumerate(traces):
-        row, column = divmod(place, across)
-        above = figure.add_subplot(grid[2 * row, column])
-        below = figure.add_subplot(grid[2 * row + 1, column], sharex=above)
-        above.set_label(str(place))
-        below.set_label(f"stops {place}")
-        own = replays[place * len(criteria) : (place + 1) * len(criteria)]
-        _draw_trace(above, series, own)
-        _draw_stops(below, series, own, named=column == 0)
-        above.set_title(names[place], loc="left", fontsize=FONT_SIZE)
-        above.tick_params(labelbottom=False)
-        if column == 0 or len({each.column for each in traces}) > 1:
-            above.set_ylabel(_shortened(series.column, 24))
-        for axes in (above, below):
-            dress(axes)
-            whole_steps(axes, 4 if across > 1 else 8)
-        below.grid(visible=False, axis="y")
-        below.tick_params(axis="y", length=0)
-        below.set_xlabel("step")
-    key_above(figure, *_key())
-    return figure
+        found.setdefault(series.name, []).append(place)
+    sources = [sorted(places, key=lambda at: traces[at].column) for places in found.values()]
+    if 1 < max(map(len, sources)) <= 3:
+        return sources
+    flat = [place for places in sources for place in places]
+    return [flat[start : start + 3] for start in range(0, len(flat), 3)]
 
 
-def _draw_trace(axes: Axes, series: Series, replays: Sequence[Mapping[str, Any]]) -> None:
+def _new_panels(rows: Sequence[Sequence[int]], criteria: int, page: bool) -> list[Axes]:
+    """Two panels for each trace, in the order of the traces; as wide as a `page` or a column."""
+    across, down = max(map(len, rows)), len(rows)
+    ratio = 1.5, 0.16 * criteria + 0.1
+    figure = new_figure(PAGE if page else COLUMN, (sum(ratio) + 0.65) * down + 0.2)
+    grid = figure.add_gridspec(2 * down, across, height_ratios=ratio * down)
+    panels = {}
+    for row, places in enumerate(rows):
+        for column, place in enumerate(places):
+            above = figure.add_subplot(grid[2 * row, column])
+            below = figure.add_subplot(grid[2 * row + 1, column], sharex=above)
+            panels[place] = above, below
+    return [ax for place in sorted(panels) for ax in panels[place]]
+
+
+def _draw_trace(ax: Axes, series: Series, replays: Sequence[Mapping[str, Any]]) -> None:
     finite = np.isfinite(series.values)
     steps, values = series.steps[finite], series.values[finite]
-    axes.plot(steps, values, color=INK, lw=0.8, marker="o" if len(steps) == 1 else "", ms=3)
+    line = np.empty((0, 2))
+    if len(values):
+        line = _draw_line(ax, steps, values)
+        if len(values) == 1 or np.ptp(values):  # a constant trace is at its best throughout
+            _draw_best(ax, series, replays)
+    else:
+        say(ax, "no finite value")
+    notes = ["constant"] if len(values) > 1 and np.ptp(values) == 0 else []
+    if 0 < len(values) < len(finite):
+        notes.append(f"{len(finite) - len(values):,} not finite")
+    _note(ax, ", ".join(notes))
     for row, replay in enumerate(replays):
         if replay["stop_step"] is None:
             continue
         colour = _colour(row)
-        axes.axvline(replay["stop_step"], color=colour, lw=0.8, alpha=0.6, zorder=1)
-        if len(values):  # a trace of NaN alone has no place for the dot
-            loss = values[max(int(np.searchsorted(steps, replay["stop_step"], "right")) - 1, 0)]
-            axes.plot(replay["stop_step"], loss, "o", color=colour, ms=4, mec="white", mew=0.6)
+        ax.axvline(replay["stop_step"], color=colour, lw=0.8, alpha=0.6, zorder=1)
+        if len(line):  # a trace of NaN alone has no place for the dot
+            at = max(int(np.searchsorted(line[:, 0], replay["stop_step"], "right")) - 1, 0)
+            ax.plot(
+                replay["stop_step"],
+                line[at, 1],
+                "o",
+                color=colour,
+                ms=4,
+                mec="white",
+                mew=0.6,
+                zorder=4,
+            )
+
+
+def _draw_line(
+    ax: Axes, steps: NDArray[np.int64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The trace as it is, or if it is long, smoothed over a band; returns the line's (n, 2)."""
+    table = pd.DataFrame({"step": steps, "value": values})
+    if len(values) > MOST_POINTS:
+        window = round(SMOOTHED * len(values)) | 1
+        around = table["value"].rolling(window, center=True, min_periods=1)
+        low, high = around.min(), around.max()
+        # The window spans several of the points that are drawn: no value is outside the band.
+        every = max(1, window // 4)
+        drawn = np.unique([*range(0, len(values), every), len(values) - 1])
+        ax.fill_between(steps[drawn], low[drawn], high[drawn], color=GHOST, alpha=0.5, lw=0)
+        table = table.assign(value=around.median()).iloc[drawn]
+    sns.lineplot(
+        table,
+        x="step",
+        y="value",
+        estimator=None,
+        errorbar=None,
+        sort=False,
+        color=INK,
+        linewidth=0.9,
+        marker="o" if len(values) == 1 else "",
+        ax=ax,
+    )
+    return table.to_numpy(dtype="float64")
+
+
+def _draw_best(ax: Axes, series: Series, replays: Sequence[Mapping[str, Any]]) -> None:
+    told = replays[0] if replays else {}
+    step, best = told.get("best_step"), told.get("best")
+    if step is None or best is None:
+        losses = as_losses(series.column, series.values)
+        place = int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))
+        step, best = series.steps[place], series.values[place]
+    ax.plot(step, best, "*", color=INK, ms=7, mec="white", mew=0.5, zorder=5, clip_on=False)
+
+
+def _note(ax: Axes, words: str) -> None:
+    if words:
+        ax.annotate(
+            words,
+            (1, 1),
+            xycoords="axes fraction",
+            xytext=(-2, -2),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=FONT_SIZE,
+        )
 
 
 def _draw_stops(
-    axes: Axes, series: Series, replays: Sequence[Mapping[str, Any]], named: bool
+    ax: Axes, series: Series, replays: Sequence[Mapping[str, Any]], named: bool
 ) -> None:
     first, last = int(series.steps[0]), int(series.steps[-1])
     for row, replay in enumerate(replays):
         colour, stop = _colour(row), replay["stop_step"]
-        axes.plot([first, last], [row, row], color=GHOST, lw=1, zorder=1)
+        ax.plot([first, last], [row, row], color=GHOST, lw=1, zorder=1)
         if stop is None:
-            axes.plot(last, row, "o", mfc="white", mec=colour, mew=1, ms=4.5)
+            ax.plot(last, row, "o", mfc="white", mec=colour, mew=1, ms=4.5)
         else:
             # Up to the trace, so that the eye need not tell colours apart.
-            axes.plot([stop, stop], [row, -0.6], color=colour, lw=0.8, alpha=0.6, zorder=1)
-            axes.plot([first, stop], [row, row], color=colour, lw=3, solid_capstyle="butt")
-            axes.plot(stop, row, "o", color=colour, ms=4.5)
+            ax.plot([stop, stop], [row, -0.6], color=colour, lw=0.8, alpha=0.6, zorder=1)
+            ax.plot([first, stop], [row, row], color=colour, lw=3, solid_capstyle="butt")
+            ax.plot(stop, row, "o", color=colour, ms=4.5)
         if replay["kept_step"] != (last if stop is None else stop):
-            axes.plot(replay["kept_step"], row, "|", color=INK, ms=7, mew=1.2)
-    names = [replay["criterion"] for replay in replays]
-    axes.set_yticks(range(len(names)), names if named else [""] * len(names), fontsize=FONT_SIZE)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+            ax.plot(replay["kept_step"], row, "|", color=INK, ms=7, mew=1.2)
+    names = [literal(replay["criterion"]) for replay in replays]
+    ax.set_yticks(range(len(names)), names if named else [""] * len(names))
+    ax.set_ylim(len(names) - 0.4, -0.6)
 
 
-def _key() -> tuple[list[Line2D], list[str]]:
+def _key(long: bool) -> tuple[list[Artist], list[str]]:
     marks: dict[str, dict[str, Any]] = {
         "stops": {"marker": "o", "mfc": INK, "mec": INK},
-        "never stops": {"marker": "o", "mfc": "white", "mec": INK},
-        "keeps, if not the stop": {"marker": "|", "mec": INK, "ms": 7, "mew": 1.2},
+        "never": {"marker": "o", "mfc": "white", "mec": INK},
+        "keeps": {"marker": "|", "mec": INK, "ms": 7, "mew": 1.2},
+        "best": {"marker": "*", "mfc": INK, "mec": INK, "ms": 6},
     }
-    drawn = [Line2D([], [], lw=0, **({"ms": 4.5} | mark)) for mark in marks.values()]
-    return drawn, list(marks)
+    drawn: list[Artist] = [
+        Line2D([], [], color=INK, **({"ms": 4.5, "lw": 0} | mark)) for mark in marks.values()
+    ]
+    if long:
+        drawn += [Line2D([], [], color=INK, lw=0.9), Patch(color=GHOST, alpha=0.5, lw=0)]
+    return drawn, [*marks, *([f"median of {SMOOTHED:.0%} of points", "range"] if long else [])]
 
 
 def _colour(row: int) -> str:
     return _COLOURS[row % len(_COLOURS)]
-
-
-def _told_apart(names: Sequence[str], longest: int) -> list[str]:
-    """The names without the folder that all share, of so many letters at most."""
-    try:
-        shared = os.path.commonpath([os.path.dirname(name) for name in names])
-    except ValueError:  # some are absolute, some are not
-        shared = ""
-    return [_shortened(name.removeprefix(shared).removeprefix(os.sep), longest) for name in names]
-
-
-def _shortened(name: str, longest: int) -> str:
-    """The end of a path, which tells it from others, where all of it would not fit."""
-    plain = name.encode("utf-8", "replace").decode()
-    return plain if len(plain) <= longest else "…" + plain[1 - longest :]

@@ -1,26 +1,74 @@
-"""Figures with one row per setting: a dot, its value above it, or a word in its place."""
+"""Figures with one row per name: a dot with its interval, and its value in words at the right."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 
 from noiseprobe.plots.style import FONT_SIZE, INK, dress
 
-
-def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """One row per name, the first on top, with room above it for its value."""
-    axes.set_yticks(np.arange(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.8)
-    dress(axes)
-    axes.grid(visible=False, axis="y")
+INTERVAL = {"estimator": "median", "errorbar": ("pi", 100)}
+"""How seaborn is told of an interval that is known: the middle and ends of `with_ends`."""
 
 
-def mark_place(axes: Axes, place: float, words: str) -> None:
+def with_ends(table: pd.DataFrame, value: str, low: str, high: str) -> pd.DataFrame:
+    """Each row thrice, its value, low and high in the column `value`: `INTERVAL` draws them.
+
+    An end that is not finite is the value itself: no bar is drawn.
+    """
+    ends = [
+        table.assign(**{value: table[end].where(np.isfinite(table[end]), table[value])})
+        for end in (low, value, high)
+    ]
+    return pd.concat(ends, ignore_index=True)
+
+
+def draw_rows(
+    ax: Axes,
+    table: pd.DataFrame,
+    value: str,
+    low: str,
+    high: str,
+    colour: Callable[[str], str],
+) -> None:
+    """A dot and an interval for each row of `table` (by its index, top down), where it is known."""
+    names = [str(name) for name in table.index]
+    ends = with_ends(table.assign(row=names).dropna(subset=[value]), value, low, high)
+    if len(ends):
+        sns.pointplot(
+            ends,
+            x=value,
+            y="row",
+            hue="row",
+            order=names,
+            hue_order=names,
+            palette=[colour(name) for name in names],
+            orient="y",
+            markersize=4,
+            linestyle="none",
+            err_kws={"linewidth": 2},
+            legend=False,
+            ax=ax,
+            **INTERVAL,
+        )
+
+
+def name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """One row per name, the first on top."""
+    ax.set_yticks(np.arange(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_ylabel("")
+    dress(ax)
+    ax.grid(visible=False, axis="y")
+    ax.tick_params(axis="y", length=0)
+
+
+def mark_place(ax: Axes, place: float, words: str) -> None:
     """A dashed line across all rows, named above."""
-    axes.axvline(place, color=INK, lw=1, ls="--")
-    axes.annotate(
+    ax.axvline(place, color=INK, lw=1, ls="--", zorder=1)
+    ax.annotate(
         words,
         (place, 1),
         xycoords=("data", "axes fraction"),
@@ -32,29 +80,18 @@ def mark_place(axes: Axes, place: float, words: str) -> None:
     )
 
 
-def put_dot(axes: Axes, row: int, place: float, colour: str, value: str) -> None:
-    """A dot, and its value above it."""
-    axes.plot([place], [row], "o", color=colour, ms=5, clip_on=False)
-    axes.annotate(
-        value,
-        (place, row),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=FONT_SIZE,
-        # A value that stands on a line is still to be read.
-        path_effects=[withStroke(linewidth=2, foreground="white")],
-    )
+def put_value(ax: Axes, row: int, words: str, *, head: bool = False) -> None:
+    """Words at the right of the panel, in line with a row, where no mark can strike them.
 
-
-def put_word(axes: Axes, row: int, place: float, word: str) -> None:
-    """A word where there is no dot."""
-    axes.annotate(
-        word,
-        (place, row),
-        xytext=(4, 0),
+    `head` puts them above the panel instead: what the words of the rows are.
+    """
+    ax.annotate(
+        words,
+        (1, 1) if head else (1, row),
+        xycoords="axes fraction" if head else ("axes fraction", "data"),
+        xytext=(4, 2 if head else 0),
         textcoords="offset points",
-        va="center",
+        va="bottom" if head else "center",
         fontsize=FONT_SIZE,
+        annotation_clip=False,
     )

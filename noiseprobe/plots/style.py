@@ -1,23 +1,28 @@
-"""The one look of all figures: colours, sizes, and how a figure becomes a file.
+"""The one look of all figures: sizes, colours, and what every panel has in common.
 
-Figures are built with matplotlib's object interface and styled call by call. pyplot and its global
-list of figures are never touched, so that figures can be drawn headless and from any thread.
+Panels are drawn with seaborn's axes-level functions inside `look`, which sets seaborn's style and
+context for as long as a figure is being drawn and leaves the global state as it was. Figures are
+built with matplotlib's object interface: pyplot's global list of figures is never touched, so that
+they can be drawn headless and from any thread.
 """
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from threading import Lock
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from typing import Any, ParamSpec, TypeVar
 
-import matplotlib
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import Formatter, MaxNLocator
+from numpy.typing import NDArray
 
-from noiseprobe.core.files import written_whole
-from noiseprobe.plots.fonts import find_letters
+Parameters = ParamSpec("Parameters")
+Drawn = TypeVar("Drawn")
 
 FONT_SIZE = 8.0
 """Points at the printed size; no text in a figure is smaller."""
@@ -40,17 +45,52 @@ _COLOURS = {
 
 _NAMES = {"vae_noise": "VAE noise"}
 
-_DPI = 220
-
 _UNITS = ((1_000_000, "M"), (1_000, "k"), (1, ""))
 
-FORMATS: dict[str, dict[str, str | None]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
+_STYLE = {
+    "axes.edgecolor": FRAME,
+    "axes.grid": True,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.color": "#e6e6e6",
+    "font.family": ["sans-serif"],
+    "text.color": INK,
+    "axes.labelcolor": INK,
 }
-"""The kinds of files that figures are written as, each with the metadata that is left out."""
+_CONTEXT = {
+    "font.size": FONT_SIZE,
+    "axes.labelsize": FONT_SIZE,
+    "axes.titlesize": FONT_SIZE,
+    "legend.fontsize": FONT_SIZE,
+    "legend.title_fontsize": FONT_SIZE,
+    "xtick.labelsize": FONT_SIZE,
+    "ytick.labelsize": FONT_SIZE,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.0,
+}
 
-_DRAWING = Lock()
+DRAWING = RLock()
+"""Styles are matplotlib's global state, so that one thread at a time may set them."""
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Seaborn's style and context of our figures, for the length of the block."""
+    with DRAWING, sns.axes_style("ticks", _STYLE), sns.plotting_context("paper", rc=_CONTEXT):
+        yield
+
+
+def styled(plot: Callable[Parameters, Drawn]) -> Callable[Parameters, Drawn]:
+    """A plot function that draws inside `look`."""
+
+    @functools.wraps(plot)
+    def inside(*args: Parameters.args, **named: Parameters.kwargs) -> Drawn:
+        with look():
+            return plot(*args, **named)
+
+    return inside
 
 
 def colour_of(setting: str) -> str:
@@ -63,13 +103,59 @@ def plain_name(setting: str) -> str:
     return " + ".join(_NAMES.get(factor, factor) for factor in setting.split("+"))
 
 
+def literal(text: str) -> str:
+    """Text from outside, such as a file's name, to be shown letter by letter: no mathtext."""
+    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, `width` × `height` inches, whose layout makes room for all labels."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def one_panel(ax: Axes | None, width: float, height: float, label: str) -> Axes:
+    """`ax`, or else that of a new figure, `width` × `height` inches; labelled either way.
+
+    The label tells a panel from others in code and tests; it is not shown.
+    """
+    ax = ax if ax is not None else new_figure(width, height).subplots()
+    ax.set_label(label)
+    return ax
+
+
+def several_panels(
+    axes: Sequence[Axes] | NDArray[Any] | None,
+    labels: Sequence[str],
+    width: float,
+    height: float,
+    down: bool = False,
+    **layout: Any,
+) -> list[Axes]:
+    """As many panels as labels, those given or else of a new figure: across, or `down`.
+
+    Args:
+        axes: where to draw, one for each label; a new figure, `width` × `height` inches, if None.
+        layout: of `Figure.subplots`, for a new figure.
+
+    Raises:
+        ValueError: there are not as many axes as labels.
+    """
+    if axes is None:
+        shape = (len(labels), 1) if down else (1, len(labels))
+        axes = new_figure(width, height).subplots(*shape, squeeze=False, **layout)
+    found = list(np.ravel(np.asarray(axes, dtype=object)))
+    if len(found) != len(labels):
+        raise ValueError(f"axes: {len(found)} given; this figure has {len(labels)} panels")
+    for ax, label in zip(found, labels, strict=True):
+        ax.set_label(label)
+    return found
+
+
 def dress(axes: Axes) -> None:
-    """Give `axes` the common look: two spines, a light grid, text that can be read in print."""
+    """Give `axes` the common look, also one that was made elsewhere.
+
+    Ticks are made when a figure is saved, outside `look`, so that they are told their look here.
+    """
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FRAME)
     axes.spines[["left", "bottom"]].set_linewidth(0.6)
@@ -81,7 +167,7 @@ def dress(axes: Axes) -> None:
     axes.title.set_fontsize(FONT_SIZE)
 
 
-def key_above(figure: Figure, handles: Sequence[Line2D], labels: Sequence[str]) -> None:
+def key_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """A one-line key above all panels of `figure`, where no data can run through it."""
     figure.legend(
         handles,
@@ -121,25 +207,3 @@ def measured(steps: Iterable[int], values: pd.Series) -> pd.Series:
 def marker_for(series: pd.Series) -> str:
     """A dot where a line would show nothing, since it has a single point; none otherwise."""
     return "o" if len(series) == 1 else ""
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `figure` beside each other as `stem`.png and `stem`.svg, and return the two paths.
-
-    The same figure gives the same bytes: no date, no random element names. Text stays text in the
-    SVG, so that it can be searched and edited.
-    """
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in FORMATS]
-    for path in paths:
-        save_one(figure, path)
-    return paths
-
-
-def save_one(figure: Figure, path: Path) -> None:
-    """Write `figure` to `path`, in the format of `FORMATS` that its suffix names."""
-    kind = path.suffix.removeprefix(".")
-    find_letters(figure)
-    # These two settings exist only as matplotlib's global state, so one thread at a time.
-    reproducible = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "noiseprobe"})
-    with _DRAWING, reproducible, written_whole(path) as beside:
-        figure.savefig(beside, format=kind, dpi=_DPI, metadata=FORMATS[kind])
