@@ -80,7 +80,7 @@ def mark_place(ax: Axes, place: float, words: str) -> None:
     )
 
 
-def put_value(ax: Axes, row: int, words: str, *, head: bool = False) -> None:
+def put_value(ax: Axes, row: float, words: str, *, head: bool = False) -> None:
     """Words at the right of the panel, in line with a row, where no mark can strike them.
 
     `head` puts them above the panel instead: what the words of the rows are.
