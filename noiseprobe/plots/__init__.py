@@ -1,7 +1,7 @@
 """Figures from traces: one function each, and `draw_all`, which writes those that a run can fill.
 
-Each function takes the data and, to draw into, an optional figure; it returns the figure. Nothing
-is shown or printed, and nothing is written but by `draw_all`.
+Each `plot_…` takes labelled data and, to draw into, optional axes; it returns the axes. Nothing is
+shown or printed, and nothing is written but by `draw_all`.
 """
 
 from collections.abc import Sequence
@@ -9,35 +9,35 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from PIL import Image
 
 from noiseprobe.analysis import correlations, noise_to_signal
-from noiseprobe.plots.correlation import correlation_figure
-from noiseprobe.plots.dvar import dvar_figure
-from noiseprobe.plots.needed_batch import needed_batch_figure
-from noiseprobe.plots.ratios import noise_to_signal_figure
-from noiseprobe.plots.samples import Drawn, samples_figure
-from noiseprobe.plots.settings import settings_figure
+from noiseprobe.plots.correlation import plot_correlation
+from noiseprobe.plots.dvar import plot_dvar
+from noiseprobe.plots.ratios import plot_noise_to_signal
+from noiseprobe.plots.samples import Drawn, plot_samples
+from noiseprobe.plots.saving import save
+from noiseprobe.plots.settings import plot_settings
 from noiseprobe.plots.shares import shares_figure
 from noiseprobe.plots.stops import stops_figure
-from noiseprobe.plots.style import save
 from noiseprobe.plots.timestep_change import timestep_change_figure
 from noiseprobe.plots.timestep_losses import timestep_losses_figure
-from noiseprobe.plots.training import training_figure
+from noiseprobe.plots.training import plot_training
 
 __all__ = [
     "Drawn",
-    "correlation_figure",
     "draw_all",
-    "dvar_figure",
-    "needed_batch_figure",
-    "noise_to_signal_figure",
-    "samples_figure",
-    "settings_figure",
+    "plot_correlation",
+    "plot_dvar",
+    "plot_noise_to_signal",
+    "plot_samples",
+    "plot_settings",
+    "plot_training",
     "shares_figure",
     "stops_figure",
     "timestep_change_figure",
     "timestep_losses_figure",
-    "training_figure",
 ]
 
 
@@ -49,32 +49,54 @@ def draw_all(
     out: Path,
     drawn: Sequence[Drawn] = (),
     num_timesteps: int = 1000,
+    *,
+    window: int | None = None,
+    seen: pd.DataFrame | None = None,
+    ended: tuple[str, int] | None = None,
+    photographs: Sequence[Image.Image] = (),
+    kinds: Sequence[str] = ("png", "svg"),
 ) -> list[Path]:
     """Write each figure that the traces can fill into `out`, as PNG and SVG; return the paths.
 
     The names are `1-training`, `2-settings`, `3-dvar`, `4-noise-to-signal`, `5-correlation` and
     `6-samples`. A figure whose data is absent is left out: the first without any finite value in
     the training trace, the second without a finite probed loss, the third without L_det, the fourth
-    without a defined ratio, the fifth without CLIP checks, the sixth without pictures `drawn`. The
-    same traces give the same bytes. `num_timesteps` is the model's.
+    without a defined ratio or a bound of one, the fifth without CLIP checks, the sixth without
+    pictures `drawn`. The same traces give the same bytes.
+
+    Args:
+        threshold, window: of DVAR.
+        stop_step: the step at which DVAR stops; None if it does not.
+        num_timesteps: the model's.
+        seen: what `Run.seen_trace` returns.
+        ended: the criterion that ended training, and at which step; by default DVAR at `stop_step`.
+        photographs: the concept's, which `drawn` are to resemble.
+        kinds: the formats to write, of `noiseprobe.plots.saving.FORMATS`.
     """
-    figures = {}
-    if _recorded(train, ["loss", "grad_norm", "l_det"]):
-        figures["1-training"] = training_figure(train)
+    if ended is None and stop_step is not None:
+        ended = "DVAR", stop_step
+    figures: dict[str, Axes | list[Axes]] = {}
+    if _recorded(train, ["loss", "grad_norm", "l_det", "clip_img"]):
+        figures["1-training"] = plot_training(train, stop=ended)
     if _recorded(probe, ["loss"]):
-        figures["2-settings"] = settings_figure(probe)
+        figures["2-settings"] = plot_settings(probe, seen=seen)
     if _recorded(train, ["l_det"]):
-        figures["3-dvar"] = dvar_figure(train, threshold, stop_step)
+        figures["3-dvar"] = plot_dvar(train, threshold, stop_step, window=window)
     table = noise_to_signal(probe)
-    if _recorded(table, ["noise_to_signal"]):
-        figures["4-noise-to-signal"] = noise_to_signal_figure(table)
+    if _recorded(table, ["noise_to_signal"]) or bool((table["low"] > 0).any()):
+        figures["4-noise-to-signal"] = plot_noise_to_signal(table, over=_measured(probe))
     told = correlations(train, probe, num_timesteps)
     if _recorded(told, ["rho"]):
-        figures["5-correlation"] = correlation_figure(told)
+        figures["5-correlation"] = plot_correlation(told)
     if drawn:
-        figures["6-samples"] = samples_figure(drawn)
-    return [path for name, figure in figures.items() for path in save(figure, out / name)]
+        figures["6-samples"] = plot_samples(drawn, photographs=photographs)
+    return [path for name, axes in figures.items() for path in save(axes, out / name, kinds)]
 
 
 def _recorded(frame: pd.DataFrame, columns: list[str]) -> bool:
     return bool(np.isfinite(frame[columns].to_numpy(dtype="float64")).any())
+
+
+def _measured(probe: pd.DataFrame) -> str:
+    redraws = probe.loc[probe["setting"] != "deterministic", "replicate"].nunique()
+    return f"{redraws} redraws of batches of {probe['sample'].nunique()}"
