@@ -40,7 +40,8 @@ def plot_noise_to_signal(table: pd.DataFrame, ax: Axes | None = None, over: str 
     values = drawn.to_numpy().ravel()
     shown = np.append(values[np.isfinite(values)], 1.0)
     ax.set_xlim(shown.min() / 2, shown.max() * 2)
-    draw_open_ends(ax, ends.where(ends["noise_to_signal"] != 0), *ends.columns, colour_of)
+    open_ends = ends.where(ends["noise_to_signal"] != 0)
+    draw_open_ends(ax, open_ends, "noise_to_signal", "low", "high", colour_of)
     label = "noise / progress, with 95% intervals"
     ax.set_xlabel(f"{label}\nover {over}" if over else label)
     ax.xaxis.set_major_locator(LogLocator(numticks=6))
