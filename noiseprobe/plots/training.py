@@ -150,7 +150,7 @@ def _mark_best(panels: Mapping[str, Axes], shown: Mapping[str, pd.Series]) -> No
         return
     highest = column == "clip_img"
     trace, ax = shown[column], panels[column]
-    best = int(trace.index[trace.argmax() if highest else trace.argmin()])
+    best = trace.index.to_list()[trace.argmax() if highest else trace.argmin()]
     ax.plot(
         [best], [trace.loc[best]], ls="", marker="*", ms=8, color=INK, mec="white", label="best"
     )[0].set_clip_on(False)
