@@ -17,6 +17,9 @@ from noiseprobe.draws.factors import FACTORS, ORIGINAL, Setting
 
 _NOISES = ("vae_noise", "noise")
 
+FRESH = 1_000_000
+"""Replicates from here on are fresh at one checkpoint each: `FRESH` + its step is drawn there."""
+
 Stream = Literal["probe", "train", "prior"]
 _STREAM_KEYS = {"probe": 0, "train": 1, "prior": 2}
 
@@ -48,9 +51,9 @@ class Batch:
 class Draws:
     """All draws of one stream of one seed, for one concept and model.
 
-    The stream `probe` holds the fixed batch (replicate 0) and its redraws (1, 2, …); in the stream
-    `train` the replicate is the training step, as it is in `prior`, which draws class images.
-    Discrete factors map one uniform number by inverse
+    The stream `probe` holds the fixed batch (replicate 0), its redraws (1, 2, …), and one more for
+    each checkpoint (`FRESH` + step); in the stream `train` the replicate is the training step, as
+    it is in `prior`, which draws class images. Discrete factors map one uniform number by inverse
     CDF, so that a draw is defined for any number of photographs, templates and timesteps.
     `view_shares` are the probabilities of a photograph's views; they sum to 1.
     """

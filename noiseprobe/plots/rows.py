@@ -55,6 +55,30 @@ def draw_rows(
         )
 
 
+def draw_open_ends(
+    ax: Axes,
+    table: pd.DataFrame,
+    value: str,
+    low: str,
+    high: str,
+    colour: Callable[[str], str],
+) -> None:
+    """Arrows to the edge of the panel, whose limits are final, where an interval has no end there.
+
+    That is where `high` is inf, or `low` lies beyond a logarithmic axis. A row whose value is not
+    known is an arrow from the end that is.
+    """
+    left, right = ax.get_xlim()
+    for row, name in enumerate(table.index):
+        middle, least, most = (float(table[column].iloc[row]) for column in (value, low, high))
+        known = [each for each in (middle, least, most) if np.isfinite(each) and each > left]
+        for end, edge, marker in ((least, left, "<"), (most, right, ">")):
+            if known and not np.isnan(end) and (end >= right if edge == right else end <= left):
+                start = middle if np.isfinite(middle) else known[0]
+                line = ax.plot([start, edge], [row, row], color=colour(str(name)), lw=2)[0]
+                line.set(marker=marker, markevery=[1], markersize=4, clip_on=False)
+
+
 def name_rows(ax: Axes, names: Sequence[str]) -> None:
     """One row per name, the first on top."""
     ax.set_yticks(np.arange(len(names)), names)
@@ -62,7 +86,7 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.set_ylabel("")
     dress(ax)
     ax.grid(visible=False, axis="y")
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=4)
 
 
 def mark_place(ax: Axes, place: float, words: str) -> None:
@@ -80,7 +104,7 @@ def mark_place(ax: Axes, place: float, words: str) -> None:
     )
 
 
-def put_value(ax: Axes, row: int, words: str, *, head: bool = False) -> None:
+def put_value(ax: Axes, row: float, words: str, *, head: bool = False) -> None:
     """Words at the right of the panel, in line with a row, where no mark can strike them.
 
     `head` puts them above the panel instead: what the words of the rows are.
@@ -89,7 +113,7 @@ def put_value(ax: Axes, row: int, words: str, *, head: bool = False) -> None:
         words,
         (1, 1) if head else (1, row),
         xycoords="axes fraction" if head else ("axes fraction", "data"),
-        xytext=(4, 2 if head else 0),
+        xytext=(6, 2 if head else 0),
         textcoords="offset points",
         va="bottom" if head else "center",
         fontsize=FONT_SIZE,

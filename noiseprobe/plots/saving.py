@@ -21,8 +21,6 @@ FORMATS: dict[str, dict[str, str | None]] = {
 }
 """The kinds of files that figures are written as, each with the metadata that is left out."""
 
-_SAME_BYTES = {"svg.fonttype": "none", "svg.hashsalt": "noiseprobe", "pdf.fonttype": 42}
-
 
 def figure_of(drawn: Figure | Axes | Sequence[Axes]) -> Figure:
     """The figure that panels, as plot functions return them, are part of."""
@@ -52,7 +50,10 @@ def save_one(drawn: Figure | Axes | Sequence[Axes], path: Path) -> None:
     figure, kind = figure_of(drawn), path.suffix.removeprefix(".")
     find_letters(figure)
     # These settings exist only as matplotlib's global state, so one thread at a time.
-    with DRAWING, matplotlib.rc_context(_SAME_BYTES), written_whole(path) as beside:
+    reproducible = matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "noiseprobe", "pdf.fonttype": 42}
+    )
+    with DRAWING, reproducible, written_whole(path) as beside:
         figure.savefig(beside, format=kind, dpi=_DPI, metadata=FORMATS[kind])
 
 

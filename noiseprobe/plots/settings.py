@@ -1,15 +1,20 @@
 """The semi-deterministic panel: the loss curve that each source of randomness would show."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from noiseprobe.analysis import as_seen, batch_losses, deterministic_losses, settings_in_order
+from noiseprobe.plots.panels import say
+from noiseprobe.plots.saving import figure_of
 from noiseprobe.plots.style import (
     FONT_SIZE,
-    GHOST,
     INK,
     PAGE,
     colour_of,
@@ -17,101 +22,139 @@ from noiseprobe.plots.style import (
     key_above,
     marker_for,
     measured,
-    new_figure,
     plain_name,
+    several_panels,
+    styled,
     whole_steps,
 )
 
+_BAND = 0.28
+_KEY = "#707070"
 
-def settings_figure(probe: pd.DataFrame, figure: Figure | None = None) -> Figure:
+
+@styled
+def plot_settings(
+    probe: pd.DataFrame,
+    axes: Sequence[Axes] | None = None,
+    seen: pd.DataFrame | None = None,
+) -> list[Axes]:
     """The batch loss over training steps under each setting, side by side on one y axis.
 
-    In each panel: as a line the trace as a user would see it, with a fresh redraw at each
-    evaluation (`noiseprobe.analysis.as_seen`); as faint points all replicates; as a grey ghost
-    behind, the trace where nothing is redrawn. Where a few heavy outliers would flatten all else,
-    the y axis leaves them out, triangles at its edge stand in their place, and a note counts them.
-    Each axes is labelled with its setting.
+    In each panel: as a line in the setting's colour what a person would see, who redraws at each
+    checkpoint; behind it a band from the least to the most of all redraws at a checkpoint; in black
+    the trace where nothing is redrawn. That is one batch of many, and lies where it happens to lie:
+    it is moved up or down as a whole, to the median of the redraws, so that its course can be
+    compared with theirs. Where redraws do not differ, words say so. Where a few heavy outliers
+    would flatten all else, the y axis leaves them out, triangles at its edge stand in their place,
+    and a note counts them. Each panel is labelled with its setting.
 
     Args:
         probe: the probe trace (`noiseprobe.run.traces.PROBE_COLUMNS`).
-        figure: where to draw; a new figure if None.
+        axes: where to draw, one for each setting; a new figure if None.
+        seen: what `noiseprobe.run.directory.Run.seen_trace` returns, a redraw of its own for each
+            checkpoint; without it the line takes those of `probe` in turn, and the key says so.
     """
     settings = settings_in_order(probe)
-    figure = figure or new_figure(PAGE * max(len(settings), 5) / 7, 2.3)
-    if not settings:
-        return figure
-    losses = batch_losses(probe)
-    losses = losses[np.isfinite(losses["loss"])]
+    labels = settings or ["settings"]
+    panels = several_panels(axes, labels, PAGE, 2.4, sharex=True, sharey=True)
+    losses = _finite(batch_losses(probe))
+    if losses.empty:
+        for ax in panels:
+            say(ax, "nothing probed")
+        return panels
+    fresh = _finite(batch_losses(seen)) if seen is not None else losses.iloc[:0]
+    lines = {setting: _seen(probe, fresh, setting) for setting in settings}
+    shown = pd.concat([losses, fresh])
     fixed = deterministic_losses(probe)
     ghost = measured(fixed.index, fixed)
-    limits = _limits(losses)
-    panels = figure.subplots(1, len(settings), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, setting in zip(panels, settings, strict=True):
-        axes.set_label(setting)
-        axes.set_title(_title(setting))
-        _draw_setting(axes, probe, losses[losses["setting"] == setting], ghost, setting)
-        if limits is not None:
-            axes.set_ylim(*limits)
-            _mark_beyond(axes, losses[losses["setting"] == setting], limits, colour_of(setting))
-        dress(axes)
-        whole_steps(axes, 3)
+    limits = _limits(shown)
+    for ax, setting in zip(panels, settings, strict=True):
+        ax.set_title(_title(setting))
+        of_setting = shown[shown["setting"] == setting]
+        if setting == "deterministic":
+            ax.plot(ghost.index, ghost, color=INK, lw=1.8, marker=marker_for(ghost), label="fixed")
+        else:
+            _draw_setting(ax, of_setting, lines[setting], ghost, colour_of(setting))
+        ax.set_ylim(*limits)
+        if words := _without_effect(probe[probe["setting"] == setting], redraws=of_setting):
+            _say_beside(ax, words, of_setting["loss"])
+        _mark_beyond(ax, of_setting, limits, colour_of(setting))
+        ax.set(xlabel="", ylabel="")
+        dress(ax)
+        whole_steps(ax, 3)
     panels[0].set_ylabel("batch loss")
-    figure.supxlabel("training step", fontsize=FONT_SIZE)
-    key_above(
-        figure,
-        [
-            Line2D([], [], color=INK, lw=0.9),
-            Line2D([], [], color=INK, ls="", marker="o", ms=2, alpha=0.5),
-            Line2D([], [], color=GHOST, lw=2),
-        ],
-        ["as seen: a fresh redraw each time", "all redraws", "nothing redrawn"],
-    )
-    return figure
+    _explain(panels, probe, fresh=len(fresh) > 0, ghost=len(ghost) > 0)
+    return panels
+
+
+def _finite(losses: pd.DataFrame) -> pd.DataFrame:
+    return losses[np.isfinite(losses["loss"])]
+
+
+def _seen(probe: pd.DataFrame, fresh: pd.DataFrame, setting: str) -> pd.Series:
+    """What a person sees who redraws `setting` at each checkpoint, at even distances.
+
+    A last checkpoint that training ended with may come right after the one before it, where two
+    redraws would stand on top of each other: the one before is then left out.
+    """
+    own = fresh[fresh["setting"] == setting]
+    trace = own.set_index("step")["loss"] if len(own) else as_seen(probe, setting)
+    line = measured(trace.index, trace)
+    gaps = np.diff(line.index.to_numpy())
+    if len(gaps) > 3 and 4 * gaps[-1] < np.median(gaps[:-1]):
+        line = line.drop(line.index[-2])
+    return line
 
 
 def _title(setting: str) -> str:
     if setting == "deterministic":
         return "nothing\nredrawn"
     if setting == "original":
-        return "everything\nredrawn"
+        return f"{plain_name(setting)}\nredrawn"
     if "+" in setting:
         return plain_name(setting).replace(" + ", "\n+ ") + "\nredrawn"
     return f"only {plain_name(setting)}\nredrawn"
 
 
 def _draw_setting(
-    axes: Axes, probe: pd.DataFrame, redraws: pd.DataFrame, ghost: pd.Series, setting: str
+    ax: Axes, redraws: pd.DataFrame, line: pd.Series, ghost: pd.Series, colour: str
 ) -> None:
-    colour = colour_of(setting)
-    if setting == "deterministic":
-        axes.plot(ghost.index, ghost, color=colour, lw=1.2, marker=marker_for(ghost), ms=3)
-        return
-    # Drawn as pixels: a long run has 10^5 replicates, too many for an SVG to hold one by one.
-    axes.plot(
-        redraws["step"],
-        redraws["loss"],
-        color=colour,
-        linestyle="",
-        marker="o",
-        markersize=2,
-        markeredgewidth=0,
-        alpha=0.25,
-        rasterized=True,
-    )
-    axes.plot(ghost.index, ghost, color=GHOST, lw=2, marker=marker_for(ghost), ms=5, label="ghost")
-    trace = as_seen(probe, setting)
-    line = measured(trace.index, trace)
-    axes.plot(line.index, line, color=colour, lw=0.9, marker=marker_for(line), ms=3, label="seen")
+    if redraws["step"].nunique() > 1:
+        sns.lineplot(
+            redraws,
+            x="step",
+            y="loss",
+            estimator="median",
+            errorbar=("pi", 100),
+            color=colour,
+            linewidth=0,
+            err_kws={"alpha": _BAND, "linewidth": 0},
+            label="_band",
+            legend=False,
+            ax=ax,
+        )
+    else:
+        sns.scatterplot(redraws, x="step", y="loss", color=colour, s=12, alpha=0.5, ax=ax)
+    marker = marker_for(line)
+    ax.plot(line.index, line, color=colour, lw=0.9, marker=marker, ms=4, label="seen", zorder=4)
+    if len(ghost) and len(redraws):
+        moved = ghost + _distance(redraws, ghost)
+        marker = "D" if marker_for(moved) else ""
+        ax.plot(moved.index, moved, color=INK, lw=1.8, marker=marker, label="ghost", zorder=3)
 
 
-def _limits(losses: pd.DataFrame) -> tuple[float, float] | None:
+def _distance(redraws: pd.DataFrame, ghost: pd.Series) -> float:
+    """How far the redraws lie above the trace where nothing is redrawn: the median of all."""
+    above = redraws["loss"] - redraws["step"].map(ghost)
+    return float(above.median()) if above.notna().any() else 0.0
+
+
+def _limits(losses: pd.DataFrame) -> tuple[float, float]:
     """The shared y axis: all losses of each setting but those beyond its outer fences.
 
     The outer fences lie 3 interquartile ranges beyond the quartiles (Tukey, Exploratory Data
     Analysis, 1977). Where nothing is redrawn, all is progress, not scatter, and is never cut.
     """
-    if losses.empty:
-        return None
     lowest, highest = [], []
     for setting, group in losses.groupby("setting")["loss"]:
         low, high = float(group.min()), float(group.max())
@@ -126,25 +169,69 @@ def _limits(losses: pd.DataFrame) -> tuple[float, float] | None:
     return low - margin, high + margin
 
 
-def _mark_beyond(
-    axes: Axes, redraws: pd.DataFrame, limits: tuple[float, float], colour: str
-) -> None:
+def _without_effect(of_setting: pd.DataFrame, redraws: pd.DataFrame) -> str:
+    """Why redraws do not differ, in words; "" where they do, or where there is but one."""
+    counts = redraws.groupby("step")["loss"]
+    if counts.size().max() < 2:
+        return ""
+    # Rows are cut into micro-batches in another way for each redraw, which rounds differently.
+    if (counts.max() - counts.min() > 1e-5 * counts.mean().abs()).any():
+        return ""
+    if (of_setting["setting"] == "captions").all() and of_setting["caption"].nunique() == 1:
+        return "one caption:\nnothing to\nredraw"
+    return "redraws do\nnot differ"
+
+
+def _say_beside(ax: Axes, words: str, losses: pd.Series) -> None:
+    """Words in the half of the panel where the losses are not."""
+    below = losses.median() > np.mean(ax.get_ylim())
+    ax.text(
+        0.5,
+        0.08 if below else 0.92,
+        words,
+        transform=ax.transAxes,
+        ha="center",
+        va="bottom" if below else "top",
+        fontsize=FONT_SIZE,
+    )
+
+
+def _mark_beyond(ax: Axes, shown: pd.DataFrame, limits: tuple[float, float], colour: str) -> None:
     """Triangles at the edge of the y axis where losses lie beyond it, and how many they are."""
     for edge, beyond, marker, height, alignment in (
-        (limits[1], redraws["loss"] > limits[1], "^", 0.95, "top"),
-        (limits[0], redraws["loss"] < limits[0], "v", 0.05, "bottom"),
+        (limits[1], shown["loss"] > limits[1], "^", 0.95, "top"),
+        (limits[0], shown["loss"] < limits[0], "v", 0.05, "bottom"),
     ):
         if beyond.any():
-            steps = redraws["step"][beyond].unique()
-            axes.plot(steps, np.full(len(steps), edge), color=colour, ls="", marker=marker, ms=4)[
+            steps = shown["step"][beyond].unique()
+            ax.plot(steps, np.full(len(steps), edge), color=colour, ls="", marker=marker, ms=4)[
                 0
             ].set_clip_on(False)
-            axes.text(
+            ax.text(
                 0.97,
                 height,
                 f"{int(beyond.sum())} beyond",
-                transform=axes.transAxes,
+                transform=ax.transAxes,
                 ha="right",
                 va=alignment,
                 fontsize=FONT_SIZE,
             )
+
+
+def _explain(panels: Sequence[Axes], probe: pd.DataFrame, *, fresh: bool, ghost: bool) -> None:
+    """The key above all panels, and below them what the losses are of."""
+    redrawn = probe[probe["setting"] != "deterministic"]
+    number = redrawn["replicate"].nunique()
+    key: dict[str, Artist] = {}
+    if number:
+        words = "a new redraw at each checkpoint" if fresh else f"the {number} redraws in turn"
+        key[words] = Line2D([], [], color=_KEY, lw=0.9)
+        key[f"least to most of {number + fresh} redraws"] = Patch(color=_KEY, alpha=_BAND, lw=0)
+    if ghost:
+        moved = ", moved to their median" if number else ""
+        key[f"nothing redrawn{moved}"] = Line2D([], [], color=INK, lw=1.8)
+    figure = figure_of(panels)
+    key_above(figure, list(key.values()), list(key))
+    checkpoints, batch = probe["step"].nunique(), probe["sample"].nunique()
+    words = f"{checkpoints} checkpoint{'s' if checkpoints > 1 else ''}, batches of {batch} samples"
+    figure.supxlabel(f"training step ({words})", fontsize=FONT_SIZE)

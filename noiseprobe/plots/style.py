@@ -43,7 +43,7 @@ _COLOURS = {
 }
 """One fixed colour per setting, from Okabe & Ito, Color Universal Design (2008)."""
 
-_NAMES = {"vae_noise": "VAE noise"}
+_NAMES = {"vae_noise": "VAE noise", "original": "all five", "deterministic": "nothing redrawn"}
 
 _UNITS = ((1_000_000, "M"), (1_000, "k"), (1, ""))
 
@@ -177,6 +177,44 @@ def key_above(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) 
         fontsize=FONT_SIZE,
         frameon=False,
         borderpad=0,
+        handlelength=1.5,
+        columnspacing=1.5,
+    )
+
+
+def put_heading(ax: Axes, words: str, side: str) -> None:
+    """Words right above a panel, at its "left" or "right" end, where no line can strike them."""
+    ax.annotate(
+        words,
+        (0 if side == "left" else 1, 1),
+        xycoords="axes fraction",
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha=side,
+        va="bottom",
+        fontsize=FONT_SIZE,
+    )
+
+
+def mark_step(panels: Sequence[Axes], step: int, words: str, named: Axes | None = None) -> None:
+    """A dashed line at a training step through all panels, which share x; its name above `named`.
+
+    By default it is named above the first.
+    """
+    for ax in panels:
+        ax.axvline(step, color=colour_of("timesteps"), lw=1, ls="--", label="stop", zorder=1.5)
+    named = named or panels[0]
+    low, high = named.get_xlim()
+    share = (step - low) / (high - low)
+    named.annotate(
+        words,
+        (step, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="left" if share < 0.25 else "right" if share > 0.75 else "center",
+        va="bottom",
+        fontsize=FONT_SIZE,
     )
 
 
@@ -194,7 +232,9 @@ class StepFormatter(Formatter):
 
 def whole_steps(axes: Axes, ticks: int) -> None:
     """Label the x axis with at most `ticks` + 1 whole training steps."""
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(
+        MaxNLocator(nbins=ticks, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    )
     axes.xaxis.set_major_formatter(StepFormatter())
 
 

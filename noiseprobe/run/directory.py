@@ -14,6 +14,7 @@ import pandas as pd
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
+from noiseprobe.draws.draws import FRESH
 from noiseprobe.run.resolving import read_toml, recorded, write_toml
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import (
@@ -171,9 +172,23 @@ class Run:
         return read_trace(self.train_directory, TRAIN_COLUMNS, again)
 
     def probe_trace(self) -> pd.DataFrame:
-        """One row per evaluated sample; columns `noiseprobe.run.traces.PROBE_COLUMNS`."""
+        """One row per evaluated sample; columns `noiseprobe.run.traces.PROBE_COLUMNS`.
+
+        These are the redraws that every checkpoint has; `seen_trace` has the others.
+        """
+        return self._probed(fresh=False)
+
+    def seen_trace(self) -> pd.DataFrame:
+        """The redraw of each setting that a checkpoint shares with no other, as `probe_trace`.
+
+        Empty where a version before them has probed.
+        """
+        return self._probed(fresh=True)
+
+    def _probed(self, *, fresh: bool) -> pd.DataFrame:
         again = f"delete it and probe again: noiseprobe probe {self.directory}"
-        return read_trace(self.probe_directory, PROBE_COLUMNS, again)
+        trace = read_trace(self.probe_directory, PROBE_COLUMNS, again)
+        return trace[(trace["replicate"] >= FRESH) == fresh].reset_index(drop=True)
 
     def sobol_trace(self) -> pd.DataFrame:
         """One row per sample of the Sobol design; columns `noiseprobe.run.traces.PROBE_COLUMNS`.

@@ -39,10 +39,12 @@ PROBE_COLUMNS = {
 }
 """One row per evaluated sample: checkpoint `step`, under `setting`, in redraw `replicate`.
 
-`replicate` is 0 for the setting `deterministic` and 1…R for every other one. `image` and `caption`
-are the indices of the photograph and of the caption template that the sample was given. The trace
-of the Sobol design has the same columns: `setting` is the row of the design and `replicate` the
-pair, from 1.
+`replicate` is 0 for the setting `deterministic` and 1…R for every other one. The parts also hold
+one more redraw per checkpoint, `noiseprobe.draws.draws.FRESH` + its step, which that checkpoint
+alone has: what a person sees who redraws each time (`Run.seen_trace`). `image` and `caption` are
+the indices of the photograph and of the caption template that the sample was given. The trace of
+the Sobol design has the same columns: `setting` is the row of the design and `replicate` the pair,
+from 1.
 """
 
 METRICS_COLUMNS = {"step": "int64", "metric": "string", "value": "float64"}

@@ -21,7 +21,8 @@ from noiseprobe.training.preparing import Personalization, prepare
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+    from PIL import Image
 
     from noiseprobe.analysis.run_tables import Analysis
     from noiseprobe.plots import Drawn
@@ -214,10 +215,20 @@ def plot_stage(run: Run) -> list[Path]:
 
     config, figures = run.config, run.figures_directory
     train = run.train_trace()
-    stop_step = dvar_stop(train, config)
     drawn = drawn_by_variant(run) if run.samples_directory.is_dir() else []
-    probe, timesteps = run.probe_trace(), run.num_timesteps
-    paths = draw_all(train, probe, config.threshold, stop_step, figures, drawn, timesteps)
+    paths = draw_all(
+        train,
+        run.probe_trace(),
+        config.threshold,
+        dvar_stop(train, config),
+        figures,
+        drawn,
+        run.num_timesteps,
+        window=config.window,
+        seen=run.seen_trace(),
+        ended=ended_by(run),
+        photographs=photographs_of(config) if drawn else (),
+    )
     before = {path for path in figures.iterdir() if _NUMBERED.fullmatch(path.name)}
     if any(path.name.startswith(_OF_ANALYSIS) for path in before):
         paths += draw_analysis(analyze(run), figures)
@@ -226,27 +237,48 @@ def plot_stage(run: Run) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
+def ended_by(run: Run) -> tuple[str, int] | None:
+    """The criterion that ended training and the step at which it did; None if none did."""
+    from noiseprobe.analysis.comparison import NAMES
+
+    status = run.status
+    if status["stopped_by"] in (None, "interrupt", "steps"):
+        return None
+    return NAMES.get(status["stopped_by"], status["stopped_by"]), status["step"]
+
+
+def photographs_of(config: RunConfig) -> "list[Image.Image]":
+    """The concept's photographs; none where its folder is no longer as it was."""
+    from noiseprobe.pictures.photographs import read_photograph
+    from noiseprobe.training.concept import load_concept
+
+    try:
+        concept = load_concept(config.concept, config.class_noun, config.placeholder)
+        return [read_photograph(path) for path in concept.photographs]
+    except UserError:
+        return []
+
+
 def draw_analysis(found: "Analysis", out: Path) -> list[Path]:
     """Write the figure of each table into the folder `out`, as PNG and SVG; returns the paths.
 
-    The names are `7-shares`, `8-needed-batch`, `9-loss-by-timestep`, `10-change-by-timestep` and,
-    as `noiseprobe plot` has it, `5-correlation`.
+    The names are `7-shares`, `8-needed-batch`, `9-loss-by-timestep` and, as `noiseprobe plot` has
+    it, `5-correlation`.
     """
     from noiseprobe import plots
-    from noiseprobe.plots.style import save
+    from noiseprobe.plots.saving import save
 
-    tables, figures = found.tables, dict[str, "Figure"]()
+    tables, figures = found.tables, dict[str, "Axes | list[Axes]"]()
     if "correlations" in tables:
-        figures["5-correlation"] = plots.correlation_figure(tables["correlations"])
+        figures["5-correlation"] = plots.plot_correlation(tables["correlations"])
     if "shares" in tables:
-        figures["7-shares"] = plots.shares_figure(tables["shares"])
+        figures["7-shares"] = plots.plot_shares(tables["shares"])
     if "signal_to_noise" in tables:
-        figures["8-needed-batch"] = plots.needed_batch_figure(tables["signal_to_noise"])
+        figures["8-needed-batch"] = plots.plot_needed_batch(tables["signal_to_noise"])
     if "timestep_losses" in tables:
         losses, learning = tables["timestep_losses"], tables["learning_bins"]
-        figures["9-loss-by-timestep"] = plots.timestep_losses_figure(losses)
-        figures["10-change-by-timestep"] = plots.timestep_change_figure(losses, learning)
-    return [path for name, figure in figures.items() for path in save(figure, out / name)]
+        figures["9-loss-by-timestep"] = plots.plot_timesteps(losses, learning)
+    return [path for name, axes in figures.items() for path in save(axes, out / name)]
 
 
 def plot_across(runs: "Sequence[Run]", out: Path) -> list[Path]:
@@ -255,33 +287,40 @@ def plot_across(runs: "Sequence[Run]", out: Path) -> list[Path]:
 
     from noiseprobe.analysis import correlations
     from noiseprobe.analysis.comparison import raw_numbers
-    from noiseprobe.plots import correlation_figure, stops_figure
-    from noiseprobe.plots.style import save
+    from noiseprobe.plots import plot_correlation, plot_stops
+    from noiseprobe.plots.saving import save
 
-    paths = save(stops_figure(raw_numbers(runs)), out / "stops")
+    paths = save(plot_stops(raw_numbers(runs)), out / "stops")
     told = pd.concat(
         [correlations(run.train_trace(), run.probe_trace(), run.num_timesteps) for run in runs]
     )
     if told["rho"].notna().any():
-        paths += save(correlation_figure(told), out / "correlation")
+        paths += save(plot_correlation(told), out / "correlation")
     return paths
 
 
 def drawn_by_variant(run: Run) -> "list[Drawn]":
-    """The pictures measured at the checkpoints where the variants end the run, with captions."""
+    """The pictures measured where each criterion ends the run, and at its last step, with captions.
+
+    A row is named by the criteria that fire there; the last step by what ended training there.
+    """
     from noiseprobe.analysis.comparison import NAMES
     from noiseprobe.analysis.stops import stops
     from noiseprobe.plots import Drawn
     from noiseprobe.stages.measuring import read_samples
 
-    rows: dict[int, list[str]] = {}
+    ended, rows = ended_by(run), dict[int, list[str]]()
     for variant, stop in stops(run.train_trace(), run.config).items():
-        rows.setdefault(run.nearest_checkpoint(stop.step), []).append(NAMES[variant])
+        names = rows.setdefault(run.nearest_checkpoint(stop.step), [])
+        if variant == "baseline":
+            names.append(ended[0] if ended else f"all {stop.step} steps")
+        elif stop.fired:
+            names.append(NAMES[variant])
     found = []
     for step, names in sorted(rows.items()):
         if run.samples(step, "training").is_file():
             samples = read_samples(run, step)
-            title = f"{', '.join(names)}\nstep {step}"
+            title = ", ".join(dict.fromkeys(names)) + f"\nstep {step}"
             found.append(Drawn(title, samples["training"], samples["validation"]))
     return found
 

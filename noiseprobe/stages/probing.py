@@ -19,7 +19,7 @@ from torch import Tensor
 
 from noiseprobe.core.errors import Interrupted
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.draws import Batch, Draws
+from noiseprobe.draws.draws import FRESH, Batch, Draws
 from noiseprobe.draws.factors import Setting, parse_setting, parse_settings
 from noiseprobe.draws.sobol import Design, sobol_design
 from noiseprobe.run.directory import Run
@@ -96,18 +96,21 @@ def probe(
 ) -> None:
     """Evaluate what the probe trace of `run` lacks, at the checkpoints of `steps` (default: all).
 
-    Batches stay of one size: one that grew grows for all redraws that were measured before, and
-    one never shrinks. Raises `Interrupted` on Ctrl-C: the checkpoints that were finished are kept,
-    and the next call goes on with the others.
+    Batches stay of one size: one that grew grows for all redraws that were measured before, and one
+    never shrinks. Each checkpoint has one more redraw of each setting that no other has, the
+    replicate `FRESH` + its step, however many replicates are asked. Raises `Interrupted` on Ctrl-C:
+    the checkpoints that were finished are kept, and the next call goes on with the others.
     """
     draws = objective.draws(config.seed, "probe", len(method.captions))
     settings = parse_settings(config.settings)
 
-    def plan(before: pd.DataFrame) -> Rows:
+    def plan(before: pd.DataFrame, step: int) -> Rows:
         asked = plan_rows(settings, config.replicates, 1)
         redraws = dict.fromkeys(zip(asked.settings, asked.replicates.tolist(), strict=True))
         for name, replicate in before[KEY[:2]].drop_duplicates().itertuples(index=False):
             redraws.setdefault((parse_setting(name), int(replicate)))
+        redrawn = [setting for setting, _ in redraws if setting.redrawn]
+        redraws |= dict.fromkeys((setting, FRESH + step) for setting in redrawn)
         return _rows(list(redraws), max(config.probe_batch, _size(before, "sample")))
 
     def one(rows: Rows) -> pd.DataFrame:
@@ -131,7 +134,7 @@ def probe_design(
     """
     draws = objective.draws(config.seed, "probe", len(method.captions))
 
-    def plan(before: pd.DataFrame) -> Design:
+    def plan(before: pd.DataFrame, step: int) -> Design:
         pairs = max(config.design_replicates, int(before["replicate"].max()) if len(before) else 0)
         return sobol_design(draws, pairs, max(config.design_batch, _size(before, "sample")))
 
@@ -150,7 +153,7 @@ def _each_checkpoint(
     run: Run,
     directory: Path,
     method: Method,
-    plan: Callable[[pd.DataFrame], Plan],
+    plan: Callable[[pd.DataFrame, int], Plan],
     evaluate_one: Callable[[Plan], pd.DataFrame],
     reporter: Reporter | None,
     steps: Sequence[int] | None,
@@ -162,7 +165,7 @@ def _each_checkpoint(
     todo = {}
     for step in every:
         before = _known(directory, step, again)
-        whole = plan(before)
+        whole = plan(before, step)
         known = set(before[KEY].itertuples(index=False, name=None))
         keys = whole.keys()
         missing = np.flatnonzero([key not in known for key in keys])

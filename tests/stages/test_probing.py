@@ -59,6 +59,22 @@ def test_every_row_of_the_design_is_there(run: Run, config: RunConfig) -> None:
     assert np.isfinite(trace["loss"]).all()
 
 
+def test_each_checkpoint_has_a_redraw_of_its_own_however_many_others_there_are(
+    run: Run, config: RunConfig
+) -> None:
+    probed(run, config)
+    seen = run.seen_trace()
+    others = [setting.name for setting in NAMED_SETTINGS[1:]]
+    assert sorted(seen["setting"].unique()) == sorted(others)
+    assert (seen.groupby(["step", "setting"]).size() == 3).all()
+    assert (seen["replicate"] - seen["step"]).nunique() == 1
+    drawn = seen[seen["setting"] == "timesteps"].groupby("step")["timestep"].agg(tuple)
+    assert drawn.nunique() == 4
+    grown = probed(run, config.model_copy(update={"replicates": 3}))
+    assert grown["replicate"].max() == 3
+    pd.testing.assert_frame_equal(run.seen_trace(), seen)
+
+
 def test_only_the_named_factor_changes_at_any_step_or_replicate(
     run: Run, config: RunConfig
 ) -> None:
