@@ -10,7 +10,17 @@ import typer
 
 from noiseprobe.cli import recorded as commands_replay
 from noiseprobe.cli.ends import to_the_end
-from noiseprobe.cli.flags import Debug, FewFlags, HelpAll, Json, changed, option, taking
+from noiseprobe.cli.flags import (
+    Debug,
+    FewFlags,
+    HelpAll,
+    Json,
+    PlotFile,
+    changed,
+    check_plot,
+    option,
+    taking,
+)
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.words import visible
@@ -221,6 +231,7 @@ def measure(
         bool,
         typer.Option("--lpips", help="Also LPIPS diversity; needs the lpips package."),
     ] = False,
+    plot_file: PlotFile = None,
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -233,12 +244,19 @@ def measure(
     from noiseprobe.run.directory import Run
     from noiseprobe.stages import pipeline
 
+    check_plot(plot_file)
     opened = [Run.open(directory) for directory in runs]
     with Terminal() as terminal:
         for run in opened:
             wanted = pipeline.steps_to_measure(run, steps)
             pipeline.measure_stage(run, run.config, wanted, terminal, dino, lpips)
     measured = {str(run.directory): run.metrics_trace() for run in opened}
+    if plot_file:
+        from noiseprobe.plots import plot_metrics
+        from noiseprobe.plots.saving import save_one
+
+        ends = {str(run.directory): pipeline.ends_of(run) for run in opened}
+        save_one(plot_metrics(measured, ends), plot_file)
     if json_output:
         print_json({name: trace.to_dict("records") for name, trace in measured.items()})
     else:
@@ -257,6 +275,7 @@ def sweep(
         int | None,
         typer.Option(min=1, help="Processes (default: those of the file).", show_default=False),
     ] = None,
+    plot_file: PlotFile = None,
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -264,14 +283,20 @@ def sweep(
     from dataclasses import replace
 
     from noiseprobe.cli.terminal import Terminal
-    from noiseprobe.stages.sweep import read_sweep, run_sweep
+    from noiseprobe.stages.sweep import progress_of, read_sweep, run_sweep
 
+    check_plot(plot_file)
     chosen = read_sweep(file)
     if workers:
         chosen = replace(chosen, workers=workers)
     with Terminal() as terminal:
         failed = run_sweep(chosen, terminal)
     done = [str(out) for out in chosen.runs if str(out) not in failed]
+    if plot_file:
+        from noiseprobe.plots import plot_sweep
+        from noiseprobe.plots.saving import save_one
+
+        save_one(plot_sweep(progress_of(chosen, failed)), plot_file)
     if json_output:
         print_json({"done": done, "failed": failed})
     else:
@@ -300,6 +325,7 @@ def table(
             show_default=False,
         ),
     ] = None,
+    plot_file: PlotFile = None,
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -311,6 +337,7 @@ def table(
     from noiseprobe.core.files import check_folder
     from noiseprobe.run.directory import find_runs
 
+    check_plot(plot_file)
     if out:
         check_folder("--out", out)
     found = find_runs(runs)
@@ -318,6 +345,11 @@ def table(
     summary = comparison.table(raw)
     if out:
         write_comparison(raw, summary, out)
+    if plot_file:
+        from noiseprobe.plots import plot_comparison
+        from noiseprobe.plots.saving import save_one
+
+        save_one(plot_comparison(summary), plot_file)
     if json_output:
         print_json(records(summary))
     else:

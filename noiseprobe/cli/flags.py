@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,10 @@ def option(help: str, panel: str, *names: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
+PlotFile = Annotated[
+    Path | None,
+    option("Draw the result there: PNG, SVG or PDF.", MACHINE, "--plot", metavar="FILE.png"),
+]
 Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE, "--json")]
 Debug = Annotated[bool, option("Show the traceback of an error.", MACHINE)]
 
@@ -107,3 +112,13 @@ def changed(context: typer.Context) -> dict[str, Any]:
         for key, value in context.params.items()
         if key in ABOUT and value not in (None, [])
     }
+
+
+def check_plot(path: Path | None) -> None:
+    """Raise `UserError` unless a figure can be written at the `path` of --plot, if it is given."""
+    if path is not None:
+        from noiseprobe.core.files import check_file
+        from noiseprobe.plots.saving import check_format
+
+        check_format("--plot", path)
+        check_file("--plot", path)

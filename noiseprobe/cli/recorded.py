@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from noiseprobe.cli.flags import Debug, Json, option
+from noiseprobe.cli.flags import Debug, Json, PlotFile, check_plot, option
 from noiseprobe.cli.tables import print_json, print_next, print_verdict, records
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import check_file, written_whole
@@ -116,11 +116,7 @@ def dvar_replay(
         return
     if grid:
         check_alone("--grid", dvar_alone)
-    if csv and csv == plot:
-        raise UserError(f"--plot {plot}: --csv writes there as well; name another file")
-    for flag, path in {"--csv": csv, "--plot": plot}.items():
-        if path:
-            check_output(flag, path, sources)
+    check_outputs(csv, plot, sources)
     names = chosen_criteria(criterion, every)
     params = parse_params(param or [], names)
     params |= dvar_params(params, names, window, threshold)
@@ -173,6 +169,16 @@ def check_alone(what: str, given: Mapping[str, object]) -> None:
             raise UserError(f"{what}: {flag} has no effect beside it; leave one of them out")
 
 
+def check_outputs(csv: Path | None, plot: Path | None, given: Sequence[Path]) -> None:
+    """Raise `UserError` unless both files, where they are given, can be written."""
+    if csv and csv == plot:
+        raise UserError(f"--plot {plot}: --csv writes there as well; name another file")
+    check_plot(plot)
+    for flag, path in {"--csv": csv, "--plot": plot}.items():
+        if path:
+            check_output(flag, path, given)
+
+
 def check_output(flag: str, path: Path, given: Sequence[Path]) -> None:
     """Raise `UserError` unless a file can be written at `path` without the loss of a source."""
     from noiseprobe.logs import files_of, find_sources
@@ -205,11 +211,21 @@ def write_csv(found: Sequence[Mapping[str, Any]], path: Path) -> None:
         table.astype(dict.fromkeys(whole, "Int64")).to_csv(beside, index=False)
 
 
-def criteria(json_output: Json = False, debug: Debug = False) -> None:
-    """List the stopping criteria: formula, parameters with their defaults, source."""
+def criteria(plot: PlotFile = None, json_output: Json = False, debug: Debug = False) -> None:
+    """List the stopping criteria: formula, parameters with their defaults, source.
+
+    --plot draws what each does on three made losses: one that levels off, one that turns, a noisy
+    one.
+    """
     from noiseprobe.cli.text_recorded import catalogue_text
     from noiseprobe.stopping import CRITERIA, completed
 
+    check_plot(plot)
+    if plot:
+        from noiseprobe.plots import plot_criteria
+        from noiseprobe.plots.saving import save_one
+
+        save_one(plot_criteria(), plot)
     rows = [
         {
             "name": name,
@@ -269,6 +285,7 @@ def regret(
     csv: Annotated[
         Path | None, option("Write a row per trace and criterion.", MACHINE, metavar="FILE")
     ] = None,
+    plot: PlotFile = None,
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -288,8 +305,7 @@ def regret(
 
     if seed < 0:
         raise UserError(f"--seed {seed}: give a whole number of 0 or more")
-    if csv:
-        check_output("--csv", csv, sources)
+    check_outputs(csv, plot, sources)
     chosen = chosen_criteria(criterion, every=False) if criterion else list(CRITERIA)
     if against not in CRITERIA:
         raise UserError(f"--against {against}: choose one of {', '.join(CRITERIA)}")
@@ -307,6 +323,11 @@ def regret(
     if csv:
         with written_whole(csv) as beside:
             raw.to_csv(beside, index=False)
+    if plot:
+        from noiseprobe.plots import plot_regret
+        from noiseprobe.plots.saving import save_one
+
+        save_one(plot_regret(means, differences), plot)
     losses = list(dict.fromkeys(judged.trace.column for judged in traces))
     if tag is None:
         print(f"losses: {visible(', '.join(losses))} (another: --tag)", file=sys.stderr)

@@ -200,6 +200,15 @@ def steps_to_measure(run: Run, asked: str | None) -> list[int]:
     return sorted({run.nearest_checkpoint(step) for step in wanted})
 
 
+def ends_of(run: Run) -> dict[str, int]:
+    """The checkpoint nearest to where each criterion ends the run, by name; none without L_det."""
+    from noiseprobe.analysis.stops import has_l_det, stops
+
+    train = run.train_trace()
+    found = stops(train, run.config) if has_l_det(train) else {}
+    return {name: run.nearest_checkpoint(stop.step) for name, stop in found.items()}
+
+
 _NUMBERED = re.compile(r"\d+-[a-z-]+\.(png|svg)")
 _OF_ANALYSIS = ("7-", "8-", "9-", "10-")
 

@@ -5,13 +5,14 @@ have stopped it are measured.
 """
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from os.path import isdir
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noiseprobe.analysis.stops import few_iterations, stops
@@ -142,6 +143,16 @@ def train_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
         for out, config in sweep.runs.items()
     }
     return in_processes("training", jobs, sweep.workers, sweep.threads, reporter, steps)
+
+
+def progress_of(sweep: Sweep, failed: Mapping[str, str]) -> pd.DataFrame:
+    """Where each run stands: columns method, concept, seed, step, steps (at most), failed."""
+    columns = ["method", "concept", "seed", "step", "steps", "failed"]
+    rows = []
+    for out, config in sweep.runs.items():
+        stands = Run(out).status["step"], config.steps, str(out) in failed
+        rows.append((config.method, Path(config.concept).name, config.seed, *stands))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def few_of(runs: Sequence[Path]) -> dict[str, float]:
