@@ -31,6 +31,9 @@ from noiseprobe.plots.style import (
 _BAND = 0.28
 _KEY = "#707070"
 
+CROWDED = 60
+"""More checkpoints than that, and lines from one to the next run into each other."""
+
 
 @styled
 def plot_settings(
@@ -55,8 +58,8 @@ def plot_settings(
             checkpoint; without it the line takes those of `probe` in turn, and the key says so.
     """
     settings = settings_in_order(probe)
-    labels = settings or ["settings"]
-    panels = several_panels(axes, labels, PAGE, 2.4, sharex=True, sharey=True)
+    labels, width = settings or ["settings"], PAGE * max(len(settings), 7) / 7
+    panels = several_panels(axes, labels, width, 2.4, sharex=True, sharey=True)
     losses = _finite(batch_losses(probe))
     if losses.empty:
         for ax in panels:
@@ -74,7 +77,8 @@ def plot_settings(
         if setting == "deterministic":
             ax.plot(ghost.index, ghost, color=INK, lw=1.8, marker=marker_for(ghost), label="fixed")
         else:
-            _draw_setting(ax, of_setting, lines[setting], ghost, colour_of(setting))
+            within = of_setting[of_setting["loss"].between(*limits)]
+            _draw_setting(ax, within, lines[setting], ghost, colour_of(setting))
         ax.set_ylim(*limits)
         if words := _without_effect(probe[probe["setting"] == setting], redraws=of_setting):
             _say_beside(ax, words, of_setting["loss"])
@@ -135,12 +139,14 @@ def _draw_setting(
         )
     else:
         sns.scatterplot(redraws, x="step", y="loss", color=colour, s=12, alpha=0.5, ax=ax)
-    marker = marker_for(line)
-    ax.plot(line.index, line, color=colour, lw=0.9, marker=marker, ms=4, label="seen", zorder=4)
+    crowded = len(line) > CROWDED
+    width, marker = 0.5 if crowded else 0.9, marker_for(line)
+    ax.plot(line.index, line, color=colour, lw=width, marker=marker, ms=4, label="seen", zorder=4)
     if len(ghost) and len(redraws):
         moved = ghost + _distance(redraws, ghost)
-        marker = "D" if marker_for(moved) else ""
-        ax.plot(moved.index, moved, color=INK, lw=1.8, marker=marker, label="ghost", zorder=3)
+        # Where the two nearly coincide both are to be seen; where one is a thicket, the other.
+        front, marker = (5 if crowded or len(moved) == 1 else 3), "D" if len(moved) == 1 else ""
+        ax.plot(moved.index, moved, color=INK, lw=1.8, marker=marker, label="ghost", zorder=front)
 
 
 def _distance(redraws: pd.DataFrame, ghost: pd.Series) -> float:
@@ -224,8 +230,10 @@ def _explain(panels: Sequence[Axes], probe: pd.DataFrame, *, fresh: bool, ghost:
     number = redrawn["replicate"].nunique()
     key: dict[str, Artist] = {}
     if number:
-        words = "a new redraw at each checkpoint" if fresh else f"the {number} redraws in turn"
+        in_turn = f"the {number} redraws in turn" if number > 1 else "redrawn once"
+        words = "a new redraw at each checkpoint" if fresh else in_turn
         key[words] = Line2D([], [], color=_KEY, lw=0.9)
+    if number + fresh > 1:
         key[f"least to most of {number + fresh} redraws"] = Patch(color=_KEY, alpha=_BAND, lw=0)
     if ghost:
         moved = ", moved to their median" if number else ""
@@ -233,5 +241,9 @@ def _explain(panels: Sequence[Axes], probe: pd.DataFrame, *, fresh: bool, ghost:
     figure = figure_of(panels)
     key_above(figure, list(key.values()), list(key))
     checkpoints, batch = probe["step"].nunique(), probe["sample"].nunique()
-    words = f"{checkpoints} checkpoint{'s' if checkpoints > 1 else ''}, batches of {batch} samples"
+    words = f"{_counted(checkpoints, 'checkpoint')}, batches of {_counted(batch, 'sample')}"
     figure.supxlabel(f"training step ({words})", fontsize=FONT_SIZE)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'s' if number != 1 else ''}"

@@ -73,10 +73,10 @@ def probe() -> pd.DataFrame:
         level = 0.1 + 0.02 * np.exp(-step / 20)
         for setting in NAMED_SETTINGS:
             for replicate in range(1, 5) if setting.redrawn else [0]:
-                shift = random.normal(0, SPREAD.get(setting.name, 0))
+                shifts = random.normal(0, SPREAD.get(setting.name, 0), 4)
                 rows += [
                     (step, setting.name, replicate, sample, 0, 0, 0, level + shift)
-                    for sample in range(2)
+                    for sample, shift in enumerate(shifts)
                 ]
     return pd.DataFrame(rows, columns=list(PROBE_COLUMNS)).astype(PROBE_COLUMNS)
 
