@@ -21,6 +21,9 @@ from noiseprobe.draws.factors import FACTORS
 ENOUGH = 8
 """Redraws, the default: with fewer, more of them are the first advice."""
 
+LARGER = 128
+"""Samples of a batch that may show a progress which the usual 32 do not."""
+
 MOST_NAMED = 8
 """Run directories that a command names one by one."""
 
@@ -51,8 +54,11 @@ def of_run(ending: Ending, ratios: pd.DataFrame, replicates: int) -> Verdict:
         return Verdict([*of_noise(ratios, replicates), *of_ending(ending)], further)
     standing = _standing(ratios)
     asks = standing is not None and bool(standing.open or standing.rivals)
+    probe = "noiseprobe", "probe", Path(ending.run)
     if replicates < ENOUGH and (asks or standing is None):
-        more = command("noiseprobe", "probe", Path(ending.run), "--replicates", ENOUGH)
+        more = command(*probe, "--replicates", ENOUGH)
+    elif standing is None and ratios["signal"].notna().any():
+        more = command(*probe, "--probe-batch", LARGER)
     else:
         more = command("noiseprobe", "analyze", Path(ending.run))
     return Verdict([*of_noise(ratios, replicates), *of_ending(ending)], more)
@@ -93,7 +99,11 @@ def of_noise(ratios: pd.DataFrame, replicates: int) -> list[str]:
     few = f"{_count(replicates, 'redraw')} {'is' if replicates == 1 else 'are'} too few"
     standing = _standing(ratios)
     if standing is None:
-        why = few if replicates < 2 else "fewer than two checkpoints were probed, or none differ"
+        why = few
+        if replicates > 1:
+            seen = bool(ratios["signal"].notna().any())
+            why = "no progress of the expected loss shows in these samples" if seen else ""
+            why = why or "fewer than two checkpoints were probed"
         return [f"How much each factor hides the progress cannot be told: {why}."]
     table, hides, may = standing.table, standing.hides, standing.open
     rows, top = table.to_dict("index"), str(table.index[0])
@@ -116,7 +126,7 @@ def of_noise(ratios: pd.DataFrame, replicates: int) -> list[str]:
         told = f"Whether {both} hides it most cannot be told: their intervals overlap"
         return [first, f"{told}{f'; {few}' if why else ''}."]
     rest = [f"{name} ({_times(rows[name], ', 95%: {}')})" for name in hides[1:]]
-    parts = [f"So does {enumerated(rest)}"] if rest else []
+    parts = [f"the same is true of {enumerated(rest)}"] if rest else []
     if may:
         parts.append(f"of {enumerated(may)} it cannot be told{why or f': {_whose(may)} 1'}")
     told = "; ".join(parts)

@@ -35,7 +35,7 @@ def test_one_factor_far_above_the_others_hides_most() -> None:
     assert said == [
         "Redrawing timesteps hides the progress most: it moves the batch loss 15 times "
         "(95%: 10 to 31) as far as the training does.",
-        "So does images (1.5 times, 95%: 1.01 to 3).",
+        "The same is true of images (1.5 times, 95%: 1.01 to 3).",
     ]
 
 
@@ -65,6 +65,17 @@ def test_without_any_factor_surely_above_one_nothing_is_said_to_hide_it() -> Non
         "Whether redrawing timesteps or noise hides the progress cannot be told, and no other "
         "factor does: their intervals hold 1."
     ]
+
+
+def test_where_no_progress_shows_in_the_samples_it_says_so_and_a_larger_batch_is_next() -> None:
+    blind = ratios(timesteps=(math.nan, 3, math.inf), noise=(math.nan, 0.1, math.inf))
+    assert of_noise(blind, 8) == [
+        "How much each factor hides the progress cannot be told: no progress of the expected loss "
+        "shows in these samples."
+    ]
+    assert of_run(ENDED, blind, 8).next.endswith("--probe-batch 128")
+    nothing = of_noise(blind.assign(signal=math.nan), 8)
+    assert "fewer than two checkpoints" in nothing[0]
 
 
 def test_what_is_unknown_or_unbounded_is_not_told() -> None:
