@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from experiments.comparison.confirming import first_round, second_round, write_confirmed
-from experiments.comparison.report import draw_figures, write_report
+from experiments.comparison.report import write_from_tables, write_report
 from experiments.comparison.runs import (
     PUBLISHED,
     comparison_sweep,
@@ -61,7 +61,7 @@ def main() -> None:
             case "report":
                 write_report(find_runs([chosen.out / "runs"]), chosen.results)
             case "figures":
-                draw_figures(chosen.results)
+                write_from_tables(chosen.results)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

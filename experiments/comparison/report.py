@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.comparison.runs import others
 from experiments.curves import geometric_mean
-from noiseprobe.analysis import correlations, deterministic_losses, signal_to_noise
+from noiseprobe.analysis import correlations
 from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.analysis.comparison import NAMES, raw_numbers, table
 from noiseprobe.cli.tables import markdown
@@ -26,26 +26,32 @@ from noiseprobe.plots.stops import plot_stops
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 
+NOISE = Path(__file__).parents[1] / "noise_to_signal" / "methods.csv"
 QUIET, LOUD = ("captions", "vae_noise"), ("images", "timesteps", "noise")
 
 
 def write_report(runs: Sequence[Run], directory: Path) -> None:
-    """Write `comparison.*` and `runs.csv`, `noise_to_signal.csv`, `RESULTS.md` and the figures.
+    """Write `comparison.*`, `runs.csv` and `correlations.csv`, and what follows from them.
 
     The table is over the concepts that no window or threshold was chosen on; `runs.csv` has all.
     """
     raw = raw_numbers(runs)
     raw["chosen_on"] = ~raw["concept"].isin(others())
-    summary = table(raw[~raw["chosen_on"]])
-    write_comparison(raw, summary, directory)
-    noise = noise_by_run(runs)
-    with written_whole(directory / "noise_to_signal.csv") as beside:
-        noise.to_csv(beside, index=False, float_format="%.6g")
-    told = correlations_by_run(runs)
+    write_comparison(raw, table(raw[~raw["chosen_on"]]), directory)
     with written_whole(directory / "correlations.csv") as beside:
-        told.to_csv(beside, index=False, float_format="%.6g")
+        correlations_by_run(runs).to_csv(beside, index=False, float_format="%.6g")
+    write_from_tables(directory)
+
+
+def write_from_tables(directory: Path, noise: Path = NOISE) -> None:
+    """Write `RESULTS.md` and the figures from the tables in `directory`, and from those of `noise`.
+
+    `noise` is the table of `python -m experiments.noise_to_signal.methods`.
+    """
+    raw, told = (pd.read_csv(directory / name) for name in ("runs.csv", "correlations.csv"))
+    summary, ratios = pd.read_csv(directory / "comparison.csv"), by_factor(pd.read_csv(noise))
     with written_whole(directory / "RESULTS.md") as beside:
-        beside.write_text(report(raw, summary, noise, told), encoding="utf-8")
+        beside.write_text(report(raw, summary, ratios, told), encoding="utf-8")
     draw_figures(directory)
 
 
@@ -58,22 +64,10 @@ def draw_figures(directory: Path) -> None:
     save(plot_correlation(told), directory / "figures" / "correlation")
 
 
-def noise_by_run(runs: Sequence[Run]) -> pd.DataFrame:
-    """Noise-to-signal of each factor in each run: method, concept, one column per factor.
-
-    The noise is that of `signal_to_noise`, from the variance of each sample: the spread of a few
-    batch means would be an error that all runs share, since they share their draws.
-    """
-    rows = []
-    for run in runs:
-        probe = run.probe_trace()
-        found = signal_to_noise(probe)["noise"] / deterministic_losses(probe).std(ddof=1)
-        config = run.config
-        rows.append(
-            {"method": config.method, "concept": Path(config.concept).name}
-            | {factor: found.get(factor, np.nan) for factor in FACTORS}
-        )
-    return pd.DataFrame(rows)
+def by_factor(table: pd.DataFrame) -> pd.DataFrame:
+    """Noise-to-signal in each run: method, concept, one column per factor; NaN: cannot be told."""
+    wide = table.pivot(index=["method", "concept"], columns="setting", values="noise_to_signal")
+    return wide[list(FACTORS)].reset_index()
 
 
 def correlations_by_run(runs: Sequence[Run]) -> pd.DataFrame:
@@ -111,32 +105,18 @@ def report(
         "",
         "## The published claims, here",
         "",
+        "Noise-to-signal is that of [../noise_to_signal/METHODS.md](../noise_to_signal/METHODS.md):"
+        f" geometric means over {noise['concept'].nunique()} of these concepts, each with draws of "
+        "its own.",
+        "",
         *claims(raw, summary, noise, told),
         "",
         "![Where each rule stops](figures/stops.png)",
         "",
         "![Which trace tells what is drawn](figures/correlation.png)",
         "",
-        "## Noise-to-signal by factor and method",
-        "",
-        "Geometric mean over concepts and its 95% interval; above 1, a redraw of the factor moves "
-        "the loss more than training does. All runs share one seed, and so their draws and their "
-        "fixed batch: the intervals do not tell of what others would give.",
-        "",
     ]
-    rows = [["method", *FACTORS]]
-    for method in [name for name in METHODS if name in set(noise["method"])]:
-        of_method = noise[noise["method"] == method]
-        rows.append([method, *(shown_noise(of_method[factor]) for factor in FACTORS)])
-    return "\n".join([*lines, markdown(rows)]) + "\n"
-
-
-def shown_noise(values: pd.Series) -> str:
-    """Geometric mean and interval; a factor that cannot vary (one caption) has none."""
-    if not (values > 0).all():
-        return "none"
-    found = geometric_mean(values)
-    return f"{found['mean']:.2g} ({found['low']:.2g} to {found['high']:.2g})"
+    return "\n".join(lines)
 
 
 def claims(
@@ -148,8 +128,8 @@ def claims(
         for factor in factors:
             parts, holds = [], []
             for method, values in noise.groupby("method")[factor]:
-                if (values > 0).all():
-                    found = geometric_mean(values)
+                if len(told_of := values.dropna()) and (told_of > 0).all():
+                    found = geometric_mean(told_of)
                     parts.append(f"{method} {found['mean']:.2g}")
                     holds.append(found["high"] < 0.5 if small else found["low"] > 1)
             verdict = "holds" if all(holds) else "holds in part" if any(holds) else "does not hold"

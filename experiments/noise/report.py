@@ -1,8 +1,7 @@
-"""Shares, needed batches and losses by timestep, each as a mean over the concepts of a method."""
+"""Shares and losses by timestep, each as a mean over the concepts of a method."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from experiments.noise.evaluate import REPLICATES
-from noiseprobe.analysis import learning_bins, signal_to_noise, timestep_losses, variance_shares
+from noiseprobe.analysis import learning_bins, timestep_losses, variance_shares
 from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.cli.tables import markdown
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import FACTORS
-from noiseprobe.plots.needed_batch import plot_needed_batch
 from noiseprobe.plots.saving import save
 from noiseprobe.plots.shares import plot_shares
 from noiseprobe.plots.timesteps import plot_timesteps
@@ -27,7 +24,7 @@ from noiseprobe.run.settings import RunConfig
 PAIRS = RunConfig.model_fields["design_replicates"].default
 OF_PAIR = RunConfig.model_fields["design_batch"].default
 DRAWN = "textual-inversion"  # the method whose figures are drawn
-STEMS = ("shares", "needed_batch", "timesteps", "learning")  # of the tables
+STEMS = ("shares", "timesteps", "learning")  # of the tables
 
 
 def write_report(tables: dict[str, pd.DataFrame], directory: Path, figures: Path) -> None:
@@ -54,10 +51,8 @@ def draw_figures(tables: dict[str, pd.DataFrame], figures: Path) -> None:
     shares = over_concepts(of_one["shares"], ["step", "factor"], ["first", "total"])
     losses = over_concepts(of_one["timesteps"], ["step", "bin", "from", "to"], ["loss", "relative"])
     learning = over_concepts(of_one["learning"], ["bin", "from", "to"], ["change"])
-    batches = median_batches(of_one["needed_batch"])
     drawn: dict[str, Axes | list[Axes]] = {
         "7-shares": plot_shares(shares, over=concepts),
-        "8-needed-batch": plot_needed_batch(batches, over=f"median and quartiles of {concepts}"),
         "9-loss-by-timestep": plot_timesteps(losses, with_trend(learning), over=concepts),
     }
     for name, axes in drawn.items():
@@ -77,7 +72,6 @@ def tables_of(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         probe = probe[probe["step"].isin(sobol["step"].unique())]
         of_run = {
             "shares": variance_shares(sobol),
-            "needed_batch": signal_to_noise(probe).reset_index(),
             "timesteps": timestep_losses(probe, sobol, num_timesteps=run.num_timesteps),
             "learning": learning_bins(probe, sobol, num_timesteps=run.num_timesteps),
         }
@@ -106,20 +100,6 @@ def with_trend(learning: pd.DataFrame) -> pd.DataFrame:
         [learning["change_high"] < 0, learning["change_low"] > 0], ["falling", "rising"], "none"
     )
     return learning.assign(trend=trend)
-
-
-def median_batches(table: pd.DataFrame) -> pd.DataFrame:
-    """By setting the probed batch, and of the needed one median and quartiles (`low`, `high`)."""
-    rows = {
-        setting: {
-            "batch": group["batch"].median(),
-            "needed_batch": middle(group["needed_batch"]),
-            "low": middle(group["needed_batch"], 0.25),
-            "high": middle(group["needed_batch"], 0.75),
-        }
-        for setting, group in table.groupby("setting", sort=False)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def report(tables: dict[str, pd.DataFrame]) -> str:
@@ -162,26 +142,6 @@ def report(tables: dict[str, pd.DataFrame]) -> str:
     lines += [
         markdown(rows, left=(0, 1)),
         "",
-        "## The batch that each factor's noise would need",
-        "",
-        "Samples per batch at which a redraw moves the loss as much as training does: the median "
-        "over concepts, and their quartiles. `inf`: no progress was seen under the noise. "
-        f"{REPLICATES} replicates of {tables['needed_batch']['batch'].median():.0f} samples at "
-        f"{tables['shares']['step'].nunique()} checkpoints.",
-        "",
-        "![Needed batch](../../figures/8-needed-batch.png)",
-        "",
-    ]
-    rows, needed = [["setting", *methods]], tables["needed_batch"]
-    for setting in dict.fromkeys(needed["setting"]):
-        cells = [str(setting)]
-        for method in methods:
-            here = needed[(needed["method"] == method) & (needed["setting"] == setting)]
-            cells.append(quartiles(here["needed_batch"]))
-        rows.append(cells)
-    lines += [
-        markdown(rows),
-        "",
         "## By timestep",
         "",
         "Change of the loss from start to end, relative to the start. Beside it, in how many of "
@@ -213,17 +173,3 @@ def percent(row: Any, name: str) -> str:
     """A mean and its interval, in percent."""
     middle, low, high = (100 * row[key] for key in (name, f"{name}_low", f"{name}_high"))
     return f"{middle:.1f}% ({low:.1f} to {high:.1f})"
-
-
-def quartiles(values: pd.Series) -> str:
-    """Median and quartiles, rounded up to whole samples."""
-    found = [middle(values, share) for share in (0.5, 0.25, 0.75)]
-    median, low, high = (
-        f"{math.ceil(value):,}" if math.isfinite(value) else "inf" for value in found
-    )
-    return f"{median} ({low} to {high})"
-
-
-def middle(values: pd.Series, share: float = 0.5) -> float:
-    """A quantile that is one of the values, since some may be infinite: the next one up."""
-    return float(np.quantile(values, share, method="higher"))

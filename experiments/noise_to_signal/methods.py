@@ -5,14 +5,17 @@
 Trains every method to its last step on concepts that nothing was chosen on, and probes each 60
 steps. Under one seed all concepts would share their draws, and an interval over concepts would not
 tell of what these happened to be: so each has its own. What is already in `--out` is not repeated.
-Writes `methods.csv`, a row per method, concept and setting, and `METHODS.md`, beside this file.
+Writes `methods.csv`, a row per method, concept and setting, and `METHODS.md` beside this file, and
+the figure of the needed batch into `figures/`.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from experiments.comparison.runs import FEWER, PROBE_EVERY, others, own_seed, photographs
@@ -23,6 +26,8 @@ from noiseprobe.cli.terminal import Terminal
 from noiseprobe.core.errors import Interrupted
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import FACTORS
+from noiseprobe.plots.needed_batch import plot_needed_batch
+from noiseprobe.plots.saving import save
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
@@ -30,6 +35,7 @@ from noiseprobe.stages.sweep import Sweep, train_sweep
 
 HERE = Path(__file__).parent
 REPLICATES = 8
+DRAWN = "textual-inversion"  # the method whose figure is drawn
 
 
 def sweep_of(out: Path, workers: int, concepts: int) -> Sweep:
@@ -87,6 +93,11 @@ def report(table: pd.DataFrame) -> str:
         of_method = table[table["method"] == method]
         rows.append([method, *(shown(of_method[of_method["setting"] == name]) for name in FACTORS)])
     concepts = table["concept"].nunique()
+    methods = [str(row[0]) for row in rows[1:]]
+    needed = [["setting", *methods]]
+    for setting, own in table.groupby("setting", sort=False):
+        of_each = (own[own["method"] == method]["needed_batch"] for method in methods)
+        needed.append([str(setting), *(quartiles(values) for values in of_each)])
     return "\n".join(
         [
             "# Noise-to-signal by factor and method",
@@ -100,8 +111,49 @@ def report(table: pd.DataFrame) -> str:
             "",
             markdown(rows),
             "",
+            "## The batch that each factor's noise would need",
+            "",
+            "Samples per batch at which a redraw moves the loss as much as training does: the "
+            "median over concepts, and their quartiles. `inf`: no progress was seen under the "
+            "noise. The figure is that of textual inversion.",
+            "",
+            "![Needed batch](../../figures/8-needed-batch.png)",
+            "",
+            markdown(needed),
+            "",
         ]
     )
+
+
+def median_batches(table: pd.DataFrame) -> pd.DataFrame:
+    """By setting the probed batch, and of the needed one median and quartiles.
+
+    The columns are those of `noiseprobe.analysis.signal_to_noise` that its figure is drawn from.
+    """
+    rows = {
+        setting: {
+            "batch": group["batch"].median(),
+            "needed_batch": middle(group["needed_batch"]),
+            "needed_low": middle(group["needed_batch"], 0.25),
+            "needed_high": middle(group["needed_batch"], 0.75),
+        }
+        for setting, group in table.groupby("setting", sort=False)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def quartiles(values: pd.Series) -> str:
+    """Median and quartiles, rounded up to whole samples."""
+    found = [middle(values, share) for share in (0.5, 0.25, 0.75)]
+    median, low, high = (
+        f"{math.ceil(value):,}" if math.isfinite(value) else "inf" for value in found
+    )
+    return f"{median} ({low} to {high})"
+
+
+def middle(values: pd.Series, share: float = 0.5) -> float:
+    """A quantile that is one of the values, since some may be infinite: the next one up."""
+    return float(np.quantile(values, share, method="higher"))
 
 
 def main() -> None:
@@ -111,6 +163,7 @@ def main() -> None:
     parser.add_argument("--concepts", type=int, default=FEWER)
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
+    parser.add_argument("--figures", type=Path, default=HERE.parents[1] / "figures")
     chosen = parser.parse_args()
     sweep = sweep_of(chosen.out, chosen.workers, chosen.concepts)
     with Terminal() as terminal:
@@ -122,6 +175,9 @@ def main() -> None:
         table.to_csv(beside, index=False, float_format="%.6g")
     with written_whole(chosen.results / "METHODS.md") as beside:
         beside.write_text(report(table), encoding="utf-8")
+    of_one = table[table["method"] == DRAWN]
+    over = f"median and quartiles of {of_one['concept'].nunique()} concepts"
+    save(plot_needed_batch(median_batches(of_one), over=over), chosen.figures / "8-needed-batch")
 
 
 if __name__ == "__main__":

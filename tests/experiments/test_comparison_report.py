@@ -14,7 +14,7 @@ from experiments.comparison.confirming import (
     taken,
     write_confirmed,
 )
-from experiments.comparison.report import claims, report, write_report
+from experiments.comparison.report import QUIET, by_factor, claims, report, write_report
 from experiments.comparison.runs import (
     WIDELY,
     comparison_sweep,
@@ -92,7 +92,6 @@ def test_the_report_is_over_the_concepts_that_nothing_was_chosen_on(
     assert raw.groupby("concept")["chosen_on"].first().sum() == 1
     for name in ("stops.png", "correlation.svg"):
         assert (tmp_path / "results" / "figures" / name).stat().st_size > 1000
-    assert len(pd.read_csv(tmp_path / "results" / "noise_to_signal.csv")) == 3
 
 
 def verdicts(lines: list[str], start: str) -> list[str]:
@@ -103,9 +102,16 @@ def verdicts(lines: list[str], start: str) -> list[str]:
 def test_a_verdict_follows_the_numbers(runs: list[Run], tmp_path: Path) -> None:
     write_report(runs, tmp_path)
     raw = pd.read_csv(tmp_path / "runs.csv")
-    noise, told = (
-        pd.read_csv(tmp_path / "noise_to_signal.csv"),
-        pd.read_csv(tmp_path / "correlations.csv"),
+    told = pd.read_csv(tmp_path / "correlations.csv")
+    noise = by_factor(
+        pd.DataFrame(
+            [
+                {"method": "textual-inversion", "concept": concept, "setting": factor}
+                | {"noise_to_signal": (0.1 if factor in QUIET else 10) * (1 + place / 10)}
+                for place, concept in enumerate(raw["concept"].unique())
+                for factor in FACTORS
+            ]
+        )
     )
     summary = table(raw[~raw["chosen_on"]])
     lines = claims(raw, summary, noise, told)
@@ -119,7 +125,9 @@ def test_a_verdict_follows_the_numbers(runs: list[Run], tmp_path: Path) -> None:
     assert verdicts(lines, "captions") == verdicts(lines, "timesteps") == ["does not hold."]
     assert verdicts(lines, "DVAR") == ["does not hold."]
     assert verdicts(lines, "L_det tells") == ["does not hold."]
-    assert "## Noise-to-signal" in report(raw, worse, turned, told)
+    unknown = turned.assign(timesteps=[np.nan, *turned["timesteps"][1:]])
+    assert verdicts(claims(raw, worse, unknown, told), "timesteps") == ["does not hold."]
+    assert "noise_to_signal/METHODS.md" in report(raw, worse, turned, told)
 
 
 def test_the_sweeps_hold_the_runs_that_the_comparison_is_of(tmp_path: Path) -> None:
