@@ -29,12 +29,14 @@ class Analysis:
     run: str
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    pairs: int = 0
+    """How many pairs of draws of the Sobol design the shares rest on."""
 
 
 def analyze(run: Run, second_order: bool = False) -> Analysis:
     """Every table that the traces of `run` allow; raises `UserError` where they allow none."""
     probe, sobol, train = run.probe_trace(), run.sobol_trace(), run.train_trace()
-    found = Analysis(str(run.directory))
+    found = Analysis(str(run.directory), pairs=sobol["replicate"].nunique())
     tables, missing = found.tables, found.missing
     if len(sobol):
         tables["shares"] = variance_shares(sobol)

@@ -281,7 +281,9 @@ def draw_analysis(found: "Analysis", out: Path) -> list[Path]:
     if "correlations" in tables:
         figures["5-correlation"] = plots.plot_correlation(tables["correlations"])
     if "shares" in tables:
-        figures["7-shares"] = plots.plot_shares(tables["shares"])
+        figures["7-shares"] = plots.plot_shares(
+            tables["shares"], over=f"{found.pairs} pairs of draws"
+        )
     if "signal_to_noise" in tables:
         figures["8-needed-batch"] = plots.plot_needed_batch(tables["signal_to_noise"])
     if "timestep_losses" in tables:

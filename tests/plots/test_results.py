@@ -160,7 +160,9 @@ def test_needed_batches_are_dots_and_words_where_there_is_none() -> None:
 
 
 def test_a_needed_batch_has_a_bar_where_its_spread_is_told() -> None:
-    table = NEEDED.assign(low=[0.1, 100.0, 1.0, 1.0], high=[1.0, 400.0, np.inf, np.nan])
+    table = NEEDED.assign(
+        needed_low=[0.1, 100.0, 1.0, 1.0], needed_high=[1.0, 400.0, np.inf, np.nan]
+    )
     ax = plot_needed_batch(table, over="9 concepts")
     assert any(ends == pytest.approx((100.0, 400.0)) for ends in bars(ax))
     assert "9 concepts" in ax.get_xlabel()
