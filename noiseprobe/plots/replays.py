@@ -133,10 +133,9 @@ def by_source(traces: Sequence[Series]) -> list[list[int]]:
     for place, series in enumerate(traces):
         found.setdefault(series.name, []).append(place)
     sources = [sorted(places, key=lambda at: traces[at].column) for places in found.values()]
-    if 1 < max(map(len, sources)) <= 3:
-        return sources
-    flat = [place for places in sources for place in places]
-    return [flat[start : start + 3] for start in range(0, len(flat), 3)]
+    if max(map(len, sources)) == 1:
+        sources = [[place for (place,) in sources]]
+    return [each[start : start + 3] for each in sources for start in range(0, len(each), 3)]
 
 
 def _new_panels(rows: Sequence[Sequence[int]], criteria: int, page: bool) -> list[Axes]:

@@ -20,7 +20,13 @@ from matplotlib.text import Text
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
 from noiseprobe.plots.fonts import families_with
-from noiseprobe.plots.replays import MOST_PANELS, MOST_POINTS, plot_replays, write_replays
+from noiseprobe.plots.replays import (
+    MOST_PANELS,
+    MOST_POINTS,
+    by_source,
+    plot_replays,
+    write_replays,
+)
 from noiseprobe.plots.saving import figure_of, save_one
 from noiseprobe.plots.style import StepFormatter
 from noiseprobe.stopping import CRITERIA
@@ -287,3 +293,18 @@ def test_replays_are_drawn_on_axes_that_are_given() -> None:
     assert plot_replays([trace("run")], REPLAYS, list(axes)) == list(axes)
     with pytest.raises(ValueError, match="2 panels"):
         plot_replays([trace("run")], REPLAYS, figure.axes[:1])
+
+
+@pytest.mark.parametrize(
+    ("tags", "rows"),
+    [
+        ([("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")], [[0, 1, 2], [3]]),
+        ([("a", "y"), ("b", "x"), ("a", "x")], [[2, 0], [1]]),
+        ([("a", tag) for tag in "1234"] + [("b", "1")], [[0, 1, 2], [3], [4]]),
+    ],
+)
+def test_a_source_with_several_tags_begins_a_row(
+    tags: list[tuple[str, str]], rows: list[list[int]]
+) -> None:
+    each = trace("x")
+    assert by_source([Series(name, each.steps, each.values, tag) for name, tag in tags]) == rows
