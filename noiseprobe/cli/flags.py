@@ -120,5 +120,5 @@ def check_plot(path: Path | None) -> None:
         from noiseprobe.core.files import check_file
         from noiseprobe.plots.saving import check_format
 
-        check_format("--plot", path)
         check_file("--plot", path)
+        check_format("--plot", path)

@@ -240,7 +240,7 @@ BAD: dict[str, tuple[list[object], str]] = {
     "one place for two": (["dvar-replay", "LOG", "--csv", "a.png", "--plot", "a.png"], "--csv wr"),
     "both": (["dvar-replay", "LOG", "--criterion", "patience", "--all"], "--all"),
     "tag": (["dvar-replay", "LOG", "--tag", "ldet"], "did you mean --tag l_det"),
-    "suffix": (["dvar-replay", "LOG", "--plot", "stops.pdf"], "--plot stops.pdf"),
+    "suffix": (["dvar-replay", "LOG", "--plot", "stops.bmp"], "--plot stops.bmp"),
     "judge": (["regret", "LOG", "--judge", "clip_image"], "did you mean --judge clip_img"),
     "judges": (["regret", "LOG", "--judge", "*loss"], "--judge *loss"),
     "traces": (["regret", "LOG", "--judge", "clip_img", "--tag", "*loss"], "--tag *loss"),
