@@ -294,6 +294,12 @@ def test_measure_and_table_read_what_was_trained(
     assert names == stems | {"runs.csv"}
     code, out, _ = call("table", run)
     assert "Baseline" in out
+    for command in ("measure", "table"):
+        figure = tmp_path / f"{command}.svg"
+        assert call(command, run, "--plot", figure)[0] == 0
+        assert "Val" in figure.read_text() or "val_clip_img" in figure.read_text()
+        code, out, err = call(command, run, "--plot", tmp_path / "figure.bmp")
+        assert (code, out, err.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize(

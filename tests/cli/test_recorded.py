@@ -369,3 +369,20 @@ def test_the_mend_of_a_parameter_names_a_criterion_that_has_it(call: Any, logs: 
     code, out, _ = call(*judged, "--param", "dvar.window=30", "--param", "patience.patience=5")
     assert code == 0
     assert "window=30" in out
+
+
+def test_regret_and_criteria_draw_what_they_say(
+    call: Any, logs: list[Path], tmp_path: Path
+) -> None:
+    drawn = tmp_path / "regret.svg"
+    code, out, _ = call("regret", *logs, "--judge", "clip_img", "--plot", drawn, "--json")
+    assert code == 0
+    # What a figure's rows are named after, and their values.
+    text = drawn.read_text()
+    for row in json.loads(out)["summary"]:
+        assert row["criterion"] in text
+        assert f"{row['regret']:.2f}" in text
+    assert call("criteria", "--plot", tmp_path / "criteria.png")[0] == 0
+    assert (tmp_path / "criteria.png").read_bytes().startswith(b"\x89PNG")
+    code, out, err = call("criteria", "--plot", tmp_path / "criteria.bmp")
+    assert (code, out, err.count("\n")) == (2, "", 1)

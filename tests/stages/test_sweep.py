@@ -14,7 +14,7 @@ from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.run.directory import find_runs
 from noiseprobe.stages.pipeline import probe_stage, start, train_stage
-from noiseprobe.stages.sweep import read_sweep, run_sweep, train_one
+from noiseprobe.stages.sweep import progress_of, read_sweep, run_sweep, train_one
 from noiseprobe.stages.workers import Jobs, in_processes
 
 SMALL: dict[str, Any] = {
@@ -89,6 +89,10 @@ def test_a_sweep_goes_on_past_a_failure_resumes_and_fills_the_table(
     assert training == sorted(training)
     assert training[-1] == 4 * 6
     assert len(set(training)) > 2 * 6, "progress is shown within a run"
+    stand = progress_of(sweep, failed).set_index(["concept", "method"]).sort_index()
+    assert stand.loc["bad", ["step", "failed"]].to_numpy().tolist() == [[0, True]] * 2
+    done = stand.loc[photographs.name, ["step", "steps", "failed"]]
+    assert done.to_numpy().tolist() == [[6, 6, False]] * 2
     runs = find_runs([tmp_path / "runs"])
     assert {run.config.method for run in runs} == {"textual-inversion", "dreambooth-lora"}
     assert {run.config.rank for run in runs if run.config.method == "dreambooth-lora"} == {1}
