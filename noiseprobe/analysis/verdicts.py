@@ -209,9 +209,11 @@ def _of_batch(table: pd.DataFrame) -> list[str]:
     if math.isnan(needed):
         return []
     here = f"; here it had {batch:.0f}" if batch == batch else ""
+    low, high = (float(table[f"needed_{end}"]["original"]) for end in ("low", "high"))
+    reach = f" (95%: {math.ceil(low):,} to {math.ceil(high):,})" if math.isfinite(high) else ""
     return [
-        f"A training loss would need some {math.ceil(needed):,} samples per batch to show its "
-        f"progress as large as its noise{here}."
+        f"A training loss would need some {math.ceil(needed):,} samples{reach} per batch to show "
+        f"its progress as large as its noise{here}."
     ]
 
 

@@ -168,12 +168,15 @@ def _interactions(table: "pd.DataFrame") -> str:
 
 
 def _signal(table: "pd.DataFrame") -> str:
-    rows = [("setting", "signal", "noise", "progress", "batch", "needed batch")]
+    rows = [("setting", "signal", "noise", "progress", "batch", "needed batch", "95%")]
     for setting, row in table.iterrows():
         numbers = (cell(row["signal"]), cell(row["noise"]), cell(row["progress"], ".1%"))
-        needed = row["needed_batch"]
-        whole = f"{math.ceil(needed):,}" if math.isfinite(needed) else "-"
-        rows.append((str(setting), *numbers, cell(row["batch"]), whole))
+        needed, *ends = (
+            f"{math.ceil(row[name]):,}" if math.isfinite(row[name]) else "-"
+            for name in ("needed_batch", "needed_low", "needed_high")
+        )
+        reach = "-" if "-" in ends else " to ".join(ends)
+        rows.append((str(setting), *numbers, cell(row["batch"]), needed, reach))
     title = "Progress in each trace, and the batch that makes noise as small"
     return f"{paragraph(title)}\n{plain(rows)}"
 

@@ -147,7 +147,8 @@ def shares(top: Row, other: Row) -> pd.DataFrame:
 
 
 def test_an_analysis_says_what_makes_the_noise_and_what_batch_would_show_progress() -> None:
-    batch = pd.DataFrame({"needed_batch": [1933.2], "batch": [32.0]}, ["original"])
+    numbers = {"needed_batch": 1933.2, "needed_low": 1100.5, "needed_high": 3500.0, "batch": 32.0}
+    batch = pd.DataFrame(numbers, ["original"])
     bins = pd.DataFrame(
         {"from": [0, 100], "to": [100, 200], "trend": ["rising", "falling"], "bin": [0, 1]}
     )
@@ -164,8 +165,8 @@ def test_an_analysis_says_what_makes_the_noise_and_what_batch_would_show_progres
     assert found.sentences == [
         "Alone, timesteps makes 93% of the variance of the batch loss (95%: 90% to 96%), more than "
         "any other factor.",
-        "A training loss would need some 1,934 samples per batch to show its progress as large as "
-        "its noise; here it had 32.",
+        "A training loss would need some 1,934 samples (95%: 1,101 to 3,500) per batch to show "
+        "its progress as large as its noise; here it had 32.",
         "Over the last third of the checkpoints the loss still falls at timesteps 100-199 and "
         "rises at timesteps 0-99.",
         "l_det falls as the pictures' similarity rises (rank correlation -0.90, 95%: -1.00 to "
