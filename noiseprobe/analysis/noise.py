@@ -55,8 +55,9 @@ def noise_to_signal(probe: pd.DataFrame) -> pd.DataFrame:
       below, and `high` is inf
 
     The expected loss is estimated from the draws of the setting that redraws most, `original` where
-    it was probed, and the fixed ones. Replicates that were not measured, finite, for every sample
-    and step are left out. The noise is NaN with fewer than 2 of them; the signal with fewer than 2
+    it was probed, and the fixed ones. Steps without any finite loss are left out, as after a
+    training has diverged; then replicates that were not measured, finite, for every sample and
+    step. The noise is NaN with fewer than 2 of them; the signal with fewer than 2
     steps or samples.
 
     Example:
@@ -144,6 +145,8 @@ class _Parts:
 def _parts(probe: pd.DataFrame) -> dict[str, _Parts]:
     """The estimates of each redrawn setting, all beside one signal."""
     settings = _redrawn(probe)
+    finite = np.isfinite(probe["loss"].astype("float64"))
+    probe = probe[probe["step"].isin(probe.loc[finite, "step"].unique())]
     cubes = {setting: _losses(probe, setting) for setting in ["deterministic", *settings]}
     curves = _curves(cubes)
     signal, signals = _signal(curves.to_numpy())

@@ -199,6 +199,9 @@ def test_what_is_measured_at_some_steps_only_has_no_say() -> None:
     once = trace[(trace["setting"] == "timesteps") & (trace["replicate"] == 1)]
     once = once[once["step"] == 2].assign(replicate=99, loss=np.float32(50.0))
     pd.testing.assert_frame_equal(noise_to_signal(pd.concat([trace, once])), noise_to_signal(trace))
+    diverged = trace[trace["step"] == 4].assign(step=9, loss=np.float32(np.nan))
+    longer = pd.concat([trace, diverged])
+    pd.testing.assert_frame_equal(noise_to_signal(longer), noise_to_signal(trace))
     shuffled = trace.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(noise_to_signal(shuffled), noise_to_signal(trace))
     fewer = noise_to_signal(trace[trace["setting"].isin(["deterministic", "original", "noise"])])
