@@ -132,7 +132,7 @@ def of_noise(ratios: pd.DataFrame, replicates: int) -> list[str]:
 
 def _why_unknown(ratios: pd.DataFrame) -> str:
     """Why no factor has a ratio, although redraws are many enough."""
-    if ratios.index.intersection(FACTORS).empty:
+    if not any(factor in ratios.index for factor in FACTORS):
         return "no factor was redrawn alone"
     if ratios["signal"].isna().all():
         return "fewer than two checkpoints, or samples, have losses that are finite"
