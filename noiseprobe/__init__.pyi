@@ -1,6 +1,7 @@
 """The names of the package, each said once; `__init__.py` imports what is asked for."""
 
 from noiseprobe.analysis import noise_to_signal as noise_to_signal
+from noiseprobe.analysis import published_noise_to_signal as published_noise_to_signal
 from noiseprobe.analysis import variance_shares as variance_shares
 from noiseprobe.analysis.replay import replay_grid as replay_grid
 from noiseprobe.analysis.run_tables import analyze as analyze

@@ -25,7 +25,7 @@ class Ending:
         seconds: that the training took.
         stopped_by: the criterion's name, or `steps`; `interrupt` or None of a training that is not
             at its end.
-        why: what its rule found, in words; "" where no criterion ended the training.
+        why: what the criterion found, in words; "" where no criterion ended the training.
         fired: the step at which each watched criterion first fired, by its name.
         cannot_fire: a line for each that could not fire in such a run.
         take: the path of the checkpoint to take; None where none is left, or training may go on.

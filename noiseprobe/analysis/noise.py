@@ -220,9 +220,8 @@ def _signal(curves: Floats) -> tuple[float, Floats]:
     pairs, fewer = samples * (samples - 1), (samples - 1) * (samples - 2)
     signal = ((whole**2).sum() - own.sum()) / (pairs * (steps - 1))
     rest = ((whole - away) ** 2).sum(axis=1) - (own.sum() - own)
-    return float(signal), rest / (max(fewer, 1) * (steps - 1)) if fewer else np.full(
-        samples, np.nan
-    )
+    without = rest / (fewer * (steps - 1)) if fewer else np.full(samples, np.nan)
+    return float(signal), without
 
 
 def _redrawn(probe: pd.DataFrame) -> list[str]:

@@ -99,11 +99,7 @@ def of_noise(ratios: pd.DataFrame, replicates: int) -> list[str]:
     few = f"{_count(replicates, 'redraw')} {'is' if replicates == 1 else 'are'} too few"
     standing = _standing(ratios)
     if standing is None:
-        why = few
-        if replicates > 1:
-            seen = bool(ratios["signal"].notna().any())
-            why = "no progress of the expected loss shows in these samples" if seen else ""
-            why = why or "fewer than two checkpoints were probed"
+        why = _why_unknown(ratios) if replicates > 1 else few
         return [f"How much each factor hides the progress cannot be told: {why}."]
     table, hides, may = standing.table, standing.hides, standing.open
     rows, top = table.to_dict("index"), str(table.index[0])
@@ -117,9 +113,10 @@ def of_noise(ratios: pd.DataFrame, replicates: int) -> list[str]:
         sure = "no other factor does" if len(may) < len(table) else "of no factor is it sure"
         told = f"Whether redrawing {enumerated(may, 'or')} hides the progress cannot be told, and "
         return [f"{told}{sure}{why or f': {_whose(may)} 1'}."]
+    sure = hides[0]  # the noisiest, unless its own interval holds 1
     first = (
-        f"Redrawing {top} hides the progress{'' if standing.rivals else ' most'}: it moves the "
-        f"batch loss {_times(rows[top])} as far as the training does."
+        f"Redrawing {sure} hides the progress{'' if standing.rivals else ' most'}: it moves the "
+        f"batch loss {_times(rows[sure])} as far as the training does."
     )
     if standing.rivals:
         both = enumerated([top, *standing.rivals], "or")
@@ -131,6 +128,17 @@ def of_noise(ratios: pd.DataFrame, replicates: int) -> list[str]:
         parts.append(f"of {enumerated(may)} it cannot be told{why or f': {_whose(may)} 1'}")
     told = "; ".join(parts)
     return [first, f"{told[0].upper()}{told[1:]}."] if told else [first]
+
+
+def _why_unknown(ratios: pd.DataFrame) -> str:
+    """Why no factor has a ratio, although redraws are many enough."""
+    if not any(factor in ratios.index for factor in FACTORS):
+        return "no factor was redrawn alone"
+    if ratios["signal"].isna().all():
+        return "fewer than two checkpoints, or samples, have losses that are finite"
+    if ratios["low"].notna().any():
+        return "no progress of the expected loss shows in these samples"
+    return "fewer than three samples were probed, or not the same ones in all settings"
 
 
 def of_ending(ending: Ending) -> list[str]:
@@ -204,13 +212,17 @@ def _of_batch(table: pd.DataFrame) -> list[str]:
     if "original" not in table.index:
         return []
     needed, batch = (float(table[name]["original"]) for name in ("needed_batch", "batch"))
-    if math.isinf(needed):
-        return ["Through all the noise no progress is seen: no batch would show it."]
     if math.isnan(needed):
         return []
     here = f"; here it had {batch:.0f}" if batch == batch else ""
     low, high = (float(table[f"needed_{end}"]["original"]) for end in ("low", "high"))
-    reach = f" (95%: {math.ceil(low):,} to {math.ceil(high):,})" if math.isfinite(high) else ""
+    least = f"at least {math.ceil(low):,}" if low > 0 else ""
+    if math.isinf(needed):
+        would = f"a batch that would show it has {least} samples (95%)" if least else ""
+        unknown = "what batch would show it cannot be told"
+        return [f"Through all the noise no progress is seen: {would or unknown}{here}."]
+    reach = f"{math.ceil(low):,} to {math.ceil(high):,}" if math.isfinite(high) else least
+    reach = f" (95%: {reach})" if reach else ""
     return [
         f"A training loss would need some {math.ceil(needed):,} samples{reach} per batch to show "
         f"its progress as large as its noise{here}."

@@ -21,7 +21,7 @@ MOST_TOLD = 3
 """Traces of which each has its own sentences; more are summed up."""
 
 MOST_DRAWN = 24
-"""Traces that one figure holds (`noiseprobe.plots.replays`)."""
+"""Traces that one figure holds: more would be too small to read on one page."""
 
 
 def of_losses(series: Series) -> list[str]:
@@ -73,11 +73,14 @@ def of_criteria(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     else:
         known = [row for row in fired if row["loss_at_keep"] is not None]
         known.sort(key=lambda row: abs(row["loss_at_keep"] - row["best"]))
-        first, last = known[0], known[-1]
-        told.append(
-            f"Of {len(rows)} criteria {len(fired)} fire. Nearest to the best keeps "
-            f"{first['criterion']}, {_kept(first)}; farthest {last['criterion']}, {_kept(last)}."
-        )
+        kept = "None of them keeps a value that is finite."
+        if known:
+            first, last = known[0], known[-1]
+            kept = (
+                f"Nearest to the best keeps {first['criterion']}, {_kept(first)}; farthest "
+                f"{last['criterion']}, {_kept(last)}."
+            )
+        told.append(f"Of {len(rows)} criteria {len(fired)} fire. {kept}")
     if calm:
         told.append(f"{_capital(enumerated(calm, 'and'))} would have gone on to the end.")
     if hopeless and hopeless != ["never"]:

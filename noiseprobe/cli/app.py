@@ -185,7 +185,7 @@ def plot(
     across: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for figures over all runs: where rules stop, which trace tells.",
+            help="Folder for figures over all runs: where criteria stop, which trace tells.",
             show_default=False,
         ),
     ] = None,
@@ -215,8 +215,8 @@ def measure(
     steps: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated; the nearest checkpoints are measured (default: where the rules "
-            "end the run, and the last).",
+            help="Comma-separated; the nearest checkpoints are measured (default: where the "
+            "criteria end the run, and the last).",
             show_default=False,
         ),
     ] = None,

@@ -75,8 +75,8 @@ def ending_table(ending: "Ending", train: "pd.DataFrame") -> str:
     for name, step in ending.fired.items():
         there = None if step is None else float(losses[step])
         rows.append((name, "never" if step is None else str(step), cell(there, ".5f")))
-    ends = losses.dropna()
-    rows.append(("all steps", str(ending.steps), cell(float(ends.iloc[-1]), ".5f")))
+    ends = [None, *losses.dropna()]
+    rows.append(("all steps", str(ending.steps), cell(ends[-1], ".5f")))
     return plain(rows)
 
 
@@ -171,11 +171,12 @@ def _signal(table: "pd.DataFrame") -> str:
     rows = [("setting", "signal", "noise", "progress", "batch", "needed batch", "95%")]
     for setting, row in table.iterrows():
         numbers = (cell(row["signal"]), cell(row["noise"]), cell(row["progress"], ".1%"))
-        needed, *ends = (
+        needed, low, high = (
             f"{math.ceil(row[name]):,}" if math.isfinite(row[name]) else "-"
             for name in ("needed_batch", "needed_low", "needed_high")
         )
-        reach = "-" if "-" in ends else " to ".join(ends)
+        reach = f"{low} or more" if row["needed_high"] == math.inf else f"{low} to {high}"
+        reach = "-" if low == "-" else reach
         rows.append((str(setting), *numbers, cell(row["batch"]), needed, reach))
     title = "Progress in each trace, and the batch that makes noise as small"
     return f"{paragraph(title)}\n{plain(rows)}"

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from noiseprobe.analysis.verdicts_recorded import MOST_DRAWN
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
 from noiseprobe.plots.names import shortened, told_apart
@@ -34,9 +35,6 @@ from noiseprobe.plots.style import (
     whole_steps,
 )
 from noiseprobe.stopping import as_losses
-
-MOST_PANELS = 24
-"""More traces than these would be too small to read on one page."""
 
 MOST_POINTS = 400
 """A trace of more points is drawn as its running median over the range of its values."""
@@ -66,11 +64,11 @@ def write_replays(
     """Write `plot_replays` to `path`, as PNG, SVG or PDF by its suffix.
 
     Raises:
-        UserError: the suffix names none, or there are more than `MOST_PANELS` traces.
+        UserError: the suffix names none, or there are more than `MOST_DRAWN` traces.
     """
     check_format("--plot", path)
-    if len(traces) > MOST_PANELS:
-        raise UserError(f"--plot: {len(traces)} traces; give at most {MOST_PANELS} at once")
+    if len(traces) > MOST_DRAWN:
+        raise UserError(f"--plot: {len(traces)} traces; give at most {MOST_DRAWN} at once")
     save_one(plot_replays(traces, replays), path)
 
 

@@ -174,7 +174,9 @@ class Run:
     def probe_trace(self) -> pd.DataFrame:
         """One row per evaluated sample; columns `noiseprobe.run.traces.PROBE_COLUMNS`.
 
-        These are the redraws that every checkpoint has; `seen_trace` has the others.
+        These are the redraws that every checkpoint has; `seen_trace` has the others. Of batches
+        that grew at some checkpoints only, as where a probe was interrupted, it has the samples
+        that all checkpoints have: a loss over another batch would pass for a change by training.
         """
         return self._probed(fresh=False)
 
@@ -188,7 +190,9 @@ class Run:
     def _probed(self, *, fresh: bool) -> pd.DataFrame:
         again = f"delete it and probe again: noiseprobe probe {self.directory}"
         trace = read_trace(self.probe_directory, PROBE_COLUMNS, again)
-        return trace[(trace["replicate"] >= FRESH) == fresh].reset_index(drop=True)
+        smallest = trace.groupby("step")["sample"].max().min()
+        of_kind = (trace["replicate"] >= FRESH) == fresh
+        return trace[of_kind & (trace["sample"] <= smallest)].reset_index(drop=True)
 
     def sobol_trace(self) -> pd.DataFrame:
         """One row per sample of the Sobol design; columns `noiseprobe.run.traces.PROBE_COLUMNS`.

@@ -186,7 +186,7 @@ def measure_stage(
 
 
 def steps_to_measure(run: Run, asked: str | None) -> list[int]:
-    """The checkpoints nearest to the steps `asked`, "0,100"; by default where rules end the run."""
+    """The checkpoints nearest to the steps `asked`, "0,100"; by default where criteria end it."""
     from noiseprobe.analysis.stops import stops
 
     require_checkpoints(run)
@@ -224,7 +224,7 @@ def plot_stage(run: Run) -> list[Path]:
 
     config, figures = run.config, run.figures_directory
     train = run.train_trace()
-    drawn = drawn_by_variant(run) if run.samples_directory.is_dir() else []
+    drawn = drawn_by_criterion(run) if run.samples_directory.is_dir() else []
     paths = draw_all(
         train,
         run.probe_trace(),
@@ -238,7 +238,7 @@ def plot_stage(run: Run) -> list[Path]:
         ended=ended_by(run),
         photographs=photographs_of(config) if drawn else (),
     )
-    before = {path for path in figures.iterdir() if _NUMBERED.fullmatch(path.name)}
+    before = {path for path in figures.glob("*") if _NUMBERED.fullmatch(path.name)}
     if any(path.name.startswith(_OF_ANALYSIS) for path in before):
         paths += draw_analysis(analyze(run), figures)
     for path in before.difference(paths):  # drawn from what has changed since
@@ -310,7 +310,7 @@ def plot_across(runs: "Sequence[Run]", out: Path) -> list[Path]:
     return paths
 
 
-def drawn_by_variant(run: Run) -> "list[Drawn]":
+def drawn_by_criterion(run: Run) -> "list[Drawn]":
     """The pictures measured where each criterion ends the run, and at its last step, with captions.
 
     A row is named by the criteria that fire there; the last step by what ended training there.
@@ -321,12 +321,12 @@ def drawn_by_variant(run: Run) -> "list[Drawn]":
     from noiseprobe.stages.measuring import read_samples
 
     ended, rows = ended_by(run), dict[int, list[str]]()
-    for variant, stop in stops(run.train_trace(), run.config).items():
+    for name, stop in stops(run.train_trace(), run.config).items():
         names = rows.setdefault(run.nearest_checkpoint(stop.step), [])
-        if variant == "baseline":
+        if name == "baseline":
             names.append(ended[0] if ended else f"all {stop.step} steps")
         elif stop.fired:
-            names.append(NAMES[variant])
+            names.append(NAMES[name])
     found = []
     for step, names in sorted(rows.items()):
         if run.samples(step, "training").is_file():

@@ -1,6 +1,6 @@
 """Many runs from one file: concepts × methods × seeds, in several processes, resumable.
 
-Each run goes on to its last step with every rule watched; then the steps at which the rules would
+Each run goes on to its last step with every criterion watched; then the steps at which they would
 have stopped it are measured.
 """
 
@@ -88,7 +88,9 @@ def read_sweep(file: Path) -> Sweep:
     for name, table in {"settings": said.settings, **said.method}.items():
         _known(file, f"unknown key '{name}.{{}}'", table, [*RunConfig.model_fields, "class"])
     for key in WATCHED.keys() & said.settings.keys():
-        raise UserError(f"{file}: settings.{key}: a sweep watches every rule to the end; remove it")
+        raise UserError(
+            f"{file}: settings.{key}: a sweep watches every criterion to the end; remove it"
+        )
     runs: dict[Path, RunConfig] = {}
     for method, concept, seed in product(said.methods, _concepts(file, said), said.seeds):
         given = WATCHED | said.settings | said.method.get(method, {})
@@ -156,7 +158,7 @@ def progress_of(sweep: Sweep, failed: Mapping[str, str]) -> pd.DataFrame:
 
 
 def few_of(runs: Sequence[Path]) -> dict[str, float]:
-    """The average steps of the CLIP rule by method, over the runs in these directories."""
+    """The average steps of the CLIP criterion by method, over the runs in these directories."""
     by_method: dict[str, list[Run]] = {}
     for run in map(Run.open, runs):
         by_method.setdefault(run.config.method, []).append(run)
@@ -198,7 +200,7 @@ def _unprobed(run: Run, every: int) -> list[int]:
 
 
 def measure_one(out: Path, few: float) -> None:
-    """Measure the checkpoints at which the variants end the run in `out`."""
+    """Measure the checkpoints at which the criteria end the run in `out`."""
     from noiseprobe.stages import pipeline
 
     run = Run.open(out)

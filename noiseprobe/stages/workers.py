@@ -52,7 +52,7 @@ def in_processes(
                     line, process = idle.pop() if idle else _started(threads)
                     out, job = waiting.pop()
                     busy[line] = process, out
-                    with suppress(BrokenPipeError):  # it died just now, which its answer tells
+                    with suppress(ConnectionError):  # it died just now, which its answer tells
                         line.send((steps is not None, *job))
                 ready = connection.wait(busy, 0.5)
                 for line in [each for each in busy if each in ready]:
@@ -81,8 +81,11 @@ def in_processes(
                     for process, _ in busy.values():
                         process.terminate()  # which each takes for Ctrl-C, however often it comes
         finally:
-            for process, _ in busy.values():
+            working = [(line, process) for line, (process, _) in busy.items()]
+            for line, process in [*idle, *working]:
                 process.kill()
+                process.join()
+                line.close()
         if stop.is_set():
             raise Interrupted("the sweep was stopped and saved; the same command goes on")
     return failed
@@ -119,7 +122,7 @@ def _serve(line: Connection, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    with suppress(EOFError, BrokenPipeError):  # who sends the jobs has gone
+    with suppress(EOFError, ConnectionError):  # who sends the jobs has gone
         while True:
             counted, function, *arguments = line.recv()
             line.send(_work(function, *arguments, *[_Steps(line)] * counted))
@@ -156,5 +159,5 @@ class _Steps(Silent):
         if self.trains:
             try:
                 self.line.send(done)
-            except BrokenPipeError:  # nobody waits for the run any more: save it and end
+            except ConnectionError:  # nobody waits for the run any more: save it and end
                 STOP_SOON.set()

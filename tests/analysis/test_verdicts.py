@@ -47,6 +47,15 @@ def test_overlapping_intervals_cannot_be_told_apart(replicates: int, few: str) -
     assert " most: " not in said[0]
 
 
+def test_what_surely_hides_the_progress_is_named_where_a_noisier_factor_is_less_sure() -> None:
+    said = of_noise(ratios(images=(5, 0.8, 30), timesteps=(3, 1.5, 6), **CLEAR), 8)
+    assert said == [
+        "Redrawing timesteps hides the progress: it moves the batch loss 3 times (95%: 1.5 to 6) "
+        "as far as the training does.",
+        "Whether images or timesteps hides it most cannot be told: their intervals overlap.",
+    ]
+
+
 def test_intervals_that_just_do_not_touch_are_told_apart() -> None:
     said = of_noise(ratios(images=(2, 1.5, 2.99), timesteps=(5, 3, 12)), 8)
     assert "hides the progress most" in said[0]
@@ -75,7 +84,11 @@ def test_where_no_progress_shows_in_the_samples_it_says_so_and_a_larger_batch_is
     ]
     assert of_run(ENDED, blind, 8).next.endswith("--probe-batch 128")
     nothing = of_noise(blind.assign(signal=math.nan), 8)
-    assert "fewer than two checkpoints" in nothing[0]
+    assert "fewer than two checkpoints, or samples" in nothing[0]
+    few = of_noise(ratios(timesteps=(math.nan,) * 3), 8)
+    assert "fewer than three samples" in few[0]
+    together = of_noise(ratios(original=(9, 8, 10)), 8)
+    assert "no factor was redrawn alone" in together[0]
 
 
 def test_what_is_unknown_or_unbounded_is_not_told() -> None:
@@ -177,8 +190,18 @@ def test_an_analysis_says_what_makes_the_noise_and_what_batch_would_show_progres
         "Whether timesteps or vae_noise makes most of the noise cannot be told: their intervals "
         "overlap."
     ]
-    none = {"signal_to_noise": batch.assign(needed_batch=math.inf)}
-    assert "no batch would show it" in of_analysis(Analysis("run", none)).sentences[0]
+    open_above = {"signal_to_noise": batch.assign(needed_high=math.inf)}
+    assert (
+        "1,934 samples (95%: at least 1,101)"
+        in of_analysis(Analysis("run", open_above)).sentences[0]
+    )
+    none = {"signal_to_noise": batch.assign(needed_batch=math.inf, needed_high=math.inf)}
+    assert of_analysis(Analysis("run", none)).sentences == [
+        "Through all the noise no progress is seen: a batch that would show it has at least 1,101 "
+        "samples (95%); here it had 32."
+    ]
+    unknown = {"signal_to_noise": none["signal_to_noise"].assign(needed_low=math.nan)}
+    assert "cannot be told" in of_analysis(Analysis("run", unknown)).sentences[0]
     assert of_analysis(Analysis("run", none)).next == "noiseprobe probe run --design sobol"
 
 

@@ -91,6 +91,13 @@ def test_many_criteria_are_ranked_by_what_they_keep() -> None:
     assert "farthest c10, step 10 (0.9, 80% worse than the best)" in said
 
 
+def test_many_criteria_that_keep_nothing_finite_are_said_to() -> None:
+    row = replayed(series(V), "fixed", {"steps": 20}) | {"loss_at_keep": None}
+    assert of_criteria([row] * 4) == [
+        "Of 4 criteria 4 fire. None of them keeps a value that is finite."
+    ]
+
+
 def test_the_training_loss_beside_a_held_out_one_is_told_of_only_where_it_is_noisy() -> None:
     random = np.random.default_rng(0)
     row = replayed(series(V), "patience", {"patience": 2})

@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
+from noiseprobe.analysis.verdicts_recorded import MOST_DRAWN
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
 from noiseprobe.plots.fonts import families_with
 from noiseprobe.plots.replays import (
-    MOST_PANELS,
     MOST_POINTS,
     by_source,
     plot_replays,
@@ -195,8 +195,8 @@ def test_the_same_replays_give_the_same_bytes(tmp_path: Path) -> None:
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ends in \.png, \.svg or \.pdf"):
         write_replays([trace("run")], REPLAYS, tmp_path / "a.jpg")
-    many = [trace(str(place)) for place in range(MOST_PANELS + 1)]
-    with pytest.raises(UserError, match=f"at most {MOST_PANELS}"):
+    many = [trace(str(place)) for place in range(MOST_DRAWN + 1)]
+    with pytest.raises(UserError, match=f"at most {MOST_DRAWN}"):
         write_replays(many, REPLAYS * len(many), tmp_path / "a.png")
 
 

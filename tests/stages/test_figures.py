@@ -9,7 +9,7 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, write_part
 from noiseprobe.stages.measuring import save_strip
-from noiseprobe.stages.pipeline import drawn_by_variant, ended_by, photographs_of
+from noiseprobe.stages.pipeline import drawn_by_criterion, ended_by, photographs_of
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_rows_of_pictures_are_named_by_what_ended_them(
         for kind in ("training", "validation"):
             save_strip([picture], ["a <v>"], run.samples(int(step), kind))
     assert ended_by(run) == ended
-    assert [drawn.title for drawn in drawn_by_variant(run)] == titles
+    assert [drawn.title for drawn in drawn_by_criterion(run)] == titles
 
 
 def test_a_concept_whose_folder_is_gone_has_no_photographs(config: RunConfig) -> None:

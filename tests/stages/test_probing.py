@@ -144,6 +144,18 @@ def test_an_interrupted_probe_goes_on_with_what_is_missing(run: Run, config: Run
     pd.testing.assert_frame_equal(probed(run, config), resumed)
 
 
+def test_batches_that_grew_at_some_checkpoints_only_are_read_at_the_size_that_all_have(
+    run: Run, config: RunConfig
+) -> None:
+    before, seen = probed(run, config), run.seen_trace()
+    larger = config.model_copy(update={"probe_batch": 5})
+    with pytest.raises(Interrupted, match="1 of 4"):
+        probed(run, larger, reporter=InterruptAt(1))
+    pd.testing.assert_frame_equal(run.probe_trace(), before)
+    pd.testing.assert_frame_equal(run.seen_trace(), seen)
+    assert set(probed(run, larger)["sample"]) == set(range(5))
+
+
 def test_two_runs_with_one_seed_have_byte_identical_probe_traces(
     run: Run, config: RunConfig, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A sweep: what its file may say, that it resumes, and that one failure holds up nothing."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -215,3 +216,4 @@ def test_a_signal_to_a_sweep_ends_it_and_no_more_is_begun(tmp_path: Path) -> Non
         in_processes("training", jobs, 1, 1, Silent())
     assert error.value.by == signal.SIGTERM
     assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    assert not multiprocessing.active_children()
