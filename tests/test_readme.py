@@ -38,3 +38,9 @@ def test_every_page_that_the_readme_and_the_docs_link_to_is_there() -> None:
     for page in (README, *(README.parent / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_block_of_code_in_the_pages_ends() -> None:
+    for page in (README, *(README.parent / "docs").glob("*.md")):
+        fences = re.findall(r"^```", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) % 2 == 0, page.name

@@ -125,7 +125,8 @@ def of_noise(ratios: pd.DataFrame, replicates: int) -> list[str]:
     rest = [f"{name} ({_times(rows[name], ', 95%: {}')})" for name in hides[1:]]
     parts = [f"the same is true of {enumerated(rest)}"] if rest else []
     if may:
-        parts.append(f"of {enumerated(may)} it cannot be told{why or f': {_whose(may)} 1'}")
+        reason = why or f": {_whose(may)} 1"
+        parts.append(f"whether {enumerated(may, 'or')} hides it too cannot be told{reason}")
     told = "; ".join(parts)
     return [first, f"{told[0].upper()}{told[1:]}."] if told else [first]
 
@@ -352,7 +353,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _whose(names: Sequence[str]) -> str:
-    return "its interval holds" if len(names) == 1 else "their intervals hold"
+    return "its interval includes" if len(names) == 1 else "their intervals include"
 
 
 def _times(row: Mapping[Any, float], interval: str = " (95%: {})") -> str:

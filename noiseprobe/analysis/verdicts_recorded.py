@@ -20,6 +20,10 @@ from noiseprobe.stopping import to_be_high
 MOST_TOLD = 3
 """Traces of which each has its own sentences; more are summed up."""
 
+FEWEST_JUDGED = 6
+"""Traces: the differences of fewer all lie on one side of 0 by chance more than once in 20 times
+(two-sided sign test), and a bootstrap over so few ends at the outermost of them."""
+
 MOST_DRAWN = 24
 """Traces that one figure holds: more would be too small to read on one page."""
 
@@ -40,7 +44,8 @@ def of_losses(series: Series) -> list[str]:
     trend = trend_of(series.values)
     if trend.noisy and not is_held_out(series.column):
         chance = "so that where it is lowest, or a criterion stops on it, is chance"
-        return [f"{name} cannot tell: {_noise(trend)}, {chance}."]
+        told = "little" if trend.seen else "nothing"
+        return [f"The curve of {name} tells {told}: {_noise(trend)}, {chance}."]
     last = int(np.flatnonzero(np.isfinite(series.values))[-1])
     way = "highest" if to_be_high(series.column) else "lowest"
     lowest, end = float(series.values[best]), float(series.values[last])
@@ -167,8 +172,9 @@ def of_regret(
         f"By {visible(judge)} ({way} is good), {names} stop{'s' * (len(same) == 1)} nearest to the "
         f"best: regret {best:.2f}, where 0 is the best and 1 the first value."
     ]
-    if traces < 2:
-        return [*told, "One trace is too few to tell criteria apart."]
+    if traces < FEWEST_JUDGED:
+        few = "One trace is" if traces == 1 else f"{traces} traces are"
+        return [*told, f"{few} too few to tell criteria apart."]
     if paired.empty:
         return told
     against = str(paired["against"].iloc[0])
@@ -179,7 +185,7 @@ def of_regret(
         for found, how in ((better, "better"), (worse, "worse"))
         if found
     ]
-    sure = sure or [f"no criterion differs from {against} for sure: their intervals hold 0"]
+    sure = sure or [f"no criterion differs from {against} for sure: their intervals include 0"]
     return [*told, f"{_capital('; '.join(sure))}."]
 
 

@@ -289,7 +289,7 @@ class RunConfig(BaseModel):
             if self.param:
                 raise UserError(f"--param: {_WITH_FLAGS[self.stop]}; leave it out")
         elif self.stop not in CRITERIA:
-            known = [*_WITH_FLAGS, *CRITERIA]
+            known = list(dict.fromkeys([*_WITH_FLAGS, *CRITERIA]))
             mend = did_you_mean(self.stop, known, f"choose one of {', '.join(known)}")
             raise UserError(f"--stop: '{self.stop}' given, but there is no such criterion; {mend}")
         else:

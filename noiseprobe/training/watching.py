@@ -55,7 +55,8 @@ class Watch:
             return f"{self.criterion!r} cannot fire: the run has {config.steps} steps"
         if least <= values:
             return ""
-        mend = f"; --window {max(values // 4, 2)}" if self.name == "dvar" else ""
+        fits = max(values // 4, 2)
+        mend = f"; give a smaller --window, such as {fits}" if self.name == "dvar" else ""
         return (
             f"{self.criterion!r} cannot fire: it needs {least} values of {self.column}, and "
             f"{config.steps} steps give {values}{mend}"

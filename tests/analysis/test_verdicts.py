@@ -39,6 +39,14 @@ def test_one_factor_far_above_the_others_hides_most() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("replicates", "why"), [(2, "2 redraws are too few"), (8, "its interval includes 1")]
+)
+def test_of_a_factor_around_one_it_is_said_that_it_is_open(replicates: int, why: str) -> None:
+    said = of_noise(ratios(timesteps=(8, 6, 11), images=(1.2, 0.7, 2.2), **CLEAR), replicates)
+    assert said[1] == f"Whether images hides it too cannot be told: {why}."
+
+
 @pytest.mark.parametrize(("replicates", "few"), [(2, "; 2 redraws are too few"), (8, "")])
 def test_overlapping_intervals_cannot_be_told_apart(replicates: int, few: str) -> None:
     said = of_noise(ratios(images=(4, 2, 9), timesteps=(5, 3, 12), **CLEAR), replicates)
@@ -72,7 +80,7 @@ def test_without_any_factor_surely_above_one_nothing_is_said_to_hide_it() -> Non
     unsure = of_noise(ratios(timesteps=(3, 0.4, 20), noise=(1, 0.5, 2), **CLEAR), 8)
     assert unsure == [
         "Whether redrawing timesteps or noise hides the progress cannot be told, and no other "
-        "factor does: their intervals hold 1."
+        "factor does: their intervals include 1."
     ]
 
 

@@ -42,9 +42,10 @@ def test_a_noisy_training_loss_cannot_tell() -> None:
     random, steps = np.random.default_rng(0), np.arange(400)
     (said,) = of_losses(series(random.normal(size=400) + 9, "train/loss"))
     assert said.startswith(
-        "train/loss cannot tell: from one value to the next there is nothing but"
+        "The curve of train/loss tells nothing: from one value to the next there is nothing but"
     )
     (ruled,) = of_losses(series(np.exp(-steps / 99) + 0.4 * random.normal(size=400), "loss"))
+    assert ruled.startswith("The curve of loss tells little: ")
     assert "of its variance is noise from one value to the next" in ruled
     steady = of_losses(series(np.exp(-steps / 99), "train/loss"))
     assert steady == [
@@ -102,7 +103,7 @@ def test_the_training_loss_beside_a_held_out_one_is_told_of_only_where_it_is_noi
     random = np.random.default_rng(0)
     row = replayed(series(V), "patience", {"patience": 2})
     noisy = Source(series(V), training=series(random.normal(size=99), "train/loss"))
-    assert of_replays([noisy], [row])[-1].startswith("train/loss cannot tell")
+    assert of_replays([noisy], [row])[-1].startswith("The curve of train/loss tells nothing")
     calm = Source(series(V), training=series(np.arange(99.0), "train/loss"))
     assert not any("train/loss" in said for said in of_replays([calm], [row]))
 
@@ -120,7 +121,7 @@ def test_many_traces_are_summed_up() -> None:
     [
         (-0.3, -0.1, "Patience is better than dvar (95% each)."),
         (0.1, 0.3, "Patience is worse than dvar (95% each)."),
-        (-0.3, 0.1, "No criterion differs from dvar for sure: their intervals hold 0."),
+        (-0.3, 0.1, "No criterion differs from dvar for sure: their intervals include 0."),
     ],
 )
 def test_regrets_differ_only_where_the_interval_excludes_zero(
@@ -134,5 +135,10 @@ def test_regrets_differ_only_where_the_interval_excludes_zero(
     assert said[0].startswith("By clip_img (high is good), patience stops nearest to the best")
     assert said[1] == told
     assert of_regret(means, gaps, "clip_img", True, 1)[1].startswith("One trace is too few")
+    # Five of five on one side of 0 happen by chance 2 times in 32, six of six 2 in 64.
+    assert of_regret(means, gaps, "clip_img", True, 5)[1:] == [
+        "5 traces are too few to tell criteria apart."
+    ]
+    assert of_regret(means, gaps, "clip_img", True, 6)[1] == told
     unknown = means.assign(regret=np.nan)
     assert "nothing to judge by" in of_regret(unknown, gaps, "x", False, 9)[0]

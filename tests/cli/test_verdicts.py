@@ -202,7 +202,9 @@ def test_a_log_with_both_losses_says_where_the_held_out_one_is_best(
     assert "replayed: valid_mse (another: --tag)" in err
     said = one_line(out)
     assert "valid_mse is lowest at step 200 (1); at its end, step 390, it is 48% worse." in said
-    assert "train_mse cannot tell: from one value to the next there is nothing but noise" in said
+    assert (
+        "The curve of train_mse tells nothing: from one value to the next there is nothing" in said
+    )
     assert "--window 10" in out.splitlines()[-1]
     code, out, _ = call(*after(out), "--json")
     (row,) = json.loads(out)
