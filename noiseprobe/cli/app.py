@@ -270,7 +270,9 @@ def measure(
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to run; see README.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="CONFIG.toml", help="What to run; see docs/stopping.md.")
+    ],
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes (default: those of the file).", show_default=False),
