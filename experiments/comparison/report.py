@@ -58,7 +58,7 @@ def write_from_tables(directory: Path, noise: Path = NOISE) -> None:
 def draw_figures(directory: Path) -> None:
     """Draw the figures of the tables that `write_report` left in `directory`, into `figures/`."""
     raw, summary = (pd.read_csv(directory / name) for name in ("runs.csv", "comparison.csv"))
-    save(plot_stops(raw), directory / "figures" / "stops")
+    save(plot_stops(raw[~raw["chosen_on"]]), directory / "figures" / "stops")
     save(plot_comparison(summary), directory / "figures" / "comparison")
     told = pd.read_csv(directory / "correlations.csv", index_col="trace")
     save(plot_correlation(told), directory / "figures" / "correlation")
@@ -87,19 +87,19 @@ def report(
     """The findings as Markdown."""
     concepts = raw[~raw["chosen_on"]].groupby("method")["concept"].nunique()
     lines = [
-        "# Stopping rules compared on the bundled model",
+        "# Stopping criteria compared on the bundled model",
         "",
         "Made by `python -m experiments.comparison run report`. A run per concept and method goes "
-        "on to its last step with L_det and CLIP checks recorded; where each rule would have ended "
-        "it is read from its trace, and the checkpoint there is measured. The table is over the "
-        "concepts that DVAR's window and threshold were not chosen on ("
+        "on to its last step with L_det and CLIP checks recorded; where each criterion would have "
+        "ended it is read from its trace, and the checkpoint there is measured. The table is over "
+        "the concepts that DVAR's window and threshold were not chosen on ("
         + ", ".join(f"{method}: {concepts[method]}" for method in METHODS if method in concepts)
         + "); [TUNING.md](TUNING.md) says how they were chosen. Mean and 95% bootstrap interval "
         "over concepts. Minutes are on one thread of a shared CPU.",
         "",
         comparison_text(summary, markdown),
         "",
-        "![What each rule costs, and what it is worth](figures/comparison.png)",
+        "![What each criterion costs, and what it is worth](figures/comparison.png)",
         "",
         "[runs.csv](runs.csv) has every run.",
         "",
@@ -111,7 +111,7 @@ def report(
         "",
         *claims(raw, summary, noise, told),
         "",
-        "![Where each rule stops](figures/stops.png)",
+        "![Where each criterion stops](figures/stops.png)",
         "",
         "![Which trace tells what is drawn](figures/correlation.png)",
         "",

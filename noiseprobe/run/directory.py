@@ -1,4 +1,4 @@
-"""The run directory: where each stage reads what the one before it wrote (see README, "Files")."""
+"""The run directory: where each stage reads what the one before it wrote (docs/files.md)."""
 
 import json
 import os
