@@ -18,7 +18,7 @@ from noiseprobe.analysis.run_tables import Analysis
 from noiseprobe.core.words import command, enumerated, visible
 from noiseprobe.draws.factors import FACTORS
 
-ENOUGH = 8
+ENOUGH = 7
 """Redraws, the default: with fewer, more of them are the first advice."""
 
 LARGER = 128

@@ -235,7 +235,9 @@ class RunConfig(BaseModel):
         **_PROBING,
         usual="all seven",
     )
-    replicates: int = _probe("Redraws per setting", 8, ge=1, **_PROBING)
+    replicates: int = _probe(
+        "Redraws per setting that recur at all checkpoints", 7, ge=1, **_PROBING
+    )
     probe_batch: int = _probe("Samples per redraw", 32, ge=1, **_PROBING)
     design_replicates: int = _probe(
         "Pairs of the Sobol design", 32, ge=2, flag="replicates", **_PAIRS

@@ -153,7 +153,7 @@ def test_an_ending_says_when_why_what_was_saved_and_what_to_take() -> None:
 
 def test_more_redraws_come_next_only_where_they_may_tell_more() -> None:
     sure, unsure = ratios(timesteps=(15, 10, 31), **CLEAR), ratios(timesteps=(3, 0.4, 20))
-    more = "noiseprobe probe 'my runs/dog' --replicates 8"
+    more = "noiseprobe probe 'my runs/dog' --replicates 7"
     assert of_run(ENDED, unsure, 2).next == more
     assert of_run(ENDED, ratios(), 0).next == more
     for table, replicates in ((sure, 2), (unsure, 8)):

@@ -74,7 +74,7 @@ def test_what_is_unknown_is_null(call: Any, flags: list[str], tmp_path: Path) ->
     assert set(summary["noise_to_signal"].values()) == {None}
     assert set(summary["noise_to_signal_interval"].values()) == {None}
     assert "1 redraw is too few" in summary["verdict"][0]
-    assert summary["next"].endswith("--replicates 8")
+    assert summary["next"].endswith("--replicates 7")
 
 
 def test_each_command_on_a_run_says_a_next_one_that_works(
