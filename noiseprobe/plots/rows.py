@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from noiseprobe.plots.style import FONT_SIZE, INK, dress
+from noiseprobe.plots.style import FONT_SIZE, INK, dress, name_above
 
 INTERVAL = {"estimator": "median", "errorbar": ("pi", 100)}
 """How seaborn is told of an interval that is known: the middle and ends of `with_ends`."""
@@ -92,16 +92,7 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
 def mark_place(ax: Axes, place: float, words: str) -> None:
     """A dashed line across all rows, named above."""
     ax.axvline(place, color=INK, lw=1, ls="--", zorder=1)
-    ax.annotate(
-        words,
-        (place, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=FONT_SIZE,
-    )
+    name_above(ax, place, words)
 
 
 def put_value(ax: Axes, row: float, words: str, *, head: bool = False) -> None:

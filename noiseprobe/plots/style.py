@@ -196,6 +196,20 @@ def put_heading(ax: Axes, words: str, side: str) -> None:
     )
 
 
+def name_above(ax: Axes, place: float, words: str, side: str = "center") -> None:
+    """Words above the panel at a place of its x axis, which is their left, centre or right."""
+    ax.annotate(
+        words,
+        (place, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha=side,
+        va="bottom",
+        fontsize=FONT_SIZE,
+    )
+
+
 def mark_step(panels: Sequence[Axes], step: int, words: str, named: Axes | None = None) -> None:
     """A dashed line at a training step through all panels, which share x; its name above `named`.
 
@@ -206,16 +220,8 @@ def mark_step(panels: Sequence[Axes], step: int, words: str, named: Axes | None 
     named = named or panels[0]
     low, high = named.get_xlim()
     share = (step - low) / (high - low)
-    named.annotate(
-        words,
-        (step, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="left" if share < 0.25 else "right" if share > 0.75 else "center",
-        va="bottom",
-        fontsize=FONT_SIZE,
-    )
+    side = "left" if share < 0.25 else "right" if share > 0.75 else "center"
+    name_above(named, step, words, side)
 
 
 class StepFormatter(Formatter):
