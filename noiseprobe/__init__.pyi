@@ -25,6 +25,7 @@ from noiseprobe.stopping import FixedSteps as FixedSteps
 from noiseprobe.stopping import GainShare as GainShare
 from noiseprobe.stopping import GeneralizationLoss as GeneralizationLoss
 from noiseprobe.stopping import Never as Never
+from noiseprobe.stopping import PairedLoss as PairedLoss
 from noiseprobe.stopping import Patience as Patience
 from noiseprobe.stopping import RelativeRange as RelativeRange
 from noiseprobe.stopping import TheilSen as TheilSen

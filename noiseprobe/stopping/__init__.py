@@ -7,6 +7,7 @@ others use: `Patience`, `EMAPlateau`, `RelativeRange`, `TheilSen`, Prechelt's
 `GeneralizationLoss` and `Uprising`, and two that do not look at the losses: `FixedSteps`, which
 stops after a number of steps, and `Never`. `CRITERIA` has them by name, and `build` makes one.
 What is to be high, such as a similarity, is negated before a criterion sees it (`as_losses`).
+`PairedLoss` makes a series worth watching of the losses of two models on the same draws.
 """
 
 from noiseprobe.stopping.base import Grid, LossCriterion, NonFiniteLossWarning
@@ -26,6 +27,7 @@ from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps, Never
 from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
+from noiseprobe.stopping.paired import PairedLoss
 from noiseprobe.stopping.patience import Patience
 from noiseprobe.stopping.relative_range import RelativeRange
 from noiseprobe.stopping.theil_sen import TheilSen
@@ -44,6 +46,7 @@ __all__ = [
     "Never",
     "NonFiniteLossWarning",
     "Outcome",
+    "PairedLoss",
     "Patience",
     "RelativeRange",
     "TheilSen",
