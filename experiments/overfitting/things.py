@@ -18,6 +18,7 @@ from noiseprobe.pictures.photographs import photographs_in
 
 THINGS_SEED = SEED + 2  # other things than any earlier study had
 CHOOSING, TESTING = 4, 24
+WHOLE = 8  # of those for testing, which are also trained on all five photographs
 JUDGING = 4  # as many photographs as are trained on where one of five is held out
 
 
@@ -39,6 +40,12 @@ def things() -> tuple[list[Thing], list[Thing]]:
     lot = np.random.Generator(np.random.Philox(THINGS_SEED)).permutation(COUNT)
     made = [make_concept(int(index), THINGS_SEED) for index in lot[: CHOOSING + TESTING]]
     return made[:CHOOSING], made[CHOOSING:]
+
+
+def names_of(part: str) -> list[str]:
+    """The names of the things of a part of the study: `choosing`, `testing` or `all`."""
+    choosing, testing = ([thing.name for thing in group] for group in things())
+    return {"choosing": choosing, "testing": testing, "all": testing[:WHOLE]}[part]
 
 
 def judging_photographs(thing: Thing) -> NDArray[np.uint8]:
