@@ -14,6 +14,7 @@ from experiments.overfitting.worth import (
     Gap,
     by_method,
     difference,
+    form_of,
     gap,
     per_concept,
 )
@@ -67,14 +68,14 @@ def claims(found: Found) -> list[str]:
         + ".",
         f"6. By pictures, turn on l_val against {REFERENCE}: "
         + "; ".join(
-            f"{JUDGES[name]}: {one(difference(found.table, name, TURN, REFERENCE))}"
+            f"{JUDGES[name]}: {one(name, difference(found.table, name, TURN, REFERENCE))}"
             for name in JUDGES
             if name != UNSEEN
         )
         + ".",
         "7. By the loss on unseen photographs, against turn on l_val: "
         + "; ".join(
-            f"{name}: {one(difference(found.table, UNSEEN, name, TURN))}"
+            f"{name}: {one(UNSEEN, difference(found.table, UNSEEN, name, TURN))}"
             for name in ("patience on l_val", "dvar on l_val", "clip", "fixed")
         )
         + ".",
@@ -82,7 +83,7 @@ def claims(found: Found) -> list[str]:
     if len(found.costs):
         pairs = (("refit", "held out"), ("cross", "held out"), ("cross", "refit"))
         told = [
-            f"{name} against {other}: {one(difference(found.costs, UNSEEN, name, other))}"
+            f"{name} against {other}: {one(UNSEEN, difference(found.costs, UNSEEN, name, other))}"
             for name, other in pairs
         ]
         lines.append(
@@ -97,12 +98,12 @@ def claims(found: Found) -> list[str]:
 
 def against(found: Found, criterion: str, judge: str, other: str) -> str:
     """What one criterion is worth against another, over all methods."""
-    return f"against {other}, {one(difference(found.table, judge, criterion, other))}"
+    return f"against {other}, {one(judge, difference(found.table, judge, criterion, other))}"
 
 
-def one(found: Gap) -> str:
+def one(judge: str, found: Gap) -> str:
     """The verdict and the number behind it."""
-    return f"**{found.verdict}**, {found.said()}"
+    return f"**{found.verdict}**, {found.said(form_of(judge))}"
 
 
 def each_method(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.overfitting.design import CHECK, EVERY
+from experiments.overfitting.design import CHECK
 from experiments.overfitting.raw import Curves
 from noiseprobe.core.files import write_json
 from noiseprobe.run.defaults import BUNDLED_MODEL, METHODS, defaults_of
@@ -165,7 +165,7 @@ def read_chosen(path: Path) -> dict[str, dict[str, Params]]:
 
 
 def endings(runs: Sequence[Curves], by: Mapping[str, Rule]) -> pd.DataFrame:
-    """Where each rule ends each run: columns criterion, concept, method, held, kept, stop, fired."""
+    """Where each rule ends each run: criterion, concept, method, held, kept, stop, fired."""
     rows: list[dict[str, Any]] = []
     for run in runs:
         about = {"concept": run.concept, "method": run.method, "held": run.held}

@@ -66,7 +66,7 @@ def losses_figure(found: Found) -> Figure:
             ]
             ax.axvline(float(rows["kept"].median()), color=INK, lw=0.9, ls=style, label=words)
         dress(ax)
-        whole_steps(ax, 3)
+        whole_steps(ax, 4)
         ax.set_xlim(0, max(run.last for run in runs))
         ax.set_title(method, loc="left")
     panels[0].set_ylabel("loss less that of step 0")
@@ -104,7 +104,7 @@ def draw_band(ax: Axes, table: pd.DataFrame, colour: str) -> None:
 
 @styled
 def best_figure(found: Found) -> Figure:
-    """A panel per method, a row per measure: the step at which it is best, by thing and in the mean."""
+    """A panel per method, a row per measure: the step at which it is best, also by thing."""
     table = found.best_steps()
     names = [name for name in BEST_OF if name in table]
     figure = new_figure(PAGE, 0.7 + 0.24 * len(names))
@@ -121,8 +121,8 @@ def best_figure(found: Found) -> Figure:
         summary = pd.DataFrame(means, [BEST_OF[name] for name in names], ["mean", "low", "high"])
         draw_rows(ax, summary, "mean", "low", "high", lambda _: colour_of("timesteps"))
         name_rows(ax, [str(name) for name in summary.index])
-        whole_steps(ax, 3)
-        ax.set_xlim(0, rows["last"].max())
+        whole_steps(ax, 4)
+        ax.set_xlim(-0.04 * rows["last"].max(), 1.04 * rows["last"].max())
         ax.set_xlabel("")
         ax.set_title(method, loc="left")
         ax.tick_params(axis="y", labelleft=place == 0)
@@ -132,7 +132,7 @@ def best_figure(found: Found) -> Figure:
 
 @styled
 def worth_figure(found: Found) -> Figure:
-    """A panel per judge, a row per criterion: what it is worth less DVAR on L_det, with intervals."""
+    """A panel per judge, a row per criterion: what it is worth less DVAR on L_det."""
     names = [name for name in found.rules if name != REFERENCE]
     figure = new_figure(PAGE, 2 * (0.75 + 0.2 * len(names)))
     panels = figure.subplots(2, 3).ravel()

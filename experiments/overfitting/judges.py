@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from noiseprobe.training.fixed_losses import FixedLosses
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -24,7 +25,6 @@ from noiseprobe.pictures.likeness import training_prompts
 from noiseprobe.pictures.photographs import read_photograph
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.pictures.similarity import Clip, mean_similarity
-from noiseprobe.training.fixed_losses import FixedLosses
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective
 from noiseprobe.training.views import Flips
@@ -87,11 +87,11 @@ class Judges:
         }
 
     def by_loss(self) -> dict[str, float]:
-        """The loss on each group of photographs as they are, the mean over 64 stratified draws.
+        """`loss_judge`: the loss on the photographs that are neither trained on nor held out.
 
-        `loss_train`, `loss_held` and `loss_judge`.
+        The mean over 64 stratified draws of them as they are.
         """
-        return {f"loss_{name}": float(losses().mean()) for name, losses in self._losses.items()}
+        return {"loss_judge": float(self._losses().mean())}
 
     @cached_property
     def groups(self) -> dict[str, Group]:
@@ -104,11 +104,8 @@ class Judges:
         return {name: Group(self.clip, chosen) for name, chosen in paths.items() if chosen}
 
     @cached_property
-    def _losses(self) -> dict[str, FixedLosses]:
-        return {
-            name: losses_on(self.model, self.method, group.paths)
-            for name, group in self.groups.items()
-        }
+    def _losses(self) -> FixedLosses:
+        return losses_on(self.model, self.method, self.judging)
 
     @cached_property
     def _said(self) -> Tensor:
@@ -124,7 +121,6 @@ class Group:
     """
 
     def __init__(self, clip: Clip, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
         photographs = [read_photograph(path) for path in paths]
         mirrored = [ImageOps.mirror(each) for each in photographs]
         self.plain = clip.embed_images(photographs)
@@ -164,5 +160,7 @@ def distances(pictures: NDArray[np.float32], photographs: NDArray[np.float32]) -
 
 def _pixels(pictures: Sequence[Image.Image], side: int = 64) -> NDArray[np.float32]:
     """Pictures (N, side · side · 3) in [0, 1]."""
-    small = [each.convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for each in pictures]
+    small = [
+        each.convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for each in pictures
+    ]
     return np.stack([np.asarray(each, np.float32).ravel() / 255 for each in small])

@@ -28,7 +28,7 @@ COLUMNS = {
 `sample` is -1, but for `l_val`, of which there is one number for each sample of its fixed batch.
 """
 
-LOW = ("l_det", "l_val", "loss_train", "loss_held", "loss_judge", "copying", "copying_pixel")
+LOW = ("l_det", "l_val", "loss_judge", "copying", "copying_pixel")
 """What is better when low; all else is when high."""
 
 

@@ -17,6 +17,7 @@ from experiments.overfitting.worth import (
     Gap,
     by_method,
     difference,
+    form_of,
     gap,
     judged,
     per_concept,
@@ -36,7 +37,7 @@ BEST_OF = {
 }
 """What has a best step, and what it is called."""
 
-CHANGES = (60, 180, 300, 600, 960)
+CHANGES = (60, 120, 180, 300, 600, 960)
 """The steps at which the change of losses is told."""
 
 
@@ -146,14 +147,15 @@ def losses_text(found: Found) -> list[str]:
             rows = changes[(changes["method"] == method) & (changes["step"] == step)]
             if len(rows):
                 told = [
-                    gap(per_concept(rows, name)).said() for name in ("l_det", "l_val", "loss_judge")
+                    gap(per_concept(rows, name)).said("+.4f")
+                    for name in ("l_det", "l_val", "loss_judge")
                 ]
                 cells.append([method, str(step), *told])
     lines = [
         "## The losses",
         "",
-        "Change from step 0. L_det is on the four photographs that are trained on, l_val on the one "
-        "that is held out, unseen photographs are four others.",
+        "Change from step 0. L_det is on the four photographs that are trained on, l_val on the "
+        "one that is held out, unseen photographs are four others.",
         "",
         markdown(cells, left=(0,)),
         "",
@@ -181,11 +183,10 @@ def best_text(found: Found) -> list[str]:
         row = [BEST_OF[name]]
         for method in found.methods:
             rows = table[table["method"] == method]
-            at_end = (rows[name] >= rows["last"]).mean()
-            at_start = (rows[name] == 0).mean()
             own = gap(per_concept(rows, name)).said(".0f")
-            ends = [f"{at_end:.0%} last"] * (at_end > 0) + [f"{at_start:.0%} first"] * (at_start > 0)
-            row.append(own + (f"; {', '.join(ends)}" if ends else ""))
+            ends = {"last": rows[name] >= rows["last"], "first": rows[name] == 0}
+            shares = [f"{there.mean():.0%} {end}" for end, there in ends.items() if there.any()]
+            row.append("; ".join([own, ", ".join(shares)]) if shares else own)
         cells.append(row)
     return [
         "## Where each has its best",
@@ -259,8 +260,8 @@ def worth_text(found: Found) -> list[str]:
         for name in found.rules:
             if name != REFERENCE:
                 steps = rows.loc[rows["criterion"] == name, "stop"].mean()
-                gaps = [difference(rows, judge, name, REFERENCE) for judge in JUDGES]
-                cells.append([name, f"{steps:.0f}", *(told(each) for each in gaps)])
+                gaps = [told(judge, difference(rows, judge, name, REFERENCE)) for judge in JUDGES]
+                cells.append([name, f"{steps:.0f}", *gaps])
         lines += [f"### {method}", "", markdown(cells, left=(0,)), ""]
     return lines
 
@@ -291,13 +292,13 @@ def costs_text(found: Found) -> list[str]:
             if name == "held out":
                 values = [f"{gap(per_concept(of_one, judge)).mean:.3f}" for judge in names]
             else:
-                values = [told(difference(rows, judge, name, "held out")) for judge in names]
+                values = [told(judge, difference(rows, judge, name, "held out")) for judge in names]
             cells.append([name, *steps, *values])
         lines += [f"### {method}", "", markdown(cells, left=(0,)), ""]
     return lines
 
 
-def told(found: Gap) -> str:
+def told(judge: str, found: Gap) -> str:
     """A difference with its interval, bold where that excludes 0."""
-    return found.said() if found.verdict == "no difference shown" else f"**{found.said()}**"
-
+    words = found.said(form_of(judge))
+    return words if found.verdict == "no difference shown" else f"**{words}**"

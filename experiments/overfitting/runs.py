@@ -83,7 +83,7 @@ def study(out: Path, cell: Cell, config: RunConfig, design: Design) -> None:
     L_det and the held-out loss are evaluated at every step until DVAR has fired, as DVAR needs
     L_det; from the next part of the run on at every fifth.
     """
-    place, began = out / "running" / cell.name, time.monotonic()
+    place, began = out / "running" / cell.name, time.process_time()
     shutil.rmtree(place, ignore_errors=True)  # of a run that was cut off
     run, ready = pipeline.start(config, place)
     judges = Judges(ready, photographs_in(Folders.of(out, cell.concept).judging))
@@ -101,10 +101,8 @@ def study(out: Path, cell: Cell, config: RunConfig, design: Design) -> None:
         if (run.train_trace()["dvar_ratio"] < config.threshold).any():
             every = EVERY
     rows += recorded(run)
-    rows.append({"step": config.steps, "name": "seconds", "value": time.monotonic() - began})
-    numbers = pd.DataFrame(rows).assign(
-        concept=cell.concept, method=cell.method, held=cell.held
-    )
+    rows.append({"step": config.steps, "name": "cpu_seconds", "value": time.process_time() - began})
+    numbers = pd.DataFrame(rows).assign(concept=cell.concept, method=cell.method, held=cell.held)
     write(numbers.reindex(columns=[*COLUMNS]), file_of(out, cell))
     shutil.rmtree(place)
 

@@ -29,7 +29,7 @@ ALL_METHODS = "all methods"
 
 @dataclass(frozen=True)
 class Gap:
-    """A mean difference over concepts with its 95% bootstrap interval, and whether low is better."""
+    """A mean over concepts with its 95% bootstrap interval, and whether low is better."""
 
     mean: float
     low: float
@@ -51,6 +51,11 @@ class Gap:
         return f"{self.mean:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
+def form_of(judge: str) -> str:
+    """How a difference by a judge is written: losses differ by less."""
+    return "+.4f" if judge.startswith("loss") else "+.3f"
+
+
 def judged(ends: pd.DataFrame, runs: Sequence[Curves]) -> pd.DataFrame:
     """The endings with a column per judge: its value at the step that is kept."""
     by_run = {(run.concept, run.method, run.held): run for run in runs}
@@ -64,7 +69,8 @@ def judged(ends: pd.DataFrame, runs: Sequence[Curves]) -> pd.DataFrame:
 
 def gap(by_concept: pd.Series, to_be_low: bool = False) -> Gap:
     """The mean of one number per concept, with its interval."""
-    values = by_concept.dropna().to_numpy(np.float64)
+    # Rounded, so that what is the same but for the order of a sum is the same.
+    values = by_concept.dropna().to_numpy(np.float64).round(9)
     low, high = bootstrap_interval(values)
     mean = float(values.mean()) if len(values) else math.nan
     return Gap(mean, low, high, len(values), to_be_low)
