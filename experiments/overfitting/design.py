@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -82,11 +82,10 @@ class Design:
         return resolve(given | dict(self.settings))
 
 
-def cells(names: Sequence[str], helds: Sequence[int]) -> Iterator[Cell]:
+def cells(names: Sequence[str], helds: Sequence[int], methods: Iterable[str]) -> Iterator[Cell]:
     """Round by round, so that what is done of a part of them is balanced."""
-    for held in helds:
-        for name, method in product(names, METHODS):
-            yield Cell(name, method, held)
+    for held, name, method in product(helds, names, methods):
+        yield Cell(name, method, held)
 
 
 def seed_of(index: int, held: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,8 +132,3 @@ def curves(numbers: pd.DataFrame) -> Iterator[Curves]:
         table["copying"] = table["near_train_clip"] - table["near_judge_clip"]
         table["copying_pixel"] = table["near_judge_pixel"] - table["near_train_pixel"]
         yield Curves(str(concept), str(method), int(held), table.sort_index(), l_val)
-
-
-def only(runs: Sequence[Curves], helds: Sequence[int], concepts: Sequence[str]) -> list[Curves]:
-    """Those with one of these held out, of these concepts."""
-    return [run for run in runs if run.held in helds and run.concept in concepts]

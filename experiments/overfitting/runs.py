@@ -45,7 +45,7 @@ def run_part(
     """
     design, helds = design or Design(), PARTS[part]
     helds = helds if rounds is None else [each for each in helds if each in rounds]
-    chosen = list(cells(names or names_of(part), helds))
+    chosen = list(cells(names or names_of(part), helds, design.steps))
     made = numbered([thing for group in things() for thing in group])
     write_photographs(out, [made[name][1] for name in {cell.concept for cell in chosen}])
     jobs: Jobs = {}
