@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import RunConfig
-from noiseprobe.stopping import as_losses, outcome
-from noiseprobe.training.watching import Watch, evaluated, fired, watches
+from noiseprobe.training.watching import Watch, best_step, fired, watches
 
 UNFINISHED = (None, "interrupt")
 """What stopped a training that may go on."""
@@ -47,17 +44,17 @@ class Ending:
 def ending_of(run: Run) -> Ending:
     """How the training of `run` ended.
 
-    The checkpoint to take is the one nearest to the step that the criterion keeps, its best or the
-    stop; where none ended the training it is the last, as nothing that is recorded on what is not
-    trained on says that an earlier one is better.
+    The checkpoint to take is the one nearest to the step that is kept: the best by what is watched,
+    or the last.
     """
     config, train, stopped_by = run.config, run.train_trace(), run.status["stopped_by"]
+    tracked = run.tracked_trace()
     watched, steps = watches(config), int(train["step"].max())
     ended = config.stop != "none" and stopped_by == config.stop
-    keep, which = steps, "the last step"
-    if ended:
-        keep = _kept(watched[0], train, config)
-        which = "where it stopped" if keep == steps else f"its best, step {keep}"
+    keep, which = steps, "where it stopped" if ended else "the last step"
+    best = best_step(train, tracked, config)
+    if config.keeps_best and best not in (None, steps):
+        keep, which = best, f"the best of {config.watched}, step {best}"
     nearest = run.nearest_checkpoint(keep)
     path = run.checkpoint(nearest)
     at = "" if which.startswith("where") else "of "
@@ -68,19 +65,11 @@ def ending_of(run: Run) -> Ending:
         seconds=float(train["seconds"].max()),
         stopped_by=stopped_by,
         why=_why(watched[0], train) if ended else "",
-        fired=fired(train, config),
+        fired=fired(train, tracked, config),
         cannot_fire=[told for each in watched if (told := each.cannot_fire(config))],
         take=str(path) if path.is_dir() and stopped_by not in UNFINISHED else None,
         take_why=f"{at if nearest == keep else 'nearest to '}{which}",
     )
-
-
-def _kept(watch: Watch, train: pd.DataFrame, config: RunConfig) -> int:
-    """The step that the criterion keeps: of its best value, or where it stops."""
-    rows = train[[evaluated(watch.column, step, config) for step in train["step"].tolist()]]
-    losses = as_losses(watch.column, rows[watch.column].to_numpy(np.float64))
-    found = outcome(watch.criterion, losses, rows["step"].to_numpy())
-    return int(rows["step"].iloc[found.kept_index])
 
 
 def _why(watch: Watch, train: pd.DataFrame) -> str:

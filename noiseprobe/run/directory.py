@@ -20,6 +20,7 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import (
     METRICS_COLUMNS,
     PROBE_COLUMNS,
+    TRACKED_COLUMNS,
     TRAIN_COLUMNS,
     first_step,
     parts,
@@ -39,10 +40,12 @@ class Run:
         self.directory = Path(directory)
         self.checkpoints_directory = self.directory / "checkpoints"
         self.train_directory = self.directory / "traces" / "train"
+        self.tracked_directory = self.directory / "traces" / "tracked"
         self.probe_directory = self.directory / "traces" / "probe"
         self.sobol_directory = self.directory / "traces" / "sobol"
         self.metrics_directory = self.directory / "traces" / "metrics"
         self.samples_directory = self.directory / "samples"
+        self.result_directory = self.directory / "result"
         self.state_file = self.directory / "state.pt"
         self.figures_directory = self.directory / "figures"
 
@@ -164,12 +167,19 @@ class Run:
 
     def train_trace(self) -> pd.DataFrame:
         """One row per training step; columns `noiseprobe.run.traces.TRAIN_COLUMNS`."""
+        return read_trace(self.train_directory, TRAIN_COLUMNS, self._train_again)
+
+    def tracked_trace(self) -> pd.DataFrame:
+        """One row per sample of a fixed batch and evaluation; columns `TRACKED_COLUMNS`."""
+        return read_trace(self.tracked_directory, TRACKED_COLUMNS, self._train_again)
+
+    @property
+    def _train_again(self) -> str:
         # A trace with a hole could not be told from a whole one: it is made again from the start.
-        again = (
+        return (
             f"delete {self.train_directory} and {self.state_file}, then train again: "
             f"noiseprobe train --out {self.directory} --resume"
         )
-        return read_trace(self.train_directory, TRAIN_COLUMNS, again)
 
     def probe_trace(self) -> pd.DataFrame:
         """One row per evaluated sample; columns `noiseprobe.run.traces.PROBE_COLUMNS`.

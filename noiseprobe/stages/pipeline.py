@@ -35,7 +35,7 @@ def start(
     """A new run in `out`, prepared. Bad input leaves nothing behind."""
     Run.require_vacant(out)
     ready = prepare(config, reporter=reporter)
-    _ = ready.objective, ready.previews  # which find what else is wrong
+    _ = ready.objective, ready.held_out, ready.previews  # which find what else is wrong
     model = ready.model
     run = Run.create(out, config, str(model.device), model.num_train_timesteps)
     if ready.initializer:
@@ -65,7 +65,7 @@ def train_stage(
     objective, previews = ready.objective, ready.previews  # which find what is wrong
     run.record(config)
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
-    train(run, objective, ready.method, config, reporter, prior, previews)
+    train(run, objective, ready.method, config, reporter, prior, previews, ready.held_out)
 
 
 def prepare_prior(

@@ -46,6 +46,7 @@ class LossCriterion(ABC):
     grid: ClassVar[Grid]
     kept_for: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ()
+    per_sample: ClassVar[bool] = False
 
     @property
     @abstractmethod

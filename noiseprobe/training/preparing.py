@@ -38,6 +38,15 @@ class Personalization:
         return Objective(self.model, self.concept.photographs, look(self.model, self.config))
 
     @cached_property
+    def held_out(self) -> "Objective | None":
+        """The same on the photographs that are never trained on; None if there are none."""
+        from noiseprobe.training.objective import Objective
+
+        if not self.concept.held_out:
+            return None
+        return Objective(self.model, self.concept.held_out, look(self.model, self.config))
+
+    @cached_property
     def likeness(self) -> "Likeness":
         """The CLIP that knows the photographs."""
         from noiseprobe.pictures.likeness import Likeness
@@ -65,11 +74,13 @@ def prepare(
     from noiseprobe.models import load_model
     from noiseprobe.pictures.likeness import Likeness
     from noiseprobe.training.concept import load_concept
+    from noiseprobe.training.holding_out import held_out
     from noiseprobe.training.initializer import CHOICES, choose
     from noiseprobe.training.methods import attach
     from noiseprobe.training.prior import find_class_images
 
-    concept = load_concept(config.concept, config.class_noun, config.placeholder)
+    whole = load_concept(config.concept, config.class_noun, config.placeholder)
+    concept = held_out(whole, config.hold_out, config.validation, config.seed)
     if config.prior:
         find_class_images(config, concept, None)
     model = load_model(config.model, config.device)

@@ -63,7 +63,7 @@ def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     assert run.train_trace()["step"].iloc[-1] == expected
     stopped_by = name if found.stop_index is not None else "steps"
     assert run.status["stopped_by"] == stopped_by
-    told = fired(run.train_trace(), config)
+    told = fired(run.train_trace(), run.tracked_trace(), config)
     if name != "never":
         assert next(iter(told.values())) == (None if found.stop_index is None else expected)
     assert embedding(run, expected) == embedding(whole, expected) if expected % 5 == 0 else True
@@ -108,7 +108,7 @@ def test_one_run_says_where_each_watched_criterion_would_have_ended_it(
 ) -> None:
     given |= {"stop": "none", "steps": STEPS, "window": 5, "threshold": 0.9}
     run: Run = trained(tmp_path / "run", resolve(given | {"checkpoint_every": STEPS}))
-    told = fired(run.train_trace(), run.config)
+    told = fired(run.train_trace(), run.tracked_trace(), run.config)
     assert list(told) == ["dvar"]
     assert told["dvar"] is not None
     assert run.checkpoint_steps() == sorted({0, told["dvar"], STEPS})
