@@ -147,10 +147,11 @@ def best_of(name: str, tried: Sequence[Params], runs: Sequence[Curves]) -> Param
         losses.append(judged.groupby(level=0).mean())
         steps.append(float(np.mean([end.stop for end in endings])))
     table = pd.DataFrame(losses)
-    behind = table - table.loc[table.mean(axis=1).idxmin()]
+    behind = table - table.iloc[int(np.argmin(table.mean(axis=1)))]
     error = behind.std(axis=1, ddof=1) / np.sqrt(table.shape[1])
     good = behind.mean(axis=1) <= error.fillna(0.0)
-    return tried[min(np.flatnonzero(good), key=lambda place: steps[place])]
+    places = np.flatnonzero(good).tolist()
+    return tried[min(places, key=lambda place: steps[place])]
 
 
 def write_chosen(chosen: Mapping[str, Mapping[str, Params]], path: Path) -> None:

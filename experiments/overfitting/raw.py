@@ -131,4 +131,4 @@ def curves(numbers: pd.DataFrame) -> Iterator[Curves]:
         table = table.join(l_val.mean(axis=1).rename("l_val"), how="outer").astype(np.float64)
         table["copying"] = table["near_train_clip"] - table["near_judge_clip"]
         table["copying_pixel"] = table["near_judge_pixel"] - table["near_train_pixel"]
-        yield Curves(str(concept), str(method), int(held), table.sort_index(), l_val)
+        yield Curves(str(concept), str(method), int(str(held)), table.sort_index(), l_val)

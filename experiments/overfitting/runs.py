@@ -43,8 +43,8 @@ def run_part(
 
     Raises `Interrupted` on Ctrl-C; a run that was cut off begins anew, all others stay.
     """
-    design, helds = design or Design(), PARTS[part]
-    helds = helds if rounds is None else [each for each in helds if each in rounds]
+    design = design or Design()
+    helds = [each for each in PARTS[part] if rounds is None or each in rounds]
     chosen = list(cells(names or names_of(part), helds, design.steps))
     made = numbered([thing for group in things() for thing in group])
     write_photographs(out, [made[name][1] for name in {cell.concept for cell in chosen}])

@@ -120,7 +120,8 @@ def without_holding(
             spent = end.stop + end.kept
             rows.append(own | {"criterion": "refit", "spent": spent} | at(run, end.kept))
         mean = pd.concat([fold.l_val.mean(axis=1) for fold in folds], axis=1).mean(axis=1)
-        best, stop = int(mean.idxmin()), by[dvar].ending(run).stop
+        best = int(mean.index[int(np.argmin(mean))])
+        stop = by[dvar].ending(run).stop
         own = about | {"held": run.held}
         for name, kept, spent in (
             ("cross", best, best + sum(fold.last for fold in folds)),

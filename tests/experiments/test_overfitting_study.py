@@ -15,6 +15,7 @@ from experiments.overfitting.criteria import (
     NEVER,
     REFERENCE,
     TURN,
+    Ending,
     Rule,
     best_of,
     choose,
@@ -202,18 +203,19 @@ def test_numbers_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_criteria_end_runs_where_the_package_says() -> None:
     run = made("cup", "dreambooth", 0)
-    table = endings([run], rules(CHOSEN)).set_index("criterion")
+    ends = {name: rule.ending(run) for name, rule in rules(CHOSEN).items()}
     steps, losses = run.series("l_det")
     (stop,) = dvar_stops(losses, 60, [0.05])
-    assert table.loc[REFERENCE, "kept"] == table.loc[REFERENCE, "stop"] == steps[stop or 0]
-    assert tuple(table.loc["fixed", ["kept", "stop"]]) == (90, 90)
-    assert tuple(table.loc[NEVER, ["kept", "stop", "fired"]]) == (960, 960, False)
-    assert table.loc[KEEP_BEST, "kept"] == pytest.approx(TURNS, abs=EVERY)
-    assert table.loc[KEEP_BEST, "stop"] == 960
-    assert table.loc["patience on l_val", "stop"] == pytest.approx(TURNS + 4 * EVERY, abs=2 * EVERY)
-    assert table.loc[TURN, "kept"] == pytest.approx(TURNS, abs=2 * EVERY)
-    assert TURNS < table.loc[TURN, "stop"] < TURNS + 100
-    assert table.loc["clip", "fired"] == False, "likeness to what is trained on rises on"  # noqa: E712
+    assert ends[REFERENCE].kept == ends[REFERENCE].stop == steps[stop or 0]
+    assert ends["fixed"] == Ending(90, 90, True)
+    assert ends[NEVER] == Ending(960, 960, False)
+    assert ends[KEEP_BEST].kept == pytest.approx(TURNS, abs=EVERY)
+    assert (ends[KEEP_BEST].stop, ends[KEEP_BEST].fired) == (960, False)
+    waited = TURNS + 4 * EVERY
+    assert ends["patience on l_val"].stop == pytest.approx(waited, abs=2 * EVERY)
+    assert ends[TURN].kept == pytest.approx(TURNS, abs=2 * EVERY)
+    assert TURNS < ends[TURN].stop < TURNS + 100
+    assert not ends["clip"].fired, "likeness to what is trained on rises on"
 
 
 def test_parameters_within_one_error_of_the_best_that_train_least_are_chosen(
