@@ -3,13 +3,30 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from noiseprobe.analysis.crossing import crossed, recommended
 from noiseprobe.run.directory import Run
 from noiseprobe.training.watching import Watch, best_step, fired, watches
 
 UNFINISHED = (None, "interrupt")
 """What stopped a training that may go on."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out loss of a training: at its start, its lowest and its last, and when it was that.
+
+    Attributes:
+        best_step: the step of the lowest.
+        first, best, last: the losses.
+    """
+
+    best_step: int
+    first: float
+    best: float
+    last: float
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,10 @@ class Ending:
         cannot_fire: a line for each that could not fire in such a run.
         take: the path of the checkpoint to take; None where none is left, or training may go on.
         take_why: which one that is, in words.
+        result: the folder that holds it; None where it was not put there.
+        held_out: how the held-out loss went; None without one.
+        crossed: how it went on average with each photograph left out, at the recommended step: the
+            row of `noiseprobe.analysis.crossing.crossed`; None without `--cross`.
     """
 
     run: str
@@ -39,6 +60,14 @@ class Ending:
     cannot_fire: Sequence[str]
     take: str | None
     take_why: str
+    result: str | None
+    held_out: HeldOut | None
+    crossed: Mapping[str, float] | None
+
+    @property
+    def best_step(self) -> int | None:
+        """The step at which the held-out loss was lowest; None without one."""
+        return self.held_out.best_step if self.held_out else None
 
 
 def ending_of(run: Run) -> Ending:
@@ -58,6 +87,11 @@ def ending_of(run: Run) -> Ending:
     nearest = run.nearest_checkpoint(keep)
     path = run.checkpoint(nearest)
     at = "" if which.startswith("where") else "of "
+    take_why = f"{at if nearest == keep else 'nearest to '}{which}"
+    anew = Run(run.refit_directory).status
+    if config.refit and anew["stopped_by"] not in UNFINISHED:
+        path = Run(run.refit_directory).checkpoint(anew["step"])
+        take_why = f"trained anew on all photographs, {anew['step']} steps"
     return Ending(
         run=str(run.directory),
         steps=steps,
@@ -68,8 +102,28 @@ def ending_of(run: Run) -> Ending:
         fired=fired(train, tracked, config),
         cannot_fire=[told for each in watched if (told := each.cannot_fire(config))],
         take=str(path) if path.is_dir() and stopped_by not in UNFINISHED else None,
-        take_why=f"{at if nearest == keep else 'nearest to '}{which}",
+        take_why=take_why,
+        result=str(run.result_directory) if run.result_directory.is_dir() else None,
+        held_out=_held_out(train),
+        crossed=_crossed(run) if config.cross else None,
     )
+
+
+def _held_out(train: pd.DataFrame) -> HeldOut | None:
+    losses = train.set_index("step")["l_val"]
+    losses = losses[np.isfinite(losses)]
+    if losses.empty:
+        return None
+    first, last = float(losses.iloc[0]), float(losses.iloc[-1])
+    return HeldOut(int(losses.idxmin()), first, float(losses.min()), last)
+
+
+def _crossed(run: Run) -> Mapping[str, float] | None:
+    folds = [fold.train_trace() for fold in run.cross_runs()]
+    if any(fold.empty for fold in folds) or not folds:
+        return None
+    table = crossed(folds)
+    return dict(table.set_index("step", drop=False).loc[recommended(table)])
 
 
 def _why(watch: Watch, train: pd.DataFrame) -> str:

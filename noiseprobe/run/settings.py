@@ -298,6 +298,13 @@ class RunConfig(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = _machine(
         "Of the denoiser: fp32, bf16 or fp16", "fp32", common=True
     )
+    workers: int | None = _machine(
+        "Trainings at once with --cross",
+        None,
+        ge=1,
+        usual="tiny-sd on a CPU: one per core; else 1",
+        on_resume=True,
+    )
     micro_batch: int | None = _machine(
         "Samples that the denoiser takes at once where none is trained on; halved where memory is "
         "short",
@@ -490,6 +497,11 @@ def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
     if given.get("watch", config.watched) != config.watched:
         raise UserError(
             f"--watch: the criterion {config.stop} looks at {config.watched}; leave it out"
+        )
+    if config.cross and {"stop", "watch", "keep"} & given.keys():
+        raise UserError(
+            "--cross: it takes as many steps as were best on average; leave out --stop, --watch "
+            "and --keep"
         )
     usual = defaults_of(config.model, config.method)
     for key in given:

@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.files import write_json
-from noiseprobe.core.progress import Reporter
+from noiseprobe.core.files import linked, write_json, written_whole
+from noiseprobe.core.progress import Reporter, Silent
 from noiseprobe.draws.factors import FACTORS
 from noiseprobe.run.directory import Run
-from noiseprobe.run.resolving import resumed
+from noiseprobe.run.resolving import recorded, resumed
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import parts
 from noiseprobe.training.preparing import Personalization, prepare
@@ -58,14 +59,46 @@ def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
 
 def train_stage(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
-) -> None:
-    """Train, or go on training; see `noiseprobe.training.driver.train`."""
+) -> RunConfig:
+    """Train, or go on training; see `noiseprobe.training.driver.train`. Returns the settings.
+
+    With `cross` it takes the steps that were best with each photograph left out, which the settings
+    returned say. With `refit` it trains anew on all photographs at the end. What to take is then
+    in `RUN/result`.
+    """
+    from noiseprobe.analysis.crossing import crossed, recommended
+    from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.stages import beside
     from noiseprobe.training.driver import train
 
+    reporter = reporter or Silent()
     objective, previews = ready.objective, ready.previews  # which find what is wrong
     run.record(config)
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
+    if config.cross:
+        beside.cross(run, config, ready, reporter)
+        steps = recommended(crossed([fold.train_trace() for fold in run.cross_runs()]))
+        fixed = {"stop": "fixed", "param": (f"steps={steps}",)}
+        config = recorded(config.model_dump() | fixed)
+        run.record(config)
     train(run, objective, ready.method, config, reporter, prior, previews, ready.held_out)
+    if config.refit:
+        if best := ending_of(run).best_step:
+            beside.refit(run, config, ready, best, reporter)
+        else:
+            reporter.note("refit: the held-out loss was never below its start; nothing to train")
+    write_result(run)
+    return config
+
+
+def write_result(run: Run) -> None:
+    """Put the checkpoint to take into `RUN/result`; its files are shared where the disk can."""
+    from noiseprobe.analysis.ending import ending_of
+
+    take = ending_of(run).take
+    if take is not None:
+        with written_whole(run.result_directory) as beside:
+            copytree(take, beside, copy_function=linked)
 
 
 def prepare_prior(
@@ -373,6 +406,8 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
         "fired": dict(ending.fired),
         "cannot_fire": list(ending.cannot_fire),
         "take": ending.take,
+        "result": ending.result,
+        **({"best_step": ending.best_step} if ending.best_step is not None else {}),
         **verdict.document,
     }
     write_json(run.directory / "summary.json", summary)
@@ -401,7 +436,7 @@ def finish(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
 ) -> dict[str, Any]:
     """All that a run still lacks of training, probing, figures and summary."""
-    train_stage(run, config, ready, reporter)
+    config = train_stage(run, config, ready, reporter)
     probe_stage(run, config, ready, reporter)
     summary = summarise(run, plot_stage(run))
     run.write_status("done", summary["steps"], summary["stopped_by"])
