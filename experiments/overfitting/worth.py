@@ -13,6 +13,7 @@ import pandas as pd
 from experiments.overfitting.criteria import Rule
 from experiments.overfitting.raw import LOW, Curves
 from noiseprobe.analysis.bootstrap import bootstrap_interval
+from noiseprobe.analysis.crossing import crossed, recommended
 
 JUDGES = {
     "loss_judge": "loss on unseen photographs",
@@ -119,8 +120,7 @@ def without_holding(
             rows.append(own | {"criterion": "held out", "spent": end.stop} | at(fold, end.kept))
             spent = end.stop + end.kept
             rows.append(own | {"criterion": "refit", "spent": spent} | at(run, end.kept))
-        mean = pd.concat([fold.l_val.mean(axis=1) for fold in folds], axis=1).mean(axis=1)
-        best = int(mean.index[int(np.argmin(mean))])
+        best = recommended(crossed([fold.table["l_val"].reset_index() for fold in folds]))
         stop = by[dvar].ending(run).stop
         own = about | {"held": run.held}
         for name, kept, spent in (
