@@ -24,9 +24,8 @@ def crossed(traces: Sequence[pd.DataFrame]) -> pd.DataFrame:
     Raises:
         UserError: they have no step in common at which all have a finite l_val.
     """
-    curves = [trace.set_index("step")["l_val"].dropna() for trace in traces]
+    curves = [_finite(trace.set_index("step")["l_val"]) for trace in traces]
     table: pd.DataFrame = pd.concat(curves, axis=1, join="inner") if curves else pd.DataFrame()
-    table = table.loc[np.isfinite(table).all(axis=1)]
     if table.empty or table.index[0] != 0:
         raise UserError(
             "l_val: the trainings that leave one photograph out have no common curve; finish them, "
@@ -36,6 +35,10 @@ def crossed(traces: Sequence[pd.DataFrame]) -> pd.DataFrame:
     mean, low, high = mean_interval(changes)
     frame = pd.DataFrame({"step": table.index, "mean": mean, "low": low, "high": high})
     return frame.assign(folds=len(curves)).reset_index(drop=True)
+
+
+def _finite(curve: "pd.Series[float]") -> "pd.Series[float]":
+    return curve[np.isfinite(curve)]
 
 
 def recommended(table: pd.DataFrame) -> int:

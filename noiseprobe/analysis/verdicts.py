@@ -15,6 +15,7 @@ import pandas as pd
 from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.analysis.ending import UNFINISHED, Ending
 from noiseprobe.analysis.run_tables import Analysis
+from noiseprobe.analysis.verdicts_held_out import of_held_out
 from noiseprobe.core.words import command, enumerated, visible
 from noiseprobe.draws.factors import FACTORS
 
@@ -157,34 +158,11 @@ def of_ending(ending: Ending) -> list[str]:
     else:
         told = [f"All {ending.steps} steps were taken {took}; {_said(ending.fired)}."]
         told += [f"{line}." for line in ending.cannot_fire]
-    told += _of_held_out(ending)
+    told += of_held_out(ending)
     if ending.take:
         place = visible(ending.result or ending.take)
         told.append(f"Take the checkpoint {ending.take_why}: {place}")
     return told
-
-
-def _of_held_out(ending: Ending) -> list[str]:
-    """How the loss went on photographs that were not trained on; or that there were none."""
-    if ending.crossed:
-        row = ending.crossed
-        reach = f" (95%: {row['low']:+.4f} to {row['high']:+.4f})" if row["folds"] > 1 else ""
-        return [
-            f"With each of {row['folds']:.0f} photographs left out once, the held-out loss is "
-            f"lowest on average after {row['step']:.0f} steps: {row['mean']:+.4f}{reach} against "
-            "its start."
-        ]
-    if not (held := ending.held_out):
-        return [
-            "Whether it overfits cannot be seen, since no photograph was held out: --hold-out 1 "
-            "holds one out, --cross each in turn."
-        ]
-    if held.best_step == 0:
-        return [f"The held-out loss was never below its start, {held.first:.4f}."]
-    return [
-        f"The held-out loss was lowest at step {held.best_step}: {held.best:.4f}, from "
-        f"{held.first:.4f} at the start to {held.last:.4f} at the end."
-    ]
 
 
 def named(criterion: str | None) -> str:

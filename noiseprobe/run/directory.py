@@ -210,7 +210,8 @@ class Run:
         return self._probed(self.probe_directory, fresh=True)
 
     def _probed(self, directory: Path, *, fresh: bool) -> pd.DataFrame:
-        again = f"delete it and probe again: noiseprobe probe {self.directory}"
+        flag = " --held-out" if directory == self.held_out_directory else ""
+        again = f"delete it and probe again: noiseprobe probe {self.directory}{flag}"
         trace = read_trace(directory, PROBE_COLUMNS, again)
         smallest = trace.groupby("step")["sample"].max().min()
         of_kind = (trace["replicate"] >= FRESH) == fresh

@@ -22,6 +22,7 @@ from noiseprobe.training.preparing import Personalization, prepare
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from PIL import Image
 
@@ -137,6 +138,26 @@ def probe_stage(
     status = run.status
     if status["stage"] == "trained":
         run.write_status("probed", status["step"], status["stopped_by"])
+
+
+def held_out_stage(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> None:
+    """Probe the checkpoints on the photographs that were held out, and on the others as well.
+
+    See `probing.probe`.
+    """
+    from noiseprobe.stages.probing import probe
+
+    require_checkpoints(run)
+    if ready.held_out is None:
+        raise UserError(
+            f"--held-out: no photograph was held out of '{run.directory}'; train one with "
+            "--hold-out 1 or --validation DIR"
+        )
+    probe_stage(run, config, ready, reporter)
+    with counted(run):
+        probe(run, ready.held_out, ready.method, config, reporter, held_out=True)
 
 
 def _with_measured(run: Run, config: RunConfig) -> RunConfig:
@@ -271,12 +292,44 @@ def plot_stage(run: Run) -> list[Path]:
         ended=ended_by(run),
         photographs=photographs_of(config) if drawn else (),
     )
+    paths += draw_held_out(run, train)
     before = {path for path in figures.glob("*") if _NUMBERED.fullmatch(path.name)}
     if any(path.name.startswith(_OF_ANALYSIS) for path in before):
         paths += draw_analysis(analyze(run), figures)
     for path in before.difference(paths):  # drawn from what has changed since
         path.unlink()
     return list(dict.fromkeys(paths))
+
+
+def draw_held_out(run: Run, train: "pd.DataFrame") -> list[Path]:
+    """The figures of what was held out and paired, where there is some of it.
+
+    The names are `11-held-out`, `12-paired`, `13-cross` and `14-gap`.
+    """
+    from noiseprobe import plots
+    from noiseprobe.analysis.crossing import crossed, recommended
+    from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.analysis.gap import gap_by_timestep
+    from noiseprobe.analysis.tracked import changes
+    from noiseprobe.plots.saving import save
+
+    figures: dict[str, Axes] = {}
+    if train["l_val"].notna().any():
+        tracked, best = run.tracked_trace(), ending_of(run).best_step
+        both = {name: changes(tracked, name) for name in ("l_det", "l_val")}
+        star = None if best is None else ("l_val", best)
+        figures["11-held-out"] = plots.plot_tracked(both, best=star, stop=ended_by(run))
+    if train["paired"].notna().any():
+        figures["12-paired"] = plots.plot_paired(train)
+    folds = [fold.train_trace() for fold in run.cross_runs()]
+    if folds and all(len(fold) for fold in folds):
+        table = crossed(folds)
+        figures["13-cross"] = plots.plot_cross(table, folds, recommended=recommended(table))
+    probed, held = run.probe_trace(), run.held_out_trace()
+    if len(probed) and len(held):
+        bins = gap_by_timestep(probed, held, num_timesteps=run.num_timesteps)
+        figures["14-gap"] = plots.plot_gap(bins)
+    return [path for name, ax in figures.items() for path in save(ax, run.figures_directory / name)]
 
 
 def ended_by(run: Run) -> tuple[str, int] | None:
