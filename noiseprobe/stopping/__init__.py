@@ -5,11 +5,11 @@ values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). O
 `GainShare`, which stops when the last losses brought too little of all that was gained,
 `GainInterval`, which stops when that is sure, and `Turn`, which looks at the losses of samples and
 stops when they have surely risen. Beside them are those that others use: `Patience`, `EMAPlateau`,
-`RelativeRange`, `TheilSen`, Prechelt's `GeneralizationLoss` and `Uprising`, and two that do not look
-at the losses: `FixedSteps`, which stops after a number of steps, and `Never`. `CRITERIA` has them by
-name, and `build` makes one. What is to be high, such as a similarity, is negated before a criterion
-sees it (`as_losses`). `PairedLoss` makes a series worth watching of the losses of two models on the
-same draws.
+`RelativeRange`, `TheilSen`, Prechelt's `GeneralizationLoss` and `Uprising`, and two that do not
+look at the losses: `FixedSteps`, which stops after a number of steps, and `Never`. `CRITERIA` has
+them by name, and `build` makes one. What is to be high, such as a similarity, is negated before a
+criterion sees it (`as_losses`). `PairedLoss` makes a series worth watching of the losses of two
+models on the same draws.
 """
 
 from noiseprobe.stopping.base import Grid, LossCriterion, NonFiniteLossWarning
