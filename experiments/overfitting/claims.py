@@ -66,7 +66,7 @@ def claims(found: Found) -> list[str]:
             if name not in FIRST
         )
         + ".",
-        "7. Against turn on l_val. "
+        "7. Against turn on l_val, "
         + " ".join(
             f"{name}{by_first(found.table, name, (TURN,))}"
             for name in ("patience on l_val", "dvar on l_val", "clip", "fixed")
@@ -87,10 +87,10 @@ def by_first(table: pd.DataFrame, criterion: str, others: Sequence[str]) -> str:
     """What one criterion is worth against others by the two first judges, over all methods."""
     parts = []
     for judge in FIRST:
-        gaps = [
-            f"against {other}, {one(judge, difference(table, judge, criterion, other))}"
-            for other in others
-        ]
+        gaps = []
+        for other in others:
+            than = f"against {other}, " if other != TURN else ""
+            gaps.append(than + one(judge, difference(table, judge, criterion, other)))
         parts.append(f"by {JUDGES[judge]}, " + "; ".join(gaps))
     return ": " + "; ".join(parts) + "."
 

@@ -111,8 +111,8 @@ def same(params: Params) -> dict[str, Params]:
 def choose(runs: Sequence[Curves]) -> dict[str, dict[str, Params]]:
     """The parameters of each criterion that has some to choose, by its name and method.
 
-    Of those whose weights have a mean score (`raw.curves`) within one standard error of the highest,
-    the ones that train the fewest steps (the one-standard-error rule: Breiman, Friedman,
+    Of those whose weights have a mean score (`raw.curves`) within one standard error of the
+    highest, the ones that train the fewest steps (the one-standard-error rule: Breiman, Friedman,
     Olshen & Stone, Classification and Regression Trees, 1984, §3.4.3). The standard error is of the
     difference, over concepts. For each method alone where the number is of steps, which methods
     differ in; else for all together, as a person would have to.
