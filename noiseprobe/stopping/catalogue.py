@@ -17,6 +17,7 @@ from noiseprobe.stopping.dvar import DVAR
 from noiseprobe.stopping.dvar_recorded import dvar_stops
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps, Never
+from noiseprobe.stopping.gain_interval import GainInterval
 from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
 from noiseprobe.stopping.patience import Patience
@@ -28,6 +29,7 @@ from noiseprobe.stopping.uprising import Uprising
 CRITERIA: dict[str, type[LossCriterion]] = {
     "dvar": DVAR,
     "gain-share": GainShare,
+    "gain-interval": GainInterval,
     "patience": Patience,
     "ema-plateau": EMAPlateau,
     "relative-range": RelativeRange,

@@ -66,9 +66,15 @@ def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path
         "60 points in all; give a smaller --window",
         f"{logs[0]}: GainShare(window=150, threshold=0.1) cannot fire: it needs 150 finite losses, "
         "of 60 points in all",
+        f"{logs[0]}: GainInterval(window=60, share=0.1, confidence=0.95) cannot fire: it needs 120 "
+        "finite losses, of 60 points in all",
     ]
     rows = json.loads(out)
-    assert [row["criterion"] for row in rows if not row["could_fire"]] == ["dvar", "gain-share"]
+    assert [row["criterion"] for row in rows if not row["could_fire"]] == [
+        "dvar",
+        "gain-share",
+        "gain-interval",
+    ]
     late = call("dvar-replay", logs[0], "--criterion", "fixed", "--param", "steps=591")
     assert "FixedSteps(steps=591) cannot fire: it needs a step of at least 591" in late[2]
     assert "cannot fire" in late[1]

@@ -18,6 +18,7 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.stopping import (
     CRITERIA,
     EMAPlateau,
+    GainInterval,
     GainShare,
     GeneralizationLoss,
     LossCriterion,
@@ -36,6 +37,7 @@ from noiseprobe.stopping import (
 SMALL: dict[str, dict[str, float]] = {
     "dvar": {"window": 4, "threshold": 0.05},
     "gain-share": {"window": 9, "threshold": 0.1},
+    "gain-interval": {"window": 4, "share": 0.1, "confidence": 0.9},
     "patience": {"patience": 4, "min_delta": 0.25},
     "ema-plateau": {"halflife": 2, "patience": 3, "min_delta": 0.0},
     "relative-range": {"window": 4, "threshold": 0.1},
@@ -267,6 +269,62 @@ def test_a_constant_loss_has_no_gain_to_share() -> None:
     assert outcome(GainShare(3, threshold=0.5), [1.0, 1.1, 1.2]).stop_index == 2
 
 
+@given(losses=whole_losses, window=st.integers(2, 6), share=st.sampled_from([0.02, 0.3]))
+@settings(max_examples=200, deadline=None)
+def test_the_gain_interval_is_that_of_its_definition(
+    losses: list[float], window: int, share: float
+) -> None:
+    criterion = GainInterval(window, share, confidence=0.9)
+    for end, loss in enumerate(losses, start=1):
+        stops = criterion.update(loss)
+        if end < 2 * window:
+            assert not stops
+            assert math.isnan(criterion.gain)
+            assert math.isnan(criterion.upper)
+            continue
+        before, last = losses[end - 2 * window : end - window], losses[end - window : end]
+        gain, total = np.mean(before) - np.mean(last), losses[0] - np.mean(last)
+        variances = [np.mean(np.diff(each) ** 2) / 2 for each in (before, last)]
+        se = math.sqrt((variances[0] + (1 - share) ** 2 * variances[1]) / window)
+        upper = gain - share * total + scipy.stats.norm.ppf(0.9) * se
+        found = (criterion.gain, criterion.total, criterion.se, criterion.upper)
+        assert found == pytest.approx((gain, total, se, upper), abs=1e-12)
+        assert stops == (criterion.upper < 0)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_gain_interval_holds_a_gain_of_exactly_the_share_as_often_as_it_says(
+    confidence: float,
+) -> None:
+    window, share, runs = 25, 0.1, 2000
+    random = np.random.default_rng(0)
+    # Straight falls that bring 0.1 from window to window, of 1 in all; each run as noisy as it is.
+    trend = -0.9 - 0.1 * (np.arange(2 * window) - (window - 1) / 2) / window
+    noise = random.normal(size=(runs, 2 * window)) * random.uniform(0.1, 1.0, (runs, 1))
+    held = 0
+    for losses in trend + noise:
+        criterion = GainInterval(window, share, confidence)
+        stops = decisions(criterion, [0.0, *losses])
+        held += not stops[-1]
+    assert held / runs == pytest.approx(confidence, abs=0.02)
+
+
+def test_the_gain_interval_stops_when_it_is_sure() -> None:
+    steps = np.arange(400)
+    falling = -(1 - np.exp(-steps / 40))
+    # Windows of 20 up to c + 9.5 fall short of all by y = e^(-c/40), nearly, and brought
+    # (e^0.5 - 1) y. That is 0.1 (1 - y) at y = 0.1336, c = 80.5.
+    share = outcome(GainInterval(20, share=0.1, confidence=0.5), falling).stop_index
+    assert share == pytest.approx(80.5 + 9.5, abs=1)
+    noisy = falling + np.random.default_rng(0).normal(0, 0.1, 400) * np.sqrt(-falling)
+    sure = outcome(GainInterval(20, share=0.1, confidence=0.99), noisy).stop_index
+    assert sure is not None
+    assert share < sure < 250
+    assert outcome(GainInterval(20, 0.1, 0.5), np.zeros(400)).stop_index is None
+    getting_worse = outcome(GainInterval(20, share=0.1), steps / 400).stop_index
+    assert getting_worse == 39, "it stops as soon as it can"
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_is_resumed_at_any_step_as_if_never_interrupted(name: str) -> None:
     each_loss = falling(40)
@@ -313,7 +371,7 @@ def test_the_unit_of_the_loss_does_not_matter(name: str, losses: list[float], po
 
 
 @pytest.mark.parametrize(
-    "name", ["dvar", "gain-share", "patience", "theil-sen", "uprising", "fixed"]
+    "name", ["dvar", "gain-share", "gain-interval", "patience", "theil-sen", "uprising", "fixed"]
 )
 @given(losses=whole_losses, shift=st.integers(-1000, 1000))
 @settings(max_examples=50, deadline=None)
@@ -386,6 +444,11 @@ def test_the_state_does_not_grow_with_the_number_of_losses(name: str) -> None:
         ("gain-share", "window", 2),
         ("gain-share", "threshold", 0),
         ("turn", "confidence", 1),
+        ("gain-interval", "window", 1),
+        ("gain-interval", "share", 0),
+        ("gain-interval", "share", 1),
+        ("gain-interval", "confidence", 0.4),
+        ("gain-interval", "confidence", 1),
         ("fixed", "steps", 0),
     ],
 )
@@ -400,6 +463,7 @@ def test_a_parameter_outside_its_range_is_named(name: str, parameter: str, value
     [
         ("dvar", "window"),
         ("gain-share", "window"),
+        ("gain-interval", "window"),
         ("relative-range", "window"),
         ("theil-sen", "window"),
         ("ema-plateau", "halflife"),

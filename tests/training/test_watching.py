@@ -21,6 +21,7 @@ from tests.training.test_driver import InterruptAt, KillAt, embedding, numbers, 
 EARLY: dict[str, list[str]] = {
     "dvar": [],
     "gain-share": ["window=6", "threshold=0.9"],
+    "gain-interval": ["window=2", "share=0.9", "confidence=0.6"],
     "patience": ["patience=3", "min-delta=0.05"],
     "ema-plateau": ["halflife=2", "patience=3", "min_delta=0.05"],
     "relative-range": ["window=4", "threshold=1"],
