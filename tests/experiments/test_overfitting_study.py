@@ -1,6 +1,7 @@
 """The study of overfitting measures what it says, and says what its numbers say."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import ImageOps
 
 from experiments.criteria.fresh import THINGS_SEED as FRESH_SEED
+from experiments.overfitting import worth
 from experiments.overfitting.claims import claims, trial_verdict
 from experiments.overfitting.criteria import (
     KEEP_BEST,
@@ -42,6 +44,7 @@ from experiments.overfitting.things import (
 )
 from experiments.overfitting.worth import Gap, difference, gap, judged, without_holding
 from experiments.tiny_sd.concepts import COUNT, SEED, make_concept
+from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.core.progress import Silent
 from noiseprobe.pictures.photographs import read_photograph
 from noiseprobe.pictures.similarity import Clip
@@ -56,6 +59,13 @@ CHOSEN = {
     "clip": same({"patience": 2, "min_delta": 0.0}),
     "fixed": same({"steps": 90}),
 }
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals by few resamples: a report has hundreds of them."""
+    few = partial(bootstrap_interval, resamples=300)
+    monkeypatch.setattr(worth, "bootstrap_interval", few)
 
 
 def unseen(steps: np.ndarray, turns: int, rise: float) -> np.ndarray:
@@ -318,26 +328,26 @@ def test_a_criterion_on_pictures_sees_the_checks_of_the_rule_alone() -> None:
     assert kept % 60 == 0
 
 
-@pytest.mark.parametrize("held", [0, ALL])
-def test_a_run_leaves_its_numbers_and_nothing_else(tmp_path: Path, held: int) -> None:
+@pytest.mark.parametrize(("held", "steps"), [(0, 30), (ALL, 15)])
+def test_a_run_leaves_its_numbers_and_nothing_else(tmp_path: Path, held: int, steps: int) -> None:
     (thing, *_), _ = things()
     write_photographs(tmp_path, [thing])
-    short = {"sampling_steps": 1, "eval_batch": 2, "window": 2, "threshold": 1.5}
-    design = Design({"textual-inversion": 30}, (0,), short)
+    short = {"sampling_steps": 1, "eval_batch": 2, "val_batch": 4, "window": 2, "threshold": 1.5}
+    design = Design({"textual-inversion": steps}, (0,), short)
     cell = Cell(thing.name, "textual-inversion", held)
     config = design.config(cell, tmp_path, 3, thing.class_noun)
     study(tmp_path, cell, config, design)
     assert not [*(tmp_path / "running").iterdir()]
     (run,) = curves(gathered(tmp_path / "numbers"))
-    assert run.series("loss_judge")[0].tolist() == [0, 15, 30]
-    assert run.series("prompt")[0].tolist() == [0, 30]
-    fired = [*range(16), 20, 25, 30]
-    assert run.series("l_det")[0].tolist() == fired, "every fifth, once DVAR has fired"
+    assert run.series("prompt")[0].tolist() == [0, steps]
     if held == ALL:
         assert not run.has("l_val")
         assert not run.has("clip_held")
     else:
-        assert run.l_val.shape == (7, 16)
+        assert run.series("loss_judge")[0].tolist() == [0, 15, 30]
+        fired = [*range(16), 20, 25, 30]
+        assert run.series("l_det")[0].tolist() == fired, "every fifth, once DVAR has fired"
+        assert run.l_val.shape == (7, 4)
         assert np.allclose(run.series("l_val")[1], run.l_val.mean(axis=1))
     assert file_of(tmp_path, cell).is_file()
     names, rounds = [thing.name], [held]
