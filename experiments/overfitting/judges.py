@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from noiseprobe.training.fixed_losses import FixedLosses
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -25,6 +24,7 @@ from noiseprobe.pictures.likeness import training_prompts
 from noiseprobe.pictures.photographs import read_photograph
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.pictures.similarity import Clip, mean_similarity
+from noiseprobe.training.fixed_losses import FixedLosses
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective
 from noiseprobe.training.views import Flips

@@ -25,8 +25,8 @@ CLOCKS = ["seconds", "l_det_seconds", "l_val_seconds", "check_seconds", "paired_
 @pytest.fixture
 def held(given: dict[str, Any]) -> dict[str, Any]:
     """Settings of a run that learns fast, and overfits."""
-    rate = {"learning_rate": 0.02, "steps": 10, "checkpoint_every": 4, "val_batch": 4}
-    return given | rate | {"hold_out": "1", "track": ("paired",)}
+    rate = {"learning_rate": 0.01, "steps": 10, "checkpoint_every": 4, "val_batch": 4}
+    return given | rate | {"method": "dreambooth", "hold_out": "1", "track": ("paired",)}
 
 
 def trained(directory: Path, settings: dict[str, Any], reporter: Any = None) -> Run:
@@ -36,8 +36,8 @@ def trained(directory: Path, settings: dict[str, Any], reporter: Any = None) -> 
     return run
 
 
-def embedding(folder: Path) -> bytes:
-    return (folder / "learned_embeds.safetensors").read_bytes()
+def weights(folder: Path) -> bytes:
+    return (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
 
 
 class InterruptAt(Silent):
@@ -61,10 +61,8 @@ def test_l_val_is_the_loss_of_the_held_out_photographs(
     trace = run.train_trace().set_index("step")
     assert trace.index[trace["l_val"].notna()].tolist() == [0, 2, 4, 6, 8, 10]
     ready = prepare(run.config)
-    assert [path.name for path in ready.concept.held_out] == [
-        path.name
-        for path in sorted(set(Path(held["concept"]).iterdir()) - set(ready.concept.photographs))
-    ]
+    everything = set(Path(held["concept"]).iterdir())
+    assert set(ready.concept.held_out) == everything - set(ready.concept.photographs)
     ready.method.load(ready.method.read(run.checkpoint(8)))
     objective = ready.held_out
     assert objective is not None
@@ -95,11 +93,12 @@ def test_the_paired_loss_is_that_of_both_models_on_the_batch(
         with torch.no_grad():
             losses = ready.objective.losses(batch, conditioning_of(ready.model, captions))
         found.append(losses.double().mean().item())
-    assert trace["paired"][6] == pytest.approx(found[0] - found[1], abs=1e-7)
-    assert trace["paired"][6] != 0
+    # The copy of all weights is in float16.
+    assert trace["paired"][6] == pytest.approx(found[0] - found[1], abs=2e-4)
+    assert abs(trace["paired"][6]) > 0.01
 
 
-@pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora", "custom-diffusion"])
+@pytest.mark.parametrize("method", ["textual-inversion", "dreambooth-lora", "custom-diffusion"])
 def test_the_starting_model_is_the_same_for_every_method(
     held: dict[str, Any], tmp_path: Path, method: str
 ) -> None:
@@ -117,7 +116,7 @@ def test_what_is_tracked_changes_nothing_of_the_training(
 ) -> None:
     with_it = trained(tmp_path / "with", held)
     without = trained(tmp_path / "without", held | {"track": (), "val_batch": 1})
-    assert embedding(with_it.checkpoint(10)) == embedding(without.checkpoint(10))
+    assert weights(with_it.checkpoint(10)) == weights(without.checkpoint(10))
     same = ["loss", "grad_norm", "l_det"]
     pd.testing.assert_frame_equal(with_it.train_trace()[same], without.train_trace()[same])
 
@@ -137,7 +136,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     )
     pd.testing.assert_frame_equal(run.tracked_trace(), whole.tracked_trace())
     assert run.checkpoint_steps() == whole.checkpoint_steps()
-    assert embedding(run.result_directory) == embedding(whole.result_directory)
+    assert weights(run.result_directory) == weights(whole.result_directory)
 
 
 def test_the_result_is_the_best_by_what_is_watched_or_the_last(
@@ -147,10 +146,10 @@ def test_the_result_is_the_best_by_what_is_watched_or_the_last(
     l_val = best.train_trace().set_index("step")["l_val"]
     step = int(l_val.idxmin())
     assert 0 < step < 10, "the settings make no turn; choose others"
-    assert embedding(best.result_directory) == embedding(best.checkpoint(step))
+    assert weights(best.result_directory) == weights(best.checkpoint(step))
     last = trained(tmp_path / "last", held | {"watch": "l_val", "keep": "last"})
-    assert embedding(last.result_directory) == embedding(last.checkpoint(10))
-    assert embedding(last.result_directory) != embedding(best.result_directory)
+    assert weights(last.result_directory) == weights(last.checkpoint(10))
+    assert weights(last.result_directory) != weights(best.result_directory)
 
 
 def test_refit_is_a_training_on_all_photographs(held: dict[str, Any], tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_refit_is_a_training_on_all_photographs(held: dict[str, Any], tmp_path: 
     step = int(run.train_trace().set_index("step")["l_val"].idxmin())
     alone = {"steps": step, "hold_out": None, "track": ()}
     other = trained(tmp_path / "other", held | alone)
-    assert embedding(run.result_directory) == embedding(other.checkpoint(step))
+    assert weights(run.result_directory) == weights(other.checkpoint(step))
     assert len(find_runs([tmp_path])) == 2, "what lies beside a run is part of it"
 
 
@@ -166,16 +165,16 @@ def test_an_interrupted_refit_goes_on_with_its_run(held: dict[str, Any], tmp_pat
     settings = held | {"refit": True}
     whole = trained(tmp_path / "whole", settings)
     with pytest.raises(Interrupted, match=f"--out {tmp_path / 'cut'} --resume"):
-        trained(tmp_path / "cut", settings, InterruptAt(2, training=2))
+        trained(tmp_path / "cut", settings, InterruptAt(1, training=2))
     run, config = reopen(tmp_path / "cut", {})
     train_stage(run, config, prepare(config, run))
-    assert embedding(run.result_directory) == embedding(whole.result_directory)
+    assert weights(run.result_directory) == weights(whole.result_directory)
 
 
 def test_cross_takes_the_steps_that_were_best_on_average(
     held: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings = held | {"hold_out": None, "cross": True, "track": (), "stop": "dvar"}
+    settings = held | {"hold_out": None, "cross": True, "track": (), "stop": None}
     with pytest.raises(Interrupted):
         trained(tmp_path / "run", settings, InterruptAt(4, training=3))
     run, config = reopen(tmp_path / "run", {})
@@ -190,10 +189,10 @@ def test_cross_takes_the_steps_that_were_best_on_average(
     assert run.status["step"] == step
     fold = {"hold_out": names[2], "cross": False, "stop": "none"}
     alone = trained(tmp_path / "alone", settings | fold)
-    assert embedding(folds[2].checkpoint(10)) == embedding(alone.checkpoint(10))
+    assert weights(folds[2].checkpoint(10)) == weights(alone.checkpoint(10))
     whole = {"cross": False, "stop": "none", "steps": step}
     all_of_them = trained(tmp_path / "all", settings | whole)
-    assert embedding(run.result_directory) == embedding(all_of_them.checkpoint(step))
+    assert weights(run.result_directory) == weights(all_of_them.checkpoint(step))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +202,7 @@ def test_cross_takes_the_steps_that_were_best_on_average(
         ({"cross": True}, "--cross: it holds each photograph out in turn; leave out --hold-out"),
         (
             {"hold_out": None, "watch": "l_val"},
-            "--watch: l_val is the loss on held-out photographs",
+            "--watch: l_val is the loss on held-out",
         ),
         ({"hold_out": None, "stop": "turn"}, "--stop: l_val is the loss on held-out photographs"),
         ({"stop": "turn", "watch": "loss"}, "--watch: turn looks at the losses of samples"),
