@@ -3,7 +3,7 @@
     python -m experiments.turn
 
 Trains what is missing in `--runs`, two to five minutes each on one core, and writes `RESULTS.md`,
-`runs.csv`, `simulated.csv` and `spacing.csv` beside this file.
+`runs.csv`, `simulated.csv`, `spacing.csv` and `dense.csv` beside this file.
 """
 
 import argparse
@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.turn.measure import by_spacing, measured, simulated
-from experiments.turn.pools import pools
+from experiments.turn.forms import TURN
+from experiments.turn.measure import CONFIDENCE, by_spacing, measured, simulated
+from experiments.turn.pools import DENSE, pool_of, pools
 from experiments.turn.report import write_report
 from noiseprobe.cli.terminal import Terminal
 from noiseprobe.core.errors import Interrupted
 from noiseprobe.run.defaults import METHODS
 
-CONCEPTS = ("banded-cup", "checked-house", "patched-dog", "striped-teapot")
+CONCEPTS = ("banded-cup", "checked-house", "patched-dog")
 
 
 def main() -> None:
@@ -32,9 +33,13 @@ def main() -> None:
     chosen = parser.parse_args()
     with Terminal() as terminal:
         found = list(pools(chosen.runs, chosen.methods, chosen.concepts, terminal))
+        place = chosen.runs / "dense"
+        dense = pool_of(place, "dreambooth", "banded-cup", terminal, **DENSE)
     runs = pd.concat([measured(pool) for pool in found], ignore_index=True)
     spacing = pd.concat([by_spacing(pool) for pool in found], ignore_index=True)
-    write_report(runs, simulated(), spacing, chosen.results)
+    at_each_step = by_spacing(dense, (1, 2, 5, 10), (CONFIDENCE,), ("neighbours, spent", TURN))
+    tables = {"runs": runs, "simulated": simulated(), "spacing": spacing, "dense": at_each_step}
+    write_report(tables, chosen.results)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from noiseprobe.stopping.turn import WAIT
+
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 Stops = tuple[Whole, Whole]
@@ -92,6 +94,12 @@ def spent_on_pairs(look: Look) -> float:
     return 1 / (look.k**2 * (look.k + 1))
 
 
+def spent_by_doublings(look: Look) -> float:
+    """1 / (m² (m + 1)) at all evaluations of m binary digits, as if they were one."""
+    m = look.k.bit_length()
+    return 1 / (m**2 * (m + 1))
+
+
 def stops(
     losses: Floats,
     confidence: float,
@@ -99,15 +107,20 @@ def stops(
     share: Share = every_look,
     around: int = 0,
     in_a_row: int = 1,
+    waits: bool = False,
 ) -> Stops:
-    """Where each of R batches, `losses` (R, n, B), first fires `in_a_row` times."""
+    """Where each of R batches, `losses` (R, n, B), first fires `in_a_row` times.
+
+    With `waits`, not before as many evaluations after the best as before it, and `WAIT`.
+    """
     stop = np.full(len(losses), NOT)
     kept = np.zeros(len(losses), dtype=np.int64)
     row = np.zeros(len(losses), dtype=np.int64)
     for look in looks(losses, around):
         told, degrees = error(look.rise)
         sure = told > student.isf((1 - confidence) * share(look), degrees)
-        row = np.where(sure & (look.best < look.k), row + 1, 0)
+        wait = np.maximum(look.best, WAIT) if waits else 1
+        row = np.where(sure & (look.k - look.best >= wait), row + 1, 0)
         kept = np.where(stop == NOT, look.best, kept)
         stop = np.where((stop == NOT) & (row >= in_a_row), look.k, stop)
     return stop, kept
@@ -159,13 +172,18 @@ FORMS: dict[str, Form] = {
     "t, twice in a row": lambda x, c: stops(x, c, in_a_row=2),
     "t, against the best and its neighbours": lambda x, c: stops(x, c, around=1),
     "t, random signs": flips,
+    "t, waits": lambda x, c: stops(x, c, waits=True),
     "t, spent since the best": lambda x, c: stops(x, c, share=spent_since_best),
     "t, spent": lambda x, c: stops(x, c, share=spent),
     "t, spent, best from half of the samples": halves,
     "t, spent on pairs": lambda x, c: stops(x, c, share=spent_on_pairs),
     "neighbours": lambda x, c: stops(x, c, neighbours),
-    "neighbours, spent since the best": lambda x, c: stops(x, c, neighbours, spent_since_best),
-    "neighbours, spent (Turn)": lambda x, c: stops(x, c, neighbours, spent),
+    "neighbours, spent": lambda x, c: stops(x, c, neighbours, spent),
     "neighbours, spent on pairs": lambda x, c: stops(x, c, neighbours, spent_on_pairs),
+    "neighbours, waits": lambda x, c: stops(x, c, neighbours, waits=True),
+    "neighbours, spent by doublings, waits": lambda x, c: stops(
+        x, c, neighbours, spent_by_doublings, waits=True
+    ),
+    "neighbours, spent, waits (Turn)": lambda x, c: stops(x, c, neighbours, spent, waits=True),
 }
-TURN = "neighbours, spent (Turn)"
+TURN = "neighbours, spent, waits (Turn)"

@@ -1,13 +1,17 @@
 """What each form does on batches of a pool, by what the whole pool knows."""
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
 from experiments.turn.forms import FORMS, NOT, TURN, Floats, Whole, flips
 from experiments.turn.pools import Pool, batches
 
-BATCHES, FLIPPED = 200, 50
+BATCHES, FLIPPED = 200, 25
 CONFIDENCE = 0.95
+SIZES = (16, 32)
 PASSING = 0.02
 """A later fall by more than this share of the whole gain makes a stop an early one."""
 
@@ -25,7 +29,7 @@ def measured(pool: Pool) -> pd.DataFrame:
     """
     rows: list[dict[str, object]] = []
     for stratified in (True, False):
-        for size in (16, 32):
+        for size in SIZES:
             drawn = batches(pool.losses.shape[1], size, stratified, BATCHES)
             for name, form in FORMS.items():
                 some = drawn[:FLIPPED] if form is flips else drawn
@@ -45,6 +49,7 @@ def judged(pool: Pool, batch: Floats, stop: Whole, kept: Whole) -> dict[str, flo
     """The columns of `measured` that are of the run as it was."""
     mean, last = pool.losses.mean(axis=1), len(pool.losses) - 1
     gain = mean[0] - mean.min()
+    lacking = (mean - mean.min()) / gain if gain else np.full(len(mean), np.nan)
     so_far = np.minimum.accumulate(mean)
     to_come = np.append(np.minimum.accumulate(mean[::-1])[::-1][1:], np.inf)
     fires = stop != NOT
@@ -56,14 +61,12 @@ def judged(pool: Pool, batch: Floats, stop: Whole, kept: Whole) -> dict[str, flo
         "unfounded": float((fires & (mean[at] <= mean[kept])).mean()),
         "early": float((fires & (so_far[at] - to_come[at] > PASSING * gain)).mean()),
         "delay": float(np.median(delays)) if fires.any() else np.nan,
-        "regret": float(((mean[kept] - mean.min()) / gain).mean()),
-        "regret_never": float(
-            ((mean[batch.mean(axis=2).argmin(axis=1)] - mean.min()) / gain).mean()
-        ),
+        "regret": float(lacking[kept].mean()),
+        "regret_never": float(lacking[batch.mean(axis=2).argmin(axis=1)].mean()),
     }
 
 
-def simulated(seed: int = 0, batches: int = 1000, size: int = 16) -> pd.DataFrame:
+def simulated(seed: int = 0, batches: int = 500, size: int = 16) -> pd.DataFrame:
     """How often forms fire on made losses whose expectation is level: columns process, looks, form.
 
     Samples are independent, each a level of its own and: fresh noise at each evaluation; a first
@@ -93,16 +96,21 @@ def simulated(seed: int = 0, batches: int = 1000, size: int = 16) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def by_spacing(pool: Pool, size: int = 16) -> pd.DataFrame:
-    """Turn on stratified batches, evaluated at every, every second and every fourth time."""
-    drawn = batches(pool.losses.shape[1], size, True, BATCHES)
+def by_spacing(
+    pool: Pool,
+    thinnings: Sequence[int] = (1, 2, 4),
+    confidences: Sequence[float] = (0.9, CONFIDENCE, 0.99),
+    forms: Sequence[str] = (TURN,),
+) -> pd.DataFrame:
+    """As `measured`, of stratified batches, at every so manieth evaluation of the pool."""
     rows: list[dict[str, object]] = []
-    for thin in (1, 2, 4):
+    for size, thin in product(SIZES, thinnings):
+        drawn = batches(pool.losses.shape[1], size, True, BATCHES)
         thinned = Pool(pool.method, pool.concept, pool.losses[::thin], pool.steps[::thin])
-        for confidence in (0.9, 0.95, 0.99, 0.999):
-            row: dict[str, object] = {"method": pool.method, "concept": pool.concept, "form": TURN}
-            row |= {"every": int(thinned.steps[1]), "confidence": confidence}
-            real, level = (np.moveaxis(x[:, drawn], 1, 0) for x in (thinned.losses, thinned.level))
-            row["level"] = float((FORMS[TURN](level, confidence)[0] != NOT).mean())
-            rows.append(row | judged(thinned, real, *FORMS[TURN](real, confidence)))
+        real, level = (np.moveaxis(x[:, drawn], 1, 0) for x in (thinned.losses, thinned.level))
+        for confidence, form in product(confidences, forms):
+            row: dict[str, object] = {"method": pool.method, "concept": pool.concept, "size": size}
+            row |= {"every": int(thinned.steps[1]), "form": form, "confidence": confidence}
+            row["level"] = float((FORMS[form](level, confidence)[0] != NOT).mean())
+            rows.append(row | judged(thinned, real, *FORMS[form](real, confidence)))
     return pd.DataFrame(rows)

@@ -14,6 +14,8 @@ from noiseprobe.run.traces import samples_of
 from noiseprobe.stages.pipeline import start, train_stage
 
 DRAWS, STEPS, EVERY = 256, 300, 5
+DENSE = {"draws": 64, "steps": 120, "every": 1}
+"""Of the one run that is evaluated at every step."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,28 @@ def pools(directory: Path, methods: list[str], concepts: list[str], to: Reporter
     """The pool of each run, which is trained where it is missing."""
     for concept in concepts:
         for method in methods:
-            place = directory / method / concept
-            if not place.exists():
-                given = {"concept": concept, "method": method, "steps": STEPS, "stop": "none"}
-                held = {"hold_out": "1", "val_batch": DRAWS, "eval_every": EVERY, "eval_batch": 1}
-                config = resolve({**given, **held, "checkpoint_every": STEPS})
-                run, ready = start(config, place, to)
-                train_stage(run, config, ready, to)
-            losses = samples_of(Run.open(place).tracked_trace(), "l_val")
-            steps = losses.index.to_numpy(np.int64)
-            yield Pool(method, concept, losses.to_numpy(np.float64), steps)
+            yield pool_of(directory / method / concept, method, concept, to)
+
+
+def pool_of(
+    place: Path,
+    method: str,
+    concept: str,
+    to: Reporter,
+    draws: int = DRAWS,
+    steps: int = STEPS,
+    every: int = EVERY,
+) -> Pool:
+    """The pool of the run in `place`, which is trained if it is not there."""
+    if not place.exists():
+        given = {"concept": concept, "method": method, "steps": steps, "stop": "none"}
+        held = {"hold_out": "1", "val_batch": draws, "eval_every": every, "eval_batch": 1}
+        config = resolve({**given, **held, "checkpoint_every": steps})
+        run, ready = start(config, place, to)
+        train_stage(run, config, ready, to)
+    losses = samples_of(Run.open(place).tracked_trace(), "l_val")
+    at = losses.index.to_numpy(np.int64)
+    return Pool(method, concept, losses.to_numpy(np.float64), at)
 
 
 def batches(draws: int, size: int, stratified: bool, count: int, seed: int = 0) -> Whole:

@@ -1,4 +1,4 @@
-"""Turn: stop when the held-out loss has risen from its best by more than can be chance."""
+"""Turn: stop when the held-out loss has risen from its best for good, and by more than chance."""
 
 import math
 import warnings
@@ -11,15 +11,18 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.stopping.base import Grid, NonFiniteLossWarning
 from noiseprobe.stopping.best import BestCriterion
 
+WAIT = 5
+"""How many evaluations after the best a rise is called a turn at the earliest."""
+
 
 class Turn(BestCriterion):
-    """Stops when the loss has surely risen since its best.
+    """Stops when the loss has surely risen since its best, and for as long as the best took.
 
     It looks at the losses (B,) of the samples of one fixed batch, which have the same photographs,
-    captions, timesteps and noise at each evaluation, as `l_val` has. Best is the evaluation whose
+    captions, timesteps and noise at each evaluation, as `l_val` has. Best is the evaluation b whose
     mean was lowest so far. With the rise of each sample since then, d = losses - losses at the
     best, what the draws do to both evaluations alike cancels. At evaluation k, counted from 0 over
-    those with finite losses, it fires where
+    those with finite losses, it fires where k - b is at least b and `WAIT`, and
 
         mean(d) > t · error,    error² = Σ (d_i − d_(i−1))² / (2 (B − 1) B),
 
@@ -33,13 +36,16 @@ class Turn(BestCriterion):
     the same in every such batch (Wolter, Introduction to Variance Estimation, 2007, §8.2).
 
     The probabilities of all evaluations sum to 1 − `confidence` (alpha spending: Lan & DeMets,
-    Biometrika 70, 1983), so that `confidence` is of the whole run: that of batches which never fire
-    while the expected loss has not risen. That the best was chosen for its low mean is not in it,
-    nor that the evaluations are alike, which weighs against it; `experiments/turn` measures both.
+    Biometrika 70, 1983), so that `confidence` is of the whole run: among batches, at least that
+    share never fires while the expected loss has not risen. That the best was chosen for its low
+    mean is not in it, nor that evaluations are alike, which weighs against it: `experiments/turn`
+    measures both. The fewer evaluations, the smaller a rise is sure: every 5 or 10 steps is enough.
 
-    A rise that is sure may yet be passing: the weights wander, and what they do next no loss tells.
-    And the uncertainty is that of drawing such samples: where all are of one photograph, it is not
-    that of other photographs of the thing.
+    A rise that is sure may yet be passing, because the weights wander. So it waits as long again as
+    the best took, which costs no more steps than that, and passes over waves shorter than it; and
+    at least `WAIT` evaluations, for the first steps of an optimiser are unsteady. The uncertainty
+    is that of drawing such samples: where all are of one photograph, it is not that of other
+    photographs of the thing.
 
     An evaluation with a loss that is NaN or infinite is no evidence: it warns with a
     `NonFiniteLossWarning`, and Turn does not stop on it. One loss alone, a number or a vector of
@@ -54,19 +60,19 @@ class Turn(BestCriterion):
 
     Example:
         >>> criterion = Turn(confidence=0.95)
-        >>> held_out = [[0.9, 0.5, 0.3], [0.8, 0.4, 0.2], [0.8, 0.5, 0.2], [0.9, 0.5, 0.3]]
-        >>> [criterion.update(losses) for losses in held_out]
-        [False, False, False, True]
+        >>> means = [0.5, 0.4, 0.45, 0.5, 0.5, 0.55, 0.6]
+        >>> [criterion.update([mean - 0.1, mean, mean + 0.1]) for mean in means]
+        [False, False, False, False, False, False, True]
         >>> criterion.best_index
         1
     """
 
     formula: ClassVar[str] = (
-        "mean rise of the samples since the best > t(confidence, k) x its error"
+        "rise since the best, as many evaluations ago as it took, > t(confidence) x error"
     )
     source: ClassVar[str] = "noiseprobe; error: von Neumann 1941; looks k: Lan & DeMets 1983"
     grid: ClassVar[Grid] = {"confidence": (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)}
-    kept = (*BestCriterion.kept, "best_losses", "looks")
+    kept = (*BestCriterion.kept, "best_losses", "best_look", "looks")
     per_sample: ClassVar[bool] = True
 
     def __init__(self, confidence: float = 0.95) -> None:
@@ -78,11 +84,12 @@ class Turn(BestCriterion):
         self.confidence = float(confidence)
         self._best_losses: list[float] = []
         self._looks = -1
+        self._best_look = 0
 
     @property
     def least(self) -> int:
-        """2: the first evaluation is the best so far."""
-        return 2
+        """`WAIT` + 1: the first evaluation may be the best."""
+        return WAIT + 1
 
     def update(self, loss: ArrayLike, step: int | None = None) -> bool:
         """Take the losses (B,) of the next evaluation; True means: stop now.
@@ -111,9 +118,9 @@ class Turn(BestCriterion):
             return False
         self._looks += 1
         if self._improves(float(losses.mean())):
-            self._best_losses = losses.tolist()
-            return False
-        if losses.size < 2:
+            self._best_losses, self._best_look = losses.tolist(), self._looks
+        waited = self._looks - self._best_look >= max(self._best_look, WAIT)
+        if losses.size < 2 or not waited:
             return False
         rise = losses - self._best_losses
         size, k = losses.size, self._looks

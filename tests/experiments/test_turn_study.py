@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.stats
 
@@ -18,7 +17,7 @@ HERE = Path(__file__).parents[2] / "experiments/turn"
 
 def turning(seed: int, count: int = 30) -> Floats:
     random = np.random.default_rng(seed)
-    curve = np.exp(-np.arange(25) / 3) + 0.1 * np.arange(25)
+    curve = np.exp(-np.arange(25) / 3) + 0.2 * np.arange(25)
     noise = random.normal(0, 0.2, (count, 25, 8)).cumsum(axis=1)
     return np.asarray(random.normal(size=(count, 1, 8)) + curve[:, np.newaxis] + noise)
 
@@ -54,7 +53,7 @@ def test_all_forms_fire_on_a_rise_of_all_samples_and_on_no_fall(form: str) -> No
     wobble = 0.001 * np.random.default_rng(1).normal(size=(1, 20, 8))
     assert FORMS[form](levels + falls + wobble, 0.95)[0] == NOT
     stop, kept = FORMS[form](levels + turns + wobble, 0.95)
-    assert 9 < stop[0] < 13
+    assert (9 < stop[0] < 13) if "waits" not in form else (stop[0] == 18)
     assert kept[0] == 9
 
 
@@ -90,5 +89,4 @@ def test_measures_have_a_row_per_layout_size_and_form() -> None:
 
 
 def test_the_committed_report_is_of_the_committed_tables() -> None:
-    tables = [pd.read_csv(HERE / f"{name}.csv") for name in ("runs", "simulated", "spacing")]
-    assert report(*tables) == (HERE / "RESULTS.md").read_text(encoding="utf-8")
+    assert report(HERE) == (HERE / "RESULTS.md").read_text(encoding="utf-8")

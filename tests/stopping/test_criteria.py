@@ -47,7 +47,7 @@ SMALL: dict[str, dict[str, float]] = {
     "turn": {"confidence": 0.95},
     "fixed": {"steps": 25},
 }
-"""Parameters with which each criterion fires somewhere in 40 losses, and not at once."""
+"""Parameters with which each criterion fires somewhere in 60 losses, and not at once."""
 
 whole_losses = st.lists(st.integers(1, 40).map(float), min_size=1, max_size=40)
 
@@ -327,7 +327,7 @@ def test_the_gain_interval_stops_when_it_is_sure() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_is_resumed_at_any_step_as_if_never_interrupted(name: str) -> None:
-    each_loss = falling(40)
+    each_loss = falling(60)
     each_loss[7] = math.nan
     losses = shown(name, each_loss)
     whole = decisions(build(name, SMALL[name]), losses)
@@ -344,10 +344,10 @@ def test_is_resumed_at_any_step_as_if_never_interrupted(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "fixed"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_loss_warns_and_is_no_evidence(name: str, bad: float) -> None:
-    losses = shown(name, falling(40))
+    losses = shown(name, falling(60))
     plain = outcome(build(name, SMALL[name]), losses)
     assert plain.stop_index is not None
-    with_bad = [each for loss in falling(40) for each in (bad, loss)]
+    with_bad = [each for loss in falling(60) for each in (bad, loss)]
     disturbed = outcome(build(name, SMALL[name]), shown(name, with_bad))
     assert disturbed == Outcome(2 * plain.stop_index + 1, 2 * plain.kept_index + 1)
     criterion = build(name, SMALL[name])

@@ -48,7 +48,7 @@ def test_it_fires_where_its_formula_does(samples: int, confidence: float) -> Non
         error = math.sqrt(sum(neighbours) / (samples - 1) / 2 / samples)
         degrees = 2 * (samples - 1) ** 2 / (3 * samples - 4)
         limit = scipy.stats.t.isf((1 - confidence) / max(now * (now + 1), 1), degrees)
-        sure = now > best and rise.mean() > limit * error
+        sure = now - best >= max(best, 5) and rise.mean() > limit * error
         fired.append(sure)
         assert criterion.update(losses[now]) == sure
         assert criterion.best_index == best
@@ -78,14 +78,29 @@ def test_of_batches_of_a_level_loss_no_more_fire_than_the_confidence_leaves(samp
     random = np.random.default_rng(samples)
     wandering = random.normal(size=(500, 40, samples)).cumsum(axis=1)
     assert np.mean([fires(each) for each in wandering]) < 0.1 + 2 * math.sqrt(0.1 * 0.9 / 500)
-    rising = wandering + np.arange(40)[:, np.newaxis]
+    rising = wandering + 10 * np.arange(40)[:, np.newaxis]
     assert np.mean([fires(each) for each in rising]) > 0.5
 
 
 def test_a_rise_of_all_samples_alike_is_sure_and_one_of_a_single_sample_is_not() -> None:
     start = [0.1, 0.5, 0.9, 0.3]
-    assert outcome(Turn(0.999), [start, [loss + 1e-6 for loss in start]]).stop_index == 1
-    assert outcome(Turn(0.9), [start, [1.1, 0.5, 0.9, 0.3]]).stop_index is None
+    risen = [loss + 1e-6 for loss in start]
+    assert outcome(Turn(0.999), [start, *[risen] * 9]).stop_index == 5
+    assert outcome(Turn(0.9), [start, *[[1.1, 0.5, 0.9, 0.3]] * 9]).stop_index is None
+
+
+@pytest.mark.parametrize(("best", "fires_at"), [(0, 5), (3, 8), (5, 10), (6, 12), (20, 40)])
+def test_it_waits_as_long_as_the_best_took(best: int, fires_at: int) -> None:
+    paces = np.array([0.9999, 1.0, 1.0001])
+    losses = 1 + np.abs(np.arange(60) - best)[:, np.newaxis] * paces
+    assert outcome(Turn(0.5), losses) == Outcome(fires_at, best)
+
+
+def test_a_wave_that_passes_within_its_wait_ends_nothing() -> None:
+    falling = 10 - 0.1 * np.arange(80.0)
+    wave = np.where((np.arange(80) > 20) & (np.arange(80) < 38), 3.0, 0.0)
+    paces = np.array([0.99, 1.0, 1.01])
+    assert outcome(Turn(), (falling + wave)[:, np.newaxis] * paces).stop_index is None
 
 
 def test_the_levels_of_samples_do_not_matter() -> None:

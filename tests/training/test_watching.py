@@ -39,7 +39,8 @@ STEPS = 16
 
 def settings(given: dict[str, Any], name: str, **more: Any) -> dict[str, Any]:
     own: dict[str, Any] = {"window": 5, "threshold": 0.9} if name == "dvar" else {}
-    own |= {"watch": "l_det"} if name == "turn" else {}  # and not held-out photographs
+    if name == "turn":  # of which L_det has the samples; with such a rate it falls and stays above
+        own |= {"watch": "l_det", "eval_batch": 32, "learning_rate": 500}
     plain = {key: value for key, value in given.items() if key not in ("window", "threshold")}
     long = {"steps": STEPS, "checkpoint_every": 5, "stop": name, "param": EARLY[name]}
     long |= {"learning_rate": 0.5}  # so large that L_det rises now and then
