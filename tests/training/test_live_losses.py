@@ -52,6 +52,7 @@ def test_the_mean_is_l_det_of_the_packages_own_training(
     given: dict[str, Any], pipeline: StableDiffusionPipeline, tmp_path: Path, method: str
 ) -> None:
     settings = {"method": method, "eval_batch": 5, "seed": 3, "rare_word": "nice"}
+    settings |= {"train_word": False} if method == "dreambooth-lora" else {}
     config = resolve(given | settings | {"learning_rate": 1e-3})
     run, ready = start(config, tmp_path / "run")
     train_stage(run, config, ready)
@@ -65,7 +66,7 @@ def test_the_mean_is_l_det_of_the_packages_own_training(
     else:
         pipeline.load_lora_weights(checkpoint)
     assert losses().mean().item() == pytest.approx(recorded[6], rel=1e-5)
-    assert abs(recorded[6] - recorded[0]) > 1e-3
+    assert abs(recorded[6] - recorded[0]) > 1e-4
 
 
 def test_nothing_of_the_live_modules_changes(
@@ -196,7 +197,7 @@ def test_another_resolution_and_look_are_another_batch(
 ) -> None:
     usual = fixed_losses(pipeline, photographs, PROMPT, size=4)()
     for options in ({"resolution": 32}, {"center_crop": False}, {"flip": 1.0}):
-        changed = fixed_losses(pipeline, photographs, PROMPT, size=4, **options)()  # type: ignore[arg-type]
+        changed = fixed_losses(pipeline, photographs, PROMPT, size=4, **options)()
         assert not torch.equal(changed, usual), options
 
 
