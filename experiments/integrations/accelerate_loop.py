@@ -1,7 +1,7 @@
 """A loop of accelerate, on one process or many: the main one evaluates, and all stop together.
 
-    python -m experiments.integrations.accelerate_loop
-    accelerate launch --num_processes 2 -m experiments.integrations.accelerate_loop
+python -m experiments.integrations.accelerate_loop
+torchrun --nproc_per_node 2 -m experiments.integrations.accelerate_loop
 """
 
 import time
@@ -26,7 +26,7 @@ def stops(accelerator: Accelerator, tracker: Tracker | None, step: int) -> bool:
     return bool(broadcast(torch.tensor(int(verdict), device=accelerator.device)))
 
 
-def train(steps: int = 2000, tracks: bool = True) -> Trained:
+def train(steps: int = 1000, tracks: bool = True) -> Trained:
     """Train the small network, until the held-out loss turns if it is tracked."""
     accelerator = Accelerator(cpu=True)
     model = network()

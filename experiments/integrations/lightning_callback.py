@@ -1,6 +1,6 @@
 """A callback for the Trainer of Lightning.
 
-    python -m experiments.integrations.lightning_callback
+python -m experiments.integrations.lightning_callback
 """
 
 import time
@@ -15,7 +15,7 @@ from experiments.integrations.task import TRAINING, Trained, copies, fixed, netw
 from noiseprobe import Tracker, Turn
 
 
-class TrackerCallback(Callback):  # type: ignore[misc]
+class TrackerCallback(Callback):
     """Ends training when the tracker says so; on several processes, the first one's does.
 
     What it has seen is part of Lightning's checkpoints, from which it goes on.
@@ -53,7 +53,7 @@ class TrackerCallback(Callback):  # type: ignore[misc]
         self.seen = state_dict["seen"]
 
 
-class Regression(LightningModule):  # type: ignore[misc]
+class Regression(LightningModule):
     """The small network as Lightning wants it."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Regression(LightningModule):  # type: ignore[misc]
         return torch.optim.AdamW(self.parameters(), lr=3e-3)
 
 
-def train(steps: int = 2000, tracks: bool = True) -> Trained:
+def train(steps: int = 1000, tracks: bool = True) -> Trained:
     """Train the small network, until the held-out loss turns if it is tracked."""
     seed_everything(0, verbose=False)
     model = Regression()

@@ -1,6 +1,6 @@
 """Nothing but PyTorch: the tracker is built, told of step 0, and asked after each step.
 
-    python -m experiments.integrations.plain_pytorch
+python -m experiments.integrations.plain_pytorch
 """
 
 import time
@@ -11,7 +11,7 @@ from experiments.integrations.task import TRAINING, Trained, copies, fixed, netw
 from noiseprobe import Tracker, Turn
 
 
-def train(steps: int = 2000, tracks: bool = True) -> Trained:
+def train(steps: int = 1000, tracks: bool = True) -> Trained:
     """Train the small network, until the held-out loss turns if it is tracked."""
     model = network()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -1,4 +1,4 @@
-"""A small network that overfits within seconds, for the loops that train it, and what they print."""
+"""A small network that overfits within seconds, and what the loops that train it print."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ class Data:
 
     @classmethod
     def drawn(cls, count: int, seed: int) -> "Data":
-        """So many points of sin(3 x) with noise of standard deviation 0.3, x within [-2, 2]."""
+        """So many points of sin(1.5 x) with noise of standard deviation 0.4, x within [-2, 2]."""
         generator = torch.Generator().manual_seed(seed)
         x = torch.rand(count, 1, generator=generator) * 4 - 2
         noise = torch.randn(count, 1, generator=generator)
-        return cls(x, torch.sin(3 * x) + 0.3 * noise)
+        return cls(x, torch.sin(1.5 * x) + 0.4 * noise)
 
 
-TRAINING, HELD_OUT = Data.drawn(24, seed=1), Data.drawn(64, seed=2)
+TRAINING, HELD_OUT = Data.drawn(12, seed=1), Data.drawn(512, seed=2)
 
 
 def network() -> nn.Sequential:
@@ -65,7 +65,7 @@ class Trained:
         spent = sum(self.tracker.seconds.values())
         train = self.seconds - spent
         losses = self.tracker.frame().set_index("step")[self.tracker.watch]
-        best = self.tracker.best_step
+        best = self.tracker.best_step or 0
         why = "stopped" if self.tracker.stop_step is not None else "went on to the last step,"
         return (
             f"{why} at step {self.steps}; best was step {best} ({self.tracker.watch} "

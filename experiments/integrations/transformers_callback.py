@@ -1,6 +1,6 @@
 """A callback for the Trainer of transformers.
 
-    python -m experiments.integrations.transformers_callback
+python -m experiments.integrations.transformers_callback
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from experiments.integrations.task import TRAINING, Trained, copies, fixed, netw
 from noiseprobe import Tracker, Turn
 
 
-class TrackerCallback(TrainerCallback):  # type: ignore[misc]
+class TrackerCallback(TrainerCallback):
     """Ends training when the tracker says so; on several processes, the first one's does."""
 
     def __init__(self, tracker: Tracker) -> None:
@@ -51,7 +51,7 @@ class Regression(nn.Module):
         return {"loss": (self.network(x) - y).square().mean()}
 
 
-def train(steps: int = 2000, tracks: bool = True) -> Trained:
+def train(steps: int = 1000, tracks: bool = True) -> Trained:
     """Train the small network, until the held-out loss turns if it is tracked."""
     model = Regression()
     tracker, best = None, {}
@@ -79,9 +79,7 @@ def train(steps: int = 2000, tracks: bool = True) -> Trained:
                 logging_strategy="no",
                 use_cpu=True,
             ),
-            train_dataset=[
-                {"x": x, "y": y} for x, y in zip(TRAINING.x, TRAINING.y, strict=True)
-            ],
+            train_dataset=[{"x": x, "y": y} for x, y in zip(TRAINING.x, TRAINING.y, strict=True)],
             callbacks=[TrackerCallback(tracker)] if tracker else [],
         )
         started = time.monotonic()
