@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import functional as F
 
 from experiments.integrations.task import Trained, copies
-from noiseprobe import Tracker, Turn, fixed_losses
+from noiseprobe import Patience, Tracker, fixed_losses
 from noiseprobe.models import model_location
 from noiseprobe.pictures.photographs import load_pixels, photographs_in
 from noiseprobe.training.concept import BUNDLED_CONCEPTS
@@ -27,7 +27,7 @@ def train(
     every: int = 10,
     tracks: bool = True,
 ) -> Trained:
-    """Train the UNet on all photographs but the last, until the held-out loss turns."""
+    """Train the UNet on all photographs but the last, until the held-out loss no longer falls."""
     torch.manual_seed(0)
     pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None)
     unet, vae, text_encoder = pipeline.unet, pipeline.vae, pipeline.text_encoder
@@ -55,7 +55,7 @@ def train(
                 "l_val": fixed_losses(pipeline, [held_out], PROMPT, flip=0),
             },
             watch="l_val",
-            criterion=Turn(),
+            criterion=Patience(10),
             every=every,
             on_best=lambda step: best.update(copies(unet)),
         )
