@@ -4,7 +4,8 @@ import math
 from collections import deque
 from typing import ClassVar
 
-from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive, checked_whole
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive
+from noiseprobe.stopping.window import checked_window, window_after
 
 
 class RelativeRange(LossCriterion):
@@ -21,7 +22,8 @@ class RelativeRange(LossCriterion):
     proportion to the window at most.
 
     Args:
-        window: how many of the last losses to look at, at least 2.
+        window: how many of the last losses to look at, at least 2; or, as a number between 0 and 1,
+            which share of them: at the n-th loss max(5, ceil(window·n)).
         threshold: the relative range below which to stop, finite and above 0.
 
     Raises:
@@ -44,8 +46,8 @@ class RelativeRange(LossCriterion):
     kept_for = ("window",)
     kept = ("count", "highest", "lowest")
 
-    def __init__(self, window: int = 50, threshold: float = 0.02) -> None:
-        self.window = checked_whole("window", window, 2, "losses")
+    def __init__(self, window: float = 50, threshold: float = 0.02) -> None:
+        self.window = checked_window(window, 2)
         self.threshold = checked_positive("threshold", threshold, 0.02)
         self._count = 0
         # Pairs of place and loss; along each queue places rise, and losses fall or rise.
@@ -54,13 +56,13 @@ class RelativeRange(LossCriterion):
 
     @property
     def least(self) -> int:
-        """`window`: nothing is decided before there are as many losses."""
-        return self.window
+        """`window`, or 5 where it is a share: nothing is decided before there are as many."""
+        return window_after(self.window, 0)
 
     @property
     def ratio(self) -> float:
         """The relative range of the last `window` finite losses; NaN before there are as many."""
-        if self._count < self.window:
+        if self._count < self.least:
             return math.nan
         high, low = self._highest[0][1], self._lowest[0][1]
         if high == low:
@@ -71,11 +73,12 @@ class RelativeRange(LossCriterion):
         return 2 * (high - low) / (abs(high) + abs(low))
 
     def _take(self, loss: float) -> bool:
+        first = self._count + 1 - window_after(self.window, self._count + 1)
         for queue, sign in ((self._highest, 1.0), (self._lowest, -1.0)):
             while queue and sign * queue[-1][1] <= sign * loss:
                 queue.pop()
             queue.append((self._count, loss))
-            if queue[0][0] <= self._count - self.window:
+            if queue[0][0] < first:
                 queue.popleft()
         self._count += 1
         return self.ratio < self.threshold
