@@ -4,12 +4,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Log, Series, choose_tags, read_logs, run_of
 from noiseprobe.logs.tags import is_training_loss
-from noiseprobe.stopping import completed, to_be_high
+from noiseprobe.stopping import completed, criterion_named, to_be_high
+
+Defaults = Literal["run", "any log", "criterion"]
+"""Where parameters come from that nobody gave."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,36 @@ def params_on(
 ) -> dict[str, float]:
     """All parameters of a criterion on these losses: given, those of the run itself, or defaults.
 
+    A log that is no run directory has losses at any distance, and a number of them says nothing:
+    its defaults are the criterion's `scale_free`.
+
     Raises:
         UserError: there is no such criterion or parameter.
     """
-    return completed(criterion, {**(source.dvar if criterion == "dvar" else {}), **given})
+    return completed(criterion, {**_usual(source, criterion), **given})
+
+
+def defaults_on(
+    source: Source | Judged, criterion: str, given: Mapping[str, float]
+) -> Defaults | None:
+    """Where the parameters come from that were not given; None where all were.
+
+    Those of the `run` itself; such as fit `any log`; or the `criterion`'s own.
+    """
+    missing = params_on(source, criterion, given).keys() - given.keys()
+    if not missing:
+        return None
+    usual = _usual(source, criterion)
+    if missing.isdisjoint(usual):
+        return "criterion"
+    return "run" if source.dvar else "any log"
+
+
+def _usual(source: Source | Judged, criterion: str) -> Mapping[str, float]:
+    """What is not the criterion's own default on these losses, where nothing else is given."""
+    if source.dvar:
+        return source.dvar if criterion == "dvar" else {}
+    return criterion_named(criterion).scale_free
 
 
 def losses_of(given: Sequence[Path], pattern: str | None) -> list[Source]:

@@ -53,7 +53,8 @@ Criteria = Annotated[
 Params = Annotated[
     list[str] | None,
     option(
-        "A parameter, patience=20; with several criteria, patience.patience=20; repeatable.",
+        "A parameter, patience=20 or window=20%; with several criteria, patience.patience=20; "
+        "repeatable.",
         STOPPING,
         "--param",
         metavar="NAME=VALUE",
@@ -64,10 +65,17 @@ Params = Annotated[
 def dvar_replay(
     sources: Sources,
     window: Annotated[
-        int | None, option("DVAR: last values compared with all (default: 310).", STOPPING)
+        str | None,
+        option(
+            "DVAR: last values compared with all: how many, or a share such as 20% (default: a "
+            "run's own; of any other log 70%).",
+            STOPPING,
+            metavar="N|SHARE%",
+        ),
     ] = None,
     threshold: Annotated[
-        float | None, option("DVAR: stop below this variance ratio (default: 0.15).", STOPPING)
+        float | None,
+        option("DVAR: stop below this variance ratio (default: a run's own; 0.15).", STOPPING),
     ] = None,
     criterion: Criteria = None,
     param: Params = None,
@@ -93,7 +101,8 @@ def dvar_replay(
 ) -> None:
     """Say where DVAR, or another criterion, would have stopped recorded losses.
 
-    A run directory is replayed with its own window and threshold unless others are given.
+    A run directory is replayed with its own window and threshold unless others are given, any other
+    log with windows that are a share of what was seen so far.
     """
     from noiseprobe.analysis import replay
     from noiseprobe.analysis import sources as recorded
@@ -123,6 +132,7 @@ def dvar_replay(
     found = recorded.losses_of(sources, tag)
     replays = [
         replay.replayed(each.trace, name, recorded.params_on(each, name, params.get(name, {})))
+        | {"defaults": recorded.defaults_on(each, name, params.get(name, {}))}
         for each in found
         for name in names
     ]
@@ -194,19 +204,22 @@ def write_csv(found: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a row per trace and criterion, or of grids, per trace, window and threshold."""
     import pandas as pd
 
-    from noiseprobe.cli.text_recorded import shown_params
+    from noiseprobe.stopping.params import shown_params
 
     rows: list[dict[str, Any]] = []
     for each in found:
         if "params" in each:
-            rows.append(dict(each) | {"params": shown_params(each["params"])})
+            row = dict(each) | {"params": shown_params(each["params"])}
+            if "window" in each:
+                row["window"] = f"{each['window']:.12g}"
+            rows.append(row)
             continue
         for window, steps in zip(each["windows"], each["stop_steps"], strict=True):
             for threshold, step in zip(each["thresholds"], steps, strict=True):
-                place = {"trace": each["trace"], "tag": each["tag"], "window": window}
+                place = {"trace": each["trace"], "tag": each["tag"], "window": f"{window:.12g}"}
                 rows.append(place | {"threshold": threshold, "stop_step": step})
     table = pd.DataFrame(rows)
-    whole = [name for name in ("window", "stop_index", "stop_step") if name in table]
+    whole = [name for name in ("stop_index", "stop_step") if name in table]
     with written_whole(path) as beside:
         table.astype(dict.fromkeys(whole, "Int64")).to_csv(beside, index=False)
 
@@ -232,6 +245,7 @@ def criteria(plot: PlotFile = None, json_output: Json = False, debug: Debug = Fa
             "summary": (criterion.__doc__ or "").strip().splitlines()[0],
             "formula": criterion.formula,
             "parameters": completed(name),
+            "scale_free": dict(criterion.scale_free),
             "grid": {key: list(values) for key, values in criterion.grid.items()},
             "source": criterion.source,
         }
@@ -265,7 +279,7 @@ def regret(
     tune: Annotated[
         str | None,
         option(
-            "Choose parameters on other traces: leave-one-out, or on this share of them and "
+            "Choose parameters on other origins: leave-one-out, or on this share of them and "
             "report the rest, e.g. 0.5.",
             STOPPING,
             metavar="leave-one-out|SHARE",

@@ -2,8 +2,8 @@
 
     var(last `window` values) / var(all values so far) < `threshold`,
 
-both population variances (ddof 0), and nothing decided before `window` values were seen; `window` is a count,
-as published, or a share of all values so far (`noiseprobe.stopping.window`). Source:
+both population variances (ddof 0), and nothing decided before `window` values were seen; `window`
+is a count, as published, or a share of all values so far (`noiseprobe.stopping.window`). Source:
 Voronov et al., "Is This Loss Informative? Faster Text-to-Image Customization by Tracking Objective
 Dynamics", NeurIPS 2023, arXiv 2302.04841.
 
@@ -13,6 +13,7 @@ Dynamics", NeurIPS 2023, arXiv 2302.04841.
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive
@@ -54,9 +55,10 @@ class DVAR(LossCriterion):
     formula: ClassVar[str] = "var(last window) / var(all so far) < threshold"
     source: ClassVar[str] = "Voronov et al., NeurIPS 2023, arXiv 2302.04841"
     grid: ClassVar[Grid] = {
-        "window": (5, 10, 20, 50, 100, 200, 310),
+        "window": (5, 10, 20, 50, 100, 200, 310, 0.2, 0.3, 0.5, 0.7),
         "threshold": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
     }
+    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.7}
     kept_for = ("window",)
     kept = ("count", "scale", "recent")
 

@@ -36,8 +36,9 @@ def dvar_ratios(losses: ArrayLike, window: float) -> NDArray[np.float64]:
             `DVAR`.
 
     Returns:
-        Shape (n,). NaN before `window` finite losses, or 5 of a share, where all losses so far are equal, and at a
-        loss that is NaN or infinite: such a loss is left out of both variances.
+        Shape (n,). NaN before `window` finite losses (5 where it is a share), where all losses so
+        far are equal, and at a loss that is NaN or infinite: such a loss is left out of both
+        variances.
 
     Raises:
         UserError: `window` is outside its range.

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import ClassVar
 
 from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive
@@ -40,9 +41,10 @@ class RelativeRange(LossCriterion):
     formula: ClassVar[str] = "2 (max - min) / (|max| + |min|) of the last window < threshold"
     source: ClassVar[str] = "Press et al., Numerical Recipes, 3rd ed., 2007, section 10.5"
     grid: ClassVar[Grid] = {
-        "window": (5, 10, 20, 50, 100, 200),
+        "window": (5, 10, 20, 50, 100, 200, 0.2, 0.3, 0.5, 0.7),
         "threshold": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
     }
+    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.7}
     kept_for = ("window",)
     kept = ("count", "highest", "lowest")
 

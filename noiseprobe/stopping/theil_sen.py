@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,7 +49,11 @@ class TheilSen(LossCriterion):
 
     formula: ClassVar[str] = "P(S <= Kendall's S of the last window | no trend) >= alpha"
     source: ClassVar[str] = "Sen, JASA 63, 1968; Mann, Econometrica 13, 1945"
-    grid: ClassVar[Grid] = {"window": (10, 20, 50, 100, 200), "alpha": (0.001, 0.01, 0.05, 0.2)}
+    grid: ClassVar[Grid] = {
+        "window": (10, 20, 50, 100, 200, 0.2, 0.3, 0.5, 0.7),
+        "alpha": (0.001, 0.01, 0.05, 0.2),
+    }
+    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.7}
     kept_for = ("window",)
     kept = ("count", "recent")
 

@@ -12,7 +12,6 @@ were seen. It grows with the log, by one loss at a time, and so does the memory 
 In Python and in JSON a share is a number between 0 and 1, and a person reads and writes `20%`.
 """
 
-import math
 from bisect import bisect_left, bisect_right, insort
 from decimal import Decimal
 from numbers import Integral, Real
@@ -41,9 +40,13 @@ def checked_window(window: float, least: int) -> float:
             return int(window)
         if 0 < window < 1 and 0 < round(window * _PARTS) < _PARTS:
             return round(window * _PARTS) / _PARTS
-    raise UserError(
-        f"window {str(window)[:20]}: give a whole number of losses, from {least} to {MOST:,}, or a "
-        "share of those so far, such as 20%"
+    raise UserError(f"window {str(window)[:20]}: {_wanted(least)}")
+
+
+def _wanted(least: int) -> str:
+    return (
+        f"give a whole number of losses, from {least} to {MOST:,}, or a share of those so far, "
+        "such as 20%"
     )
 
 
@@ -64,10 +67,10 @@ def window_after(window: float, seen: int) -> int:
 
 
 def parse_window(text: str) -> float:
-    """The number that `20%` or `310` stands for.
+    """The window of DVAR that `20%` or `310` stands for.
 
     Raises:
-        UserError: the text is neither.
+        UserError: the text is neither a share nor a whole number of at least 2.
 
     Example:
         >>> parse_window("20%"), parse_window("310")
@@ -75,15 +78,10 @@ def parse_window(text: str) -> float:
     """
     try:
         value = parse_number(text)
+        count = value >= 1 and value == value // 1 and "%" not in text
+        return checked_window(int(value) if count else value, least=2)
     except ValueError:
-        value = math.nan
-    count = value >= 1 and value == value // 1 and "%" not in text
-    if not 0 < value < 1 and not count:
-        raise UserError(
-            f"--window {text[:20]}: give a whole number of losses, such as 310, or a share of "
-            "those so far, such as 20%"
-        )
-    return int(value) if count else value
+        raise UserError(f"--window {text[:20]}: {_wanted(least=2)}") from None
 
 
 def parse_number(text: str) -> float:

@@ -121,7 +121,7 @@ def test_without_an_improvement_there_is_no_regret_and_the_trace_is_left_out(
 def test_names_alone_mean_defaults() -> None:
     raw = regret([judged([4.0, 2.0])], ["dvar", "fixed"])
     assert raw["params"].map(json.loads).tolist() == [
-        {"window": 310, "threshold": 0.15},
+        {"window": 0.7, "threshold": 0.15},
         {"steps": 475},
     ]
 

@@ -179,7 +179,7 @@ def test_a_share_can_fire_from_five_losses_on(name: str) -> None:
     criterion = build(name, {"window": 0.01})
     assert criterion.least == 5
     assert repr(criterion).startswith(f"{type(criterion).__name__}(window=0.01, ")
-    with pytest.raises(UserError, match="window 0.02: the saved state has window 0.01"):
+    with pytest.raises(UserError, match=r"window 0\.02: the saved state has window 0\.01"):
         build(name, {"window": 0.02}).load_state_dict(criterion.state_dict())
     for wrong in (1.5, 1.0, 0.0, -0.2, 1e-9, math.nan):
         with pytest.raises(UserError, match=r"window .*: give a whole .* or a share .* 20%"):
