@@ -37,7 +37,7 @@ class LossCriterion(ABC):
         source: where it was published.
         grid: for each parameter the values worth trying, which `analysis.tuning.tune` takes.
         scale_free: what its parameters are instead of their defaults where nothing is known of how
-            often its losses were recorded; how they were chosen is in experiments/criteria/RESULTS.md.
+            often its losses were recorded; experiments/criteria/RESULTS.md has why these.
         kept_for: the parameters without which a saved state says nothing; the others are no part of
             what was seen, so that a run may be resumed with other ones.
         kept: what was seen: names of numbers and lists, each of a private attribute.

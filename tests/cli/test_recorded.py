@@ -60,25 +60,25 @@ def test_criteria_are_listed_with_formula_parameters_and_source(call: Any) -> No
 def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path]) -> None:
     code, out, err = call("dvar-replay", logs[0], "--all", "--json")
     assert code == 0
-    assert err.splitlines() == [
-        "replayed: l_det (another: --tag)",
+    assert err.splitlines() == ["replayed: l_det (another: --tag)"]
+    rows = json.loads(out)
+    assert all(row["could_fire"] for row in rows)
+    windows = ["--param", "dvar.window=310", "--param", "gain-share.window=150"]
+    assert call("dvar-replay", logs[0], "--all", *windows)[2].splitlines()[1:] == [
         f"{logs[0]}: DVAR(window=310, threshold=0.15) cannot fire: it needs 310 finite losses, of "
-        "60 points in all; give a smaller --window",
+        "60 points in all; give a smaller --window, or a share such as 20%",
         f"{logs[0]}: GainShare(window=150, threshold=0.1) cannot fire: it needs 150 finite losses, "
         "of 60 points in all",
     ]
-    rows = json.loads(out)
-    assert [row["criterion"] for row in rows if not row["could_fire"]] == ["dvar", "gain-share"]
     late = call("dvar-replay", logs[0], "--criterion", "fixed", "--param", "steps=591")
     assert "FixedSteps(steps=591) cannot fire: it needs a step of at least 591" in late[2]
     assert "cannot fire" in late[1]
     assert [row["criterion"] for row in rows] == MAY_STOP
     assert {row["tag"] for row in rows} == {"l_det"}
-    for row in rows:
-        assert (
-            row["params"]
-            == json.loads(call("criteria", "--json")[1])[rows.index(row)]["parameters"]
-        )
+    listed = json.loads(call("criteria", "--json")[1])
+    for row, about in zip(rows, listed, strict=False):
+        assert row["params"] == about["parameters"] | about["scale_free"]
+        assert row["defaults"] == ("any log" if about["scale_free"] else "criterion")
     text = call("dvar-replay", logs[0], "--all")[1]
     assert all(name in text for name in MAY_STOP)
 
@@ -136,7 +136,8 @@ def test_the_table_and_the_grid_are_written_as_csv(
     table = pd.read_csv(out)
     assert len(table) == len(grid["windows"]) * len(grid["thresholds"])
     wide = table.pivot(index="window", columns="threshold", values="stop_step")
-    assert wide.index.tolist() == grid["windows"]
+    wide = wide.loc[grid["windows"]]
+    assert len(wide) == len(grid["windows"])
     assert wide.iloc[0].fillna(-1).tolist() == [
         -1 if step is None else step for step in grid["stop_steps"][0]
     ]
@@ -165,7 +166,7 @@ def test_regret_reports_each_criterion_against_dvar(call: Any, logs: list[Path])
     assert [row["criterion"] for row in document["summary"]] == list(CRITERIA)
     assert len(document["paired"]) == len(CRITERIA) - 1
     assert len(document["traces"]) == 6 * len(CRITERIA)
-    assert document["traces"][0]["params"] == {"window": 310, "threshold": 0.15}
+    assert document["traces"][0]["params"] == {"window": 0.7, "threshold": 0.15}
     low = json.loads(call("regret", *logs, "--judge", "val_loss", "--json")[1])
     assert low["maximize"] is False
     assert {row["best_step"] for row in low["traces"]} == {150, 190, 230, 270, 310, 350}
@@ -176,9 +177,11 @@ def test_regret_reports_each_criterion_against_dvar(call: Any, logs: list[Path])
 
 def test_what_cannot_fire_is_not_reported_as_what_did_not(call: Any, logs: list[Path]) -> None:
     given = ["regret", *logs, "--judge", "val_loss", "--criterion", "patience"]
+    assert "cannot fire" not in call(*given)[1]
+    short, given = given, [*given, "--param", "dvar.window=310"]
     told = "dvar cannot fire on 6 of 6 traces"
     assert told in call(*given)[1]
-    assert told not in call(*given, "--param", "dvar.window=60")[1]
+    assert told not in call(*short, "--param", "dvar.window=60")[1]
     document = json.loads(call(*given, "--json")[1])
     assert [row["could_fire"] for row in document["summary"]] == [6, 0]
     assert {row["could_fire"] for row in document["traces"][1::2]} == {False}
@@ -196,6 +199,42 @@ def test_a_run_is_judged_with_its_own_dvar_as_it_is_replayed(
     assert judged["stop_step"] == replayed["stop_step"]
     (told,) = json.loads(call(*given, "--param", "window=12")[1])["traces"]
     assert told["params"] == {"window": 12, "threshold": 0.2}
+
+
+def test_a_log_of_no_run_is_replayed_with_a_share_and_the_reason(
+    call: Any, logs: list[Path], tmp_path: Path
+) -> None:
+    (row,) = json.loads(call("dvar-replay", logs[0], "--json")[1])
+    assert (row["window"], row["params"]["window"], row["defaults"]) == (0.7, 0.7, "any log")
+    assert row["stop_step"] is not None
+    told = "DVAR has window=70% of all values so far, since no run directory says"
+    assert any(sentence.startswith(told) for sentence in row["verdict"])
+    text = call("dvar-replay", logs[0])[1]
+    assert told in " ".join(text.split())
+    assert "window=70% threshold=0.15" in text
+    (given,) = json.loads(call("dvar-replay", logs[0], "--window", "70%", "--json")[1])
+    assert (given["window"], given["defaults"]) == (0.7, "criterion")
+    assert given["stop_step"] == row["stop_step"]
+    assert not any("run directory" in sentence for sentence in given["verdict"])
+    run = Run.create(tmp_path / "run", resolve({"window": "30%", "threshold": 0.2}), "cpu")
+    write_part(run.train_directory, TRAIN_COLUMNS, pd.read_csv(logs[0]))
+    (own,) = json.loads(call("dvar-replay", run.directory, "--json")[1])
+    assert (own["window"], own["threshold"], own["defaults"]) == (0.3, 0.2, "run")
+    assert "started with where no flag says otherwise: window=30% threshold=0.2" in " ".join(
+        own["verdict"]
+    )
+
+
+@pytest.mark.parametrize("window", ["20%", "0.2"])
+def test_a_window_may_be_a_share_in_every_flag(call: Any, logs: list[Path], window: str) -> None:
+    flag = json.loads(call("dvar-replay", *logs, "--window", window, "--json")[1])
+    param = json.loads(call("dvar-replay", *logs, "--param", f"window={window}", "--json")[1])
+    assert flag == param
+    assert [row["window"] for row in flag] == [0.2] * 6
+    (grid,) = json.loads(call("dvar-replay", logs[0], "--grid", "--json")[1])
+    stops = grid["stop_steps"][grid["windows"].index(0.2)]
+    assert stops[grid["thresholds"].index(0.15)] == flag[0]["stop_step"]
+    assert "20%" in call("dvar-replay", logs[0], "--grid")[1]
 
 
 def test_a_similarity_is_replayed_as_what_is_to_be_high(call: Any, logs: list[Path]) -> None:
