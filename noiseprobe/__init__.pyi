@@ -22,6 +22,7 @@ from noiseprobe.stages.pipeline import run_all as run_all
 from noiseprobe.stopping import DVAR as DVAR
 from noiseprobe.stopping import EMAPlateau as EMAPlateau
 from noiseprobe.stopping import FixedSteps as FixedSteps
+from noiseprobe.stopping import GainInterval as GainInterval
 from noiseprobe.stopping import GainShare as GainShare
 from noiseprobe.stopping import GeneralizationLoss as GeneralizationLoss
 from noiseprobe.stopping import Never as Never
@@ -29,8 +30,10 @@ from noiseprobe.stopping import PairedLoss as PairedLoss
 from noiseprobe.stopping import Patience as Patience
 from noiseprobe.stopping import RelativeRange as RelativeRange
 from noiseprobe.stopping import TheilSen as TheilSen
+from noiseprobe.stopping import Turn as Turn
 from noiseprobe.stopping import Uprising as Uprising
 from noiseprobe.training.concept import Concept as Concept
 from noiseprobe.training.concept import load_concept as load_concept
+from noiseprobe.training.tracker import Tracker as Tracker
 
 __all__: list[str]

@@ -6,14 +6,28 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from noiseprobe.analysis.crossing import crossed, recommended
 from noiseprobe.run.directory import Run
-from noiseprobe.run.settings import RunConfig
-from noiseprobe.stopping import as_losses, outcome
 from noiseprobe.stopping.window import shown_window
-from noiseprobe.training.watching import Watch, evaluated, fired, watches
+from noiseprobe.training.watching import Watch, best_step, fired, watches
 
 UNFINISHED = (None, "interrupt")
 """What stopped a training that may go on."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out loss of a training: at its start, its lowest and its last, and when it was that.
+
+    Attributes:
+        best_step: the step of the lowest.
+        first, best, last: the losses.
+    """
+
+    best_step: int
+    first: float
+    best: float
+    last: float
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,10 @@ class Ending:
         cannot_fire: a line for each that could not fire in such a run.
         take: the path of the checkpoint to take; None where none is left, or training may go on.
         take_why: which one that is, in words.
+        result: the folder that holds it; None where it was not put there.
+        held_out: how the held-out loss went; None without one.
+        crossed: how it went on average with each photograph left out, at the recommended step: the
+            row of `noiseprobe.analysis.crossing.crossed`; None without `--cross`.
     """
 
     run: str
@@ -43,25 +61,38 @@ class Ending:
     cannot_fire: Sequence[str]
     take: str | None
     take_why: str
+    result: str | None
+    held_out: HeldOut | None
+    crossed: Mapping[str, float] | None
+
+    @property
+    def best_step(self) -> int | None:
+        """The step at which the held-out loss was lowest; None without one."""
+        return self.held_out.best_step if self.held_out else None
 
 
 def ending_of(run: Run) -> Ending:
     """How the training of `run` ended.
 
-    The checkpoint to take is the one nearest to the step that the criterion keeps, its best or the
-    stop; where none ended the training it is the last, as nothing that is recorded on what is not
-    trained on says that an earlier one is better.
+    The checkpoint to take is the one nearest to the step that is kept: the best by what is watched,
+    or the last.
     """
     config, train, stopped_by = run.config, run.train_trace(), run.status["stopped_by"]
+    tracked = run.tracked_trace()
     watched, steps = watches(config), int(train["step"].max())
     ended = config.stop != "none" and stopped_by == config.stop
-    keep, which = steps, "the last step"
-    if ended:
-        keep = _kept(watched[0], train, config)
-        which = "where it stopped" if keep == steps else f"its best, step {keep}"
+    keep, which = steps, "where it stopped" if ended else "the last step"
+    best = best_step(train, tracked, config)
+    if config.keeps_best and best not in (None, steps):
+        keep, which = best, f"the best of {config.watched}, step {best}"
     nearest = run.nearest_checkpoint(keep)
     path = run.checkpoint(nearest)
     at = "" if which.startswith("where") else "of "
+    take_why = f"{at if nearest == keep else 'nearest to '}{which}"
+    anew = Run(run.refit_directory).status
+    if config.refit and anew["stopped_by"] not in UNFINISHED:
+        path = Run(run.refit_directory).checkpoint(anew["step"])
+        take_why = f"trained anew on all photographs, {anew['step']} steps"
     return Ending(
         run=str(run.directory),
         steps=steps,
@@ -69,19 +100,31 @@ def ending_of(run: Run) -> Ending:
         seconds=float(train["seconds"].max()),
         stopped_by=stopped_by,
         why=_why(watched[0], train) if ended else "",
-        fired=fired(train, config),
+        fired=fired(train, tracked, config),
         cannot_fire=[told for each in watched if (told := each.cannot_fire(config))],
         take=str(path) if path.is_dir() and stopped_by not in UNFINISHED else None,
-        take_why=f"{at if nearest == keep else 'nearest to '}{which}",
+        take_why=take_why,
+        result=str(run.result_directory) if run.result_directory.is_dir() else None,
+        held_out=_held_out(train),
+        crossed=_crossed(run) if config.cross else None,
     )
 
 
-def _kept(watch: Watch, train: pd.DataFrame, config: RunConfig) -> int:
-    """The step that the criterion keeps: of its best value, or where it stops."""
-    rows = train[[evaluated(watch.column, step, config) for step in train["step"].tolist()]]
-    losses = as_losses(watch.column, rows[watch.column].to_numpy(np.float64))
-    found = outcome(watch.criterion, losses, rows["step"].to_numpy())
-    return int(rows["step"].iloc[found.kept_index])
+def _held_out(train: pd.DataFrame) -> HeldOut | None:
+    losses = train.set_index("step")["l_val"]
+    losses = losses[np.isfinite(losses)]
+    if losses.empty:
+        return None
+    first, last = float(losses.iloc[0]), float(losses.iloc[-1])
+    return HeldOut(int(losses.idxmin()), first, float(losses.min()), last)
+
+
+def _crossed(run: Run) -> Mapping[str, float] | None:
+    folds = [fold.train_trace() for fold in run.cross_runs()]
+    if any(fold.empty for fold in folds) or not folds:
+        return None
+    table = crossed(folds)
+    return dict(table.set_index("step", drop=False).loc[recommended(table)])
 
 
 def _why(watch: Watch, train: pd.DataFrame) -> str:

@@ -139,6 +139,10 @@ def probe(
     context: typer.Context,
     run_directory: OneRun,
     design: Design = "settings",
+    held_out: Annotated[
+        bool,
+        option("Evaluate the held-out photographs, for the gap to the others.", PROBE),
+    ] = False,
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -153,6 +157,10 @@ def probe(
     from noiseprobe.stages import pipeline
     from noiseprobe.training.preparing import prepare
 
+    if held_out:
+        if design != "settings":
+            raise UserError("--design: with --held-out it is settings; leave it out")
+        return probe_held_out(run_directory, changed(context), json_output)
     if design != "settings":
         return probe_sobol(design, run_directory, changed(context), json_output)
     with Terminal() as terminal:
@@ -384,6 +392,35 @@ def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output
         ready = prepare(chosen, opened)
         pipeline.design_stage(opened, chosen, ready, terminal)
     print_analysis(opened, False, True, json_output)
+
+
+def probe_held_out(directory: Path, given: dict[str, Any], json_output: bool) -> None:
+    """Probe the held-out photographs, and print how far their loss is from that of the others."""
+    from noiseprobe.analysis.gap import gap_by_timestep, gaps
+    from noiseprobe.analysis.verdicts import Verdict
+    from noiseprobe.analysis.verdicts_held_out import of_gap
+    from noiseprobe.cli.tables import records
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import gap_text
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    with Terminal() as terminal:
+        opened, chosen = pipeline.reopen(directory, given)
+        pipeline.held_out_stage(opened, chosen, prepare(chosen, opened), terminal)
+        figures = pipeline.plot_stage(opened)
+    trained, held = opened.probe_trace(), opened.held_out_trace()
+    table = gaps(trained, held)
+    bins = gap_by_timestep(trained, held, num_timesteps=opened.num_timesteps)
+    sentences, following = of_gap(opened.directory, table)
+    verdict = Verdict(sentences, following)
+    if json_output:
+        found = {"run": str(opened.directory), "gap": records(table), "timesteps": records(bins)}
+        print_json(found | {"figures": [str(path) for path in figures]} | verdict.document)
+    else:
+        print_verdict(verdict.sentences)
+        print(gap_text(table, bins))
+        print_next(verdict.next)
 
 
 def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:

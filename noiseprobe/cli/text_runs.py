@@ -80,6 +80,31 @@ def ending_table(ending: "Ending", train: "pd.DataFrame") -> str:
     return plain(rows)
 
 
+def gap_text(table: "pd.DataFrame", bins: "pd.DataFrame") -> str:
+    """The change of the loss on both kinds of photographs, by checkpoint and by timestep."""
+    kinds = ("trained", "held", "gap")
+    heads = ("trained on", "95%", "held out", "95%", "gap", "95%")
+
+    def numbers(row: dict[Any, Any]) -> Sequence[str]:
+        cells = [
+            (cell(row[kind], "+.4f"), between(row[f"{kind}_low"], row[f"{kind}_high"], "+.4f"))
+            for kind in kinds
+        ]
+        return [each for pair in cells for each in pair]
+
+    by_step: list[Sequence[str]] = [("step", *heads)]
+    by_step += [(str(row["step"]), *numbers(row)) for row in table.to_dict("records")]
+    by_bin: list[Sequence[str]] = [("timesteps", *heads)]
+    by_bin += [(f"{row['from']}-{row['to'] - 1}", *numbers(row)) for row in bins.to_dict("records")]
+    last = table["step"].max()
+    return "\n\n".join(
+        [
+            f"{paragraph('Change of the loss since the first checkpoint')}\n{plain(by_step)}",
+            f"{paragraph(f'The same by timestep, at step {last}')}\n{plain(by_bin)}",
+        ]
+    )
+
+
 def metrics_table(measured: "dict[str, pd.DataFrame]") -> str:
     """One line per run and measured step, one column per metric."""
     names = sorted({str(name) for trace in measured.values() for name in trace["metric"].unique()})

@@ -55,6 +55,14 @@ def written_whole(path: Path) -> Iterator[Path]:
         _remove(beside)
 
 
+def linked(source: str, target: str) -> None:
+    """Let `target` be the file `source`, which nobody changes in place; a copy where links fail."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def check_file(flag: str, path: Path) -> None:
     """Raise `UserError` unless a file can be written at `path`."""
     if path.is_dir() or not path.name:

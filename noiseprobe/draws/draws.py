@@ -20,8 +20,8 @@ _NOISES = ("vae_noise", "noise")
 FRESH = 1_000_000
 """Replicates from here on are fresh at one checkpoint each: `FRESH` + its step is drawn there."""
 
-Stream = Literal["probe", "train", "prior"]
-_STREAM_KEYS = {"probe": 0, "train": 1, "prior": 2}
+Stream = Literal["probe", "train", "prior", "held-out"]
+_STREAM_KEYS = {"probe": 0, "train": 1, "prior": 2, "held-out": 4}
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ class Draws:
 
     The stream `probe` holds the fixed batch (replicate 0), its redraws (1, 2, …), and one more for
     each checkpoint (`FRESH` + step); in the stream `train` the replicate is the training step, as
-    it is in `prior`, which draws class images. Discrete factors map one uniform number by inverse
-    CDF, so that a draw is defined for any number of photographs, templates and timesteps.
+    it is in `prior`, which draws class images; `held-out` is as `probe`, of photographs that are
+    not trained on. Discrete factors map one uniform number by inverse CDF, so that a draw is
+    defined for any number of photographs, templates and timesteps.
     `view_shares` are the probabilities of a photograph's views; they sum to 1.
     """
 

@@ -29,6 +29,7 @@ from noiseprobe.plots.shares import plot_shares
 from noiseprobe.plots.stops import plot_stops
 from noiseprobe.plots.sweep import plot_sweep
 from noiseprobe.plots.timesteps import plot_timesteps
+from noiseprobe.plots.tracked import plot_cross, plot_gap, plot_paired, plot_tracked
 from noiseprobe.plots.training import plot_training
 
 __all__ = [
@@ -37,10 +38,13 @@ __all__ = [
     "plot_comparison",
     "plot_correlation",
     "plot_criteria",
+    "plot_cross",
     "plot_dvar",
+    "plot_gap",
     "plot_metrics",
     "plot_needed_batch",
     "plot_noise_to_signal",
+    "plot_paired",
     "plot_regret",
     "plot_replays",
     "plot_samples",
@@ -49,6 +53,7 @@ __all__ = [
     "plot_stops",
     "plot_sweep",
     "plot_timesteps",
+    "plot_tracked",
     "plot_training",
 ]
 

@@ -47,10 +47,11 @@ _COLOURS = [
     "#332288",
     "#a00000",
     "#606060",
+    "#a000ff",
 ]
 """Of criteria, in the order of their rows; a row names its criterion as well.
 
-The last three are further from all others, with any kind of colour vision, than those are from each
+The last four are further from all others, with any kind of colour vision, than those are from each
 other (CIEDE2000, Machado et al. 2009).
 """
 

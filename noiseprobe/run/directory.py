@@ -20,6 +20,7 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import (
     METRICS_COLUMNS,
     PROBE_COLUMNS,
+    TRACKED_COLUMNS,
     TRAIN_COLUMNS,
     first_step,
     parts,
@@ -39,10 +40,16 @@ class Run:
         self.directory = Path(directory)
         self.checkpoints_directory = self.directory / "checkpoints"
         self.train_directory = self.directory / "traces" / "train"
+        self.tracked_directory = self.directory / "traces" / "tracked"
         self.probe_directory = self.directory / "traces" / "probe"
         self.sobol_directory = self.directory / "traces" / "sobol"
         self.metrics_directory = self.directory / "traces" / "metrics"
         self.samples_directory = self.directory / "samples"
+        self.held_out_directory = self.directory / "traces" / "held-out"
+        self.result_directory = self.directory / "result"
+        self.refit_directory = self.directory / "refit"
+        self.cross_directory = self.directory / "cross"
+        self.class_images_directory = self.directory / "class-images"
         self.state_file = self.directory / "state.pt"
         self.figures_directory = self.directory / "figures"
 
@@ -164,12 +171,23 @@ class Run:
 
     def train_trace(self) -> pd.DataFrame:
         """One row per training step; columns `noiseprobe.run.traces.TRAIN_COLUMNS`."""
+        return read_trace(self.train_directory, TRAIN_COLUMNS, self._train_again)
+
+    def tracked_trace(self) -> pd.DataFrame:
+        """One row per sample of a fixed batch and evaluation; columns `TRACKED_COLUMNS`."""
+        return read_trace(self.tracked_directory, TRACKED_COLUMNS, self._train_again)
+
+    @property
+    def _train_again(self) -> str:
         # A trace with a hole could not be told from a whole one: it is made again from the start.
-        again = (
+        return (
             f"delete {self.train_directory} and {self.state_file}, then train again: "
             f"noiseprobe train --out {self.directory} --resume"
         )
-        return read_trace(self.train_directory, TRAIN_COLUMNS, again)
+
+    def cross_runs(self) -> list["Run"]:
+        """The trainings that left out one photograph each (`--cross`), in the order of names."""
+        return [Run(path.parent) for path in sorted(self.cross_directory.glob("*/config.toml"))]
 
     def probe_trace(self) -> pd.DataFrame:
         """One row per evaluated sample; columns `noiseprobe.run.traces.PROBE_COLUMNS`.
@@ -178,18 +196,23 @@ class Run:
         that grew at some checkpoints only, as where a probe was interrupted, it has the samples
         that all checkpoints have: a loss over another batch would pass for a change by training.
         """
-        return self._probed(fresh=False)
+        return self._probed(self.probe_directory, fresh=False)
+
+    def held_out_trace(self) -> pd.DataFrame:
+        """As `probe_trace`, of the photographs that are not trained on."""
+        return self._probed(self.held_out_directory, fresh=False)
 
     def seen_trace(self) -> pd.DataFrame:
         """The redraw of each setting that a checkpoint shares with no other, as `probe_trace`.
 
         Empty where a version before them has probed.
         """
-        return self._probed(fresh=True)
+        return self._probed(self.probe_directory, fresh=True)
 
-    def _probed(self, *, fresh: bool) -> pd.DataFrame:
-        again = f"delete it and probe again: noiseprobe probe {self.directory}"
-        trace = read_trace(self.probe_directory, PROBE_COLUMNS, again)
+    def _probed(self, directory: Path, *, fresh: bool) -> pd.DataFrame:
+        flag = " --held-out" if directory == self.held_out_directory else ""
+        again = f"delete it and probe again: noiseprobe probe {self.directory}{flag}"
+        trace = read_trace(directory, PROBE_COLUMNS, again)
         smallest = trace.groupby("step")["sample"].max().min()
         of_kind = (trace["replicate"] >= FRESH) == fresh
         return trace[of_kind & (trace["sample"] <= smallest)].reset_index(drop=True)
@@ -225,8 +248,16 @@ def find_runs(places: Sequence[Path]) -> list[Run]:
         inside = [place] if is_one else sorted(path.parent for path in place.rglob("config.toml"))
         if not inside:
             raise UserError(f"'{place}' holds no run (no config.toml in it); check the path")
-        found |= {path.resolve(): Run(path) for path in inside}
+        # What was trained beside a run, with one photograph more or less, is part of it.
+        own = [path for path in inside if not inside_of_a_run(path, place)]
+        found |= {path.resolve(): Run(path) for path in own}
     return list(found.values())
+
+
+def inside_of_a_run(path: Path, place: Path) -> bool:
+    """Whether a folder between `path` and `place`, where one looks from, is a run directory."""
+    between = [each for each in path.parents if each != place and each.is_relative_to(place)]
+    return any((each / "config.toml").is_file() for each in between)
 
 
 def new_directory(concept: str, method: str, root: Path = Path("runs")) -> Path:

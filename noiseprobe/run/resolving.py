@@ -59,7 +59,7 @@ def located(given: dict[str, Any]) -> dict[str, Any]:
     texts = {key: value for key, value in given.items() if isinstance(value, str) and value}
     folders = {
         key: str(Path(texts[key]).resolve())
-        for key in ("concept", "model", "clip", "class_images")
+        for key in ("concept", "model", "clip", "class_images", "validation")
         # The folder of class images may be made only then.
         if key in texts and (key == "class_images" or Path(texts[key]).is_dir())
     }

@@ -34,12 +34,19 @@ from noiseprobe.run.defaults import (
 )
 
 TRAINED, PRIOR, STOPPING = "What is trained", "Prior preservation", "When to stop"
+HELD_OUT = "Held-out photographs"
 PICTURES, PROBE, MACHINE = "CLIP similarity of pictures", "Probe", "Machine and files"
 
 INVERSION, DREAMBOOTH, LORA, CUSTOM = METHODS
 WITH_WORD = (INVERSION, LORA, CUSTOM)
-WATCHED = ("l_det", "loss", "grad_norm", "clip_img")
+WATCHED = ("l_det", "l_val", "loss", "grad_norm", "clip_img", "paired", "paired_mean")
 """The columns of a training trace that a criterion may watch."""
+
+PER_SAMPLE = ("l_det", "l_val")
+"""Those of them whose losses are kept for each sample."""
+
+_LOOKS_AT = {"clip": "clip_img", "turn": "l_val", "gain-interval": "paired"}
+"""The column that a criterion looks at where `--watch` says nothing; others look at L_det."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,9 @@ def setting(group: str, help: str, default: Any = ..., **more: Any) -> Any:
     return Field(default, json_schema_extra=extra, **more)
 
 
-_trained, _of_prior, _stopping, _pictures, _probe, _machine = (
-    partial(setting, group) for group in (TRAINED, PRIOR, STOPPING, PICTURES, PROBE, MACHINE)
+_trained, _of_prior, _held_out, _stopping, _pictures, _probe, _machine = (
+    partial(setting, group)
+    for group in (TRAINED, PRIOR, HELD_OUT, STOPPING, PICTURES, PROBE, MACHINE)
 )
 _BOTH = ("run", "train", "probe")
 _PROBING: dict[str, Any] = {"commands": ("run", "probe"), "on_resume": True}
@@ -184,6 +192,32 @@ class RunConfig(BaseModel):
     num_class_images: int = _of_prior("How many", ge=1)
     class_prompt: str | None = _of_prior("Their caption", None, usual="a photo of a NOUN")
 
+    hold_out: str | None = _held_out(
+        "Photographs that are never trained on, for the loss l_val: how many, chosen by the seed, "
+        "or file names",
+        None,
+        metavar="N|NAMES",
+        usual="none",
+        common=True,
+    )
+    validation: str | None = _held_out(
+        "Folder of photographs for l_val, in place of held-out ones",
+        None,
+        metavar="DIR",
+        usual="none",
+    )
+    val_batch: int = _held_out("Samples of the fixed batch of l_val", 16, ge=1)
+    refit: bool = _held_out(
+        "At the end, train anew on all photographs up to the best step of l_val",
+        False,
+        on_resume=True,
+    )
+    cross: bool = _held_out(
+        "First leave each photograph out once, then train on all for the steps that were best on "
+        "average",
+        False,
+    )
+
     steps: int = _stopping("Most steps to train", ge=1, on_resume=True, common=True)
     stop: str = _stopping(
         "What ends training before: dvar, clip, or another of `noiseprobe criteria`; none: nothing",
@@ -192,10 +226,11 @@ class RunConfig(BaseModel):
         on_resume=True,
         common=True,
     )
-    watch: Literal["l_det", "loss", "grad_norm", "clip_img"] = _stopping(
+    watch: str | None = _stopping(
         f"The recorded column that it looks at: {', '.join(WATCHED)}",
-        "l_det",
+        None,
         metavar="COLUMN",
+        usual="l_det; " + ", ".join(f"{name}: {column}" for name, column in _LOOKS_AT.items()),
         on_resume=True,
     )
     param: tuple[str, ...] = _stopping(
@@ -205,11 +240,25 @@ class RunConfig(BaseModel):
         usual="its own",
         on_resume=True,
     )
+    keep: Literal["best", "last"] | None = _stopping(
+        "The checkpoint that becomes the result: best, by what is watched, or last",
+        None,
+        usual="best where the criterion names one",
+        on_resume=True,
+        common=True,
+    )
     eval_batch: int = _stopping("Samples of the fixed batch of L_det", ge=1)
     fixed_batch: Layout = _stopping(
         "How L_det's batch is laid out: random, stratified, antithetic or weighted", "stratified"
     )
-    eval_every: int = _stopping("Steps between values of L_det", 1, ge=1)
+    eval_every: int = _stopping("Steps between values of L_det and l_val", 1, ge=1)
+    track: tuple[str, ...] = _stopping(
+        "paired: the starting model's loss on each training batch, and the difference",
+        (),
+        metavar="paired",
+        usual="nothing more",
+    )
+    paired_every: int = _stopping("Steps between values of the paired loss", 1, ge=1)
     window: int | float = _stopping(
         "Last values of L_det that are compared with all: how many, or a share such as 20%",
         metavar="N|SHARE%",
@@ -259,6 +308,13 @@ class RunConfig(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = _machine(
         "Of the denoiser: fp32, bf16 or fp16", "fp32", common=True
     )
+    workers: int | None = _machine(
+        "Trainings at once with --cross",
+        None,
+        ge=1,
+        usual="tiny-sd on a CPU: one per core; else 1",
+        on_resume=True,
+    )
     micro_batch: int | None = _machine(
         "Samples that the denoiser takes at once where none is trained on; halved where memory is "
         "short",
@@ -297,7 +353,12 @@ class RunConfig(BaseModel):
 
         return shown_window(window) if window < 1 else int(window)
 
-    @field_validator("lora_targets", "param", mode="before")
+    @field_validator("hold_out", mode="before")
+    @classmethod
+    def _held(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("lora_targets", "param", "track", mode="before")
     @classmethod
     def _words(cls, value: Any, info: Any) -> tuple[str, ...]:
         texts = tuple(_texts(flag(info.field_name), value))
@@ -321,6 +382,39 @@ class RunConfig(BaseModel):
             build(self.stop, self.params)
         return self
 
+    @model_validator(mode="after")
+    def _watched_is_recorded(self) -> "RunConfig":
+        """Refuse to look at a column that such a run does not record."""
+        held = self.hold_out is not None or self.validation is not None
+        if self.watch not in (None, *WATCHED):
+            mend = did_you_mean(str(self.watch), WATCHED, f"choose one of {', '.join(WATCHED)}")
+            raise UserError(f"--watch: '{self.watch}' given, but it is not recorded; {mend}")
+        if unknown := [each for each in self.track if each != "paired"]:
+            raise UserError(f"--track: '{unknown[0]}' given; paired is all that there is")
+        if self.hold_out is not None and self.validation is not None:
+            raise UserError("--validation: it takes the place of --hold-out; give one of them")
+        if self.cross and held:
+            raise UserError(
+                "--cross: it holds each photograph out in turn; leave out --hold-out and "
+                "--validation"
+            )
+        if self.refit and self.hold_out is None:
+            raise UserError(
+                "--refit: nothing is held out that could be added; add --hold-out 1, or leave it "
+                "out"
+            )
+        if self.watched == "l_val" and not held and not self.cross:
+            raise UserError(
+                f"--{'stop' if self.watch is None else 'watch'}: l_val is the loss on held-out "
+                "photographs, and there are none; add --hold-out 1 or --validation DIR"
+            )
+        if self.stop == "turn" and self.watched not in PER_SAMPLE:
+            raise UserError(
+                f"--watch: turn looks at the losses of samples, and {self.watched} has none; "
+                f"choose one of {', '.join(PER_SAMPLE)}"
+            )
+        return self
+
     @property
     def params(self) -> dict[str, float]:
         """The parameters of the criterion that ends training, as `--param` gave them."""
@@ -331,7 +425,25 @@ class RunConfig(BaseModel):
     @property
     def watched(self) -> str:
         """The column that the criterion looks at."""
-        return "clip_img" if self.stop == "clip" else self.watch
+        if self.stop == "clip":
+            return "clip_img"
+        return self.watch or _LOOKS_AT.get(self.stop, "l_det")
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the result is the best step, by what is watched, rather than the last."""
+        from noiseprobe.stopping import CRITERIA, LossCriterion, Patience
+
+        if self.keep is not None:
+            return self.keep == "best"
+        criterion = {"clip": Patience, "none": LossCriterion}.get(self.stop) or CRITERIA[self.stop]
+        return criterion.best_index is not LossCriterion.best_index
+
+    @property
+    def tracks_paired(self) -> bool:
+        """Whether the starting model's loss is evaluated on training batches."""
+        watches_it = self.stop != "none" and self.watched.startswith("paired")
+        return "paired" in self.track or watches_it
 
     @property
     def draws_pictures(self) -> bool:
@@ -410,6 +522,11 @@ def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
     if given.get("watch", config.watched) != config.watched:
         raise UserError(
             f"--watch: the criterion {config.stop} looks at {config.watched}; leave it out"
+        )
+    if config.cross and {"stop", "watch", "keep"} & given.keys():
+        raise UserError(
+            "--cross: it takes as many steps as were best on average; leave out --stop, --watch "
+            "and --keep"
         )
     usual = defaults_of(config.model, config.method)
     for key in given:

@@ -14,8 +14,12 @@ import pyarrow as pa
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import written_whole
 
-_OF_TRAINING = "loss grad_norm lr l_det dvar_ratio seconds l_det_seconds clip_img check_seconds"
-TRAIN_COLUMNS = {"step": "int64"} | dict.fromkeys(_OF_TRAINING.split(), "float64")
+_OF_TRAINING = (
+    *("loss", "grad_norm", "lr", "l_det", "dvar_ratio", "seconds", "l_det_seconds"),
+    *("clip_img", "check_seconds", "l_val", "l_val_seconds"),
+    *("paired", "paired_mean", "paired_se", "paired_seconds"),
+)
+TRAIN_COLUMNS = {"step": "int64"} | dict.fromkeys(_OF_TRAINING, "float64")
 """One row per optimisation step.
 
 `step` counts finished optimiser steps. Row k holds the loss and gradient norm of the k-th step
@@ -24,7 +28,19 @@ is the start: it has L_det alone. Where L_det was not evaluated, `l_det` and `dv
 `seconds` is the training time since step 0, without pauses between interruption and resumption.
 It includes `l_det_seconds`, what L_det took so far, and `check_seconds`, what CLIP checks took so
 far. `clip_img` is the CLIP similarity of drawn pictures to the photographs where a check was made,
-else NaN. The last three are NaN in the traces of versions before 0.2.
+else NaN.
+
+`l_val` is the loss on held-out photographs after step k. `paired` is the loss of the k-th training
+batch less the starting model's on the same draws, so that it belongs to the weights after step
+k - 1; `paired_mean` is its running mean and `paired_se` the standard error of that
+(`noiseprobe.stopping.PairedLoss`). They are NaN where they were not evaluated, as is what took no
+time; and what the versions before them did not record.
+"""
+
+TRACKED_COLUMNS = {"step": "int64", "name": "string", "sample": "int64", "loss": "float64"}
+"""One row per sample of a fixed batch and evaluation: `name` is the column of the training trace.
+
+The mean over the samples is what that column has.
 """
 
 PROBE_COLUMNS = {
@@ -51,6 +67,12 @@ METRICS_COLUMNS = {"step": "int64", "metric": "string", "value": "float64"}
 """One row per measured metric and step."""
 
 
+def samples_of(tracked: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The losses of one tracked fixed batch: a row per step, a column per sample."""
+    rows = tracked[tracked["name"] == name]
+    return rows.pivot(index="step", columns="sample", values="loss")
+
+
 def part_path(directory: Path, first_step: int) -> Path:
     """Where the part that begins at `first_step` lies in the trace folder `directory`."""
     return directory / f"part-{first_step:08d}.parquet"
@@ -63,6 +85,13 @@ def write_part(
     frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     with written_whole(part_path(directory, int(frame["step"].iloc[0]))) as beside:
         frame.to_parquet(beside, index=False)
+
+
+def drop_after(directory: Path, step: int) -> None:
+    """Remove the parts that begin after `step`."""
+    for part in parts(directory):
+        if first_step(part) > step:
+            part.unlink()
 
 
 def parts(directory: Path) -> list[Path]:

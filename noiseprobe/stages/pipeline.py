@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.files import write_json
-from noiseprobe.core.progress import Reporter
+from noiseprobe.core.files import linked, write_json, written_whole
+from noiseprobe.core.progress import Reporter, Silent
 from noiseprobe.draws.factors import FACTORS
 from noiseprobe.run.directory import Run
-from noiseprobe.run.resolving import resumed
+from noiseprobe.run.resolving import recorded, resumed
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import parts
 from noiseprobe.training.preparing import Personalization, prepare
@@ -21,6 +22,7 @@ from noiseprobe.training.preparing import Personalization, prepare
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from PIL import Image
 
@@ -35,7 +37,7 @@ def start(
     """A new run in `out`, prepared. Bad input leaves nothing behind."""
     Run.require_vacant(out)
     ready = prepare(config, reporter=reporter)
-    _ = ready.objective, ready.previews  # which find what else is wrong
+    _ = ready.objective, ready.held_out, ready.previews  # which find what else is wrong
     model = ready.model
     run = Run.create(out, config, str(model.device), model.num_train_timesteps)
     if ready.initializer:
@@ -58,14 +60,46 @@ def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
 
 def train_stage(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
-) -> None:
-    """Train, or go on training; see `noiseprobe.training.driver.train`."""
+) -> RunConfig:
+    """Train, or go on training; see `noiseprobe.training.driver.train`. Returns the settings.
+
+    With `cross` it takes the steps that were best with each photograph left out, which the settings
+    returned say. With `refit` it trains anew on all photographs at the end. What to take is then
+    in `RUN/result`.
+    """
+    from noiseprobe.analysis.crossing import crossed, recommended
+    from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.stages import beside
     from noiseprobe.training.driver import train
 
+    reporter = reporter or Silent()
     objective, previews = ready.objective, ready.previews  # which find what is wrong
     run.record(config)
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
-    train(run, objective, ready.method, config, reporter, prior, previews)
+    if config.cross:
+        beside.cross(run, config, ready, reporter)
+        steps = recommended(crossed([fold.train_trace() for fold in run.cross_runs()]))
+        fixed = {"stop": "fixed", "param": (f"steps={steps}",)}
+        config = recorded(config.model_dump() | fixed)
+        run.record(config)
+    train(run, objective, ready.method, config, reporter, prior, previews, ready.held_out)
+    if config.refit:
+        if best := ending_of(run).best_step:
+            beside.refit(run, config, ready, best, reporter)
+        else:
+            reporter.note("refit: the held-out loss was never below its start; nothing to train")
+    write_result(run)
+    return config
+
+
+def write_result(run: Run) -> None:
+    """Put the checkpoint to take into `RUN/result`; its files are shared where the disk can."""
+    from noiseprobe.analysis.ending import ending_of
+
+    take = ending_of(run).take
+    if take is not None:
+        with written_whole(run.result_directory) as beside:
+            copytree(take, beside, copy_function=linked)
 
 
 def prepare_prior(
@@ -104,6 +138,26 @@ def probe_stage(
     status = run.status
     if status["stage"] == "trained":
         run.write_status("probed", status["step"], status["stopped_by"])
+
+
+def held_out_stage(
+    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+) -> None:
+    """Probe the checkpoints on the photographs that were held out, and on the others as well.
+
+    See `probing.probe`.
+    """
+    from noiseprobe.stages.probing import probe
+
+    require_checkpoints(run)
+    if ready.held_out is None:
+        raise UserError(
+            f"--held-out: no photograph was held out of '{run.directory}'; train one with "
+            "--hold-out 1 or --validation DIR"
+        )
+    probe_stage(run, config, ready, reporter)
+    with counted(run):
+        probe(run, ready.held_out, ready.method, config, reporter, held_out=True)
 
 
 def _with_measured(run: Run, config: RunConfig) -> RunConfig:
@@ -238,12 +292,44 @@ def plot_stage(run: Run) -> list[Path]:
         ended=ended_by(run),
         photographs=photographs_of(config) if drawn else (),
     )
+    paths += draw_held_out(run, train)
     before = {path for path in figures.glob("*") if _NUMBERED.fullmatch(path.name)}
     if any(path.name.startswith(_OF_ANALYSIS) for path in before):
         paths += draw_analysis(analyze(run), figures)
     for path in before.difference(paths):  # drawn from what has changed since
         path.unlink()
     return list(dict.fromkeys(paths))
+
+
+def draw_held_out(run: Run, train: "pd.DataFrame") -> list[Path]:
+    """The figures of what was held out and paired, where there is some of it.
+
+    The names are `11-held-out`, `12-paired`, `13-cross` and `14-gap`.
+    """
+    from noiseprobe import plots
+    from noiseprobe.analysis.crossing import crossed, recommended
+    from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.analysis.gap import gap_by_timestep
+    from noiseprobe.analysis.tracked import changes
+    from noiseprobe.plots.saving import save
+
+    figures: dict[str, Axes] = {}
+    if train["l_val"].notna().any():
+        tracked, best = run.tracked_trace(), ending_of(run).best_step
+        both = {name: changes(tracked, name) for name in ("l_det", "l_val")}
+        star = None if best is None else ("l_val", best)
+        figures["11-held-out"] = plots.plot_tracked(both, best=star, stop=ended_by(run))
+    if train["paired"].notna().any():
+        figures["12-paired"] = plots.plot_paired(train)
+    folds = [fold.train_trace() for fold in run.cross_runs()]
+    if folds and all(len(fold) for fold in folds):
+        table = crossed(folds)
+        figures["13-cross"] = plots.plot_cross(table, folds, recommended=recommended(table))
+    probed, held = run.probe_trace(), run.held_out_trace()
+    if len(probed) and len(held):
+        bins = gap_by_timestep(probed, held, num_timesteps=run.num_timesteps)
+        figures["14-gap"] = plots.plot_gap(bins)
+    return [path for name, ax in figures.items() for path in save(ax, run.figures_directory / name)]
 
 
 def ended_by(run: Run) -> tuple[str, int] | None:
@@ -373,6 +459,8 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
         "fired": dict(ending.fired),
         "cannot_fire": list(ending.cannot_fire),
         "take": ending.take,
+        "result": ending.result,
+        **({"best_step": ending.best_step} if ending.best_step is not None else {}),
         **verdict.document,
     }
     write_json(run.directory / "summary.json", summary)
@@ -401,7 +489,7 @@ def finish(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
 ) -> dict[str, Any]:
     """All that a run still lacks of training, probing, figures and summary."""
-    train_stage(run, config, ready, reporter)
+    config = train_stage(run, config, ready, reporter)
     probe_stage(run, config, ready, reporter)
     summary = summarise(run, plot_stage(run))
     run.write_status("done", summary["steps"], summary["stopped_by"])

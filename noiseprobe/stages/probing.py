@@ -19,7 +19,7 @@ from torch import Tensor
 
 from noiseprobe.core.errors import Interrupted
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.draws import FRESH, Batch, Draws
+from noiseprobe.draws.draws import FRESH, Batch, Draws, Stream
 from noiseprobe.draws.factors import Setting, parse_setting, parse_settings
 from noiseprobe.draws.sobol import Design, sobol_design
 from noiseprobe.run.directory import Run
@@ -93,15 +93,21 @@ def probe(
     config: RunConfig,
     reporter: Reporter | None = None,
     steps: Sequence[int] | None = None,
+    *,
+    held_out: bool = False,
 ) -> None:
     """Evaluate what the probe trace of `run` lacks, at the checkpoints of `steps` (default: all).
 
-    Batches stay of one size: one that grew grows for all redraws that were measured before, and one
-    never shrinks. Each checkpoint has one more redraw of each setting that no other has, the
-    replicate `FRESH` + its step, however many replicates are asked. Raises `Interrupted` on Ctrl-C:
-    the checkpoints that were finished are kept, and the next call goes on with the others.
+    With `held_out`, the `objective` is that on photographs that are not trained on, and the trace
+    one of its own. Batches stay of one size: one that grew grows for all redraws that were measured
+    before, and one never shrinks. Each checkpoint has one more redraw of each setting that no other
+    has, the replicate `FRESH` + its step, however many replicates are asked. Raises `Interrupted`
+    on Ctrl-C: the checkpoints that were finished are kept, and the next call goes on with the
+    others.
     """
-    draws = objective.draws(config.seed, "probe", len(method.captions))
+    stream: Stream = "held-out" if held_out else "probe"
+    draws = objective.draws(config.seed, stream, len(method.captions))
+    directory = run.held_out_directory if held_out else run.probe_directory
     settings = parse_settings(config.settings)
 
     def plan(before: pd.DataFrame, step: int) -> Rows:
@@ -116,8 +122,8 @@ def probe(
     def one(rows: Rows) -> pd.DataFrame:
         return evaluate(objective, method, draws, rows, config.micro_batch, reporter)
 
-    again = f"noiseprobe probe {run.directory}"
-    _each_checkpoint(run, run.probe_directory, method, plan, one, reporter, steps, again)
+    again = f"noiseprobe probe {run.directory}{' --held-out' if held_out else ''}"
+    _each_checkpoint(run, directory, method, plan, one, reporter, steps, again)
 
 
 def probe_design(

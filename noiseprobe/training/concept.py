@@ -28,7 +28,8 @@ VALIDATION_PROMPTS: dict[str, tuple[str, ...]] = {
 class Concept:
     """What is being taught: photographs, what kind of thing they show, and its new name.
 
-    `validation_prompts` put `{}`, the thing, into places; a `concept.toml` may name them.
+    `held_out` are photographs that are never trained on. `validation_prompts` put `{}`, the thing,
+    into places; a `concept.toml` may name them.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Concept:
     class_noun: str
     placeholder: str
     validation_prompts: tuple[str, ...] = ()
+    held_out: tuple[Path, ...] = ()
 
     def captions(
         self, thing: str, learnable_property: Literal["object", "style"] = "object"

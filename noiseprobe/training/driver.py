@@ -1,4 +1,4 @@
-"""The training driver: optimises a method's parameters, tracks L_det, checkpoints, stops."""
+"""The training driver: optimises a method's parameters, tracks losses, checkpoints, stops."""
 
 import math
 import time
@@ -6,26 +6,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.draws import Batch
+from noiseprobe.draws.draws import Batch, Stream
 from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.pictures.likeness import Previews
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.run.traces import TRAIN_COLUMNS, first_step, parts, write_part
-from noiseprobe.stopping import DVAR
+from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
+from noiseprobe.stopping import DVAR, PairedLoss
+from noiseprobe.training.fixed_losses import FixedLosses
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, conditioning_of
 from noiseprobe.training.prior import Prior
-from noiseprobe.training.watching import evaluated, shown, watches
+from noiseprobe.training.tracker import Tracker
+from noiseprobe.training.watching import evaluated, keeper, show_recorded, watches
 
-COUNTED = ("step", "seconds", "l_det_seconds", "check_seconds", "fixed_weights")
+COUNTED = ("step", "seconds", "fixed_weights", "best_step", "best")
 """What the driver keeps beside tensors, and goes on with."""
+
+HALF_LIFE = 20.0
+"""Steps after which the running mean of the paired loss counts one half."""
 
 SAVE_SECONDS = 120.0
 """State is saved at least so far apart between checkpoints."""
@@ -42,20 +49,24 @@ def train(
     reporter: Reporter | None = None,
     prior: Prior | None = None,
     previews: Previews | None = None,
+    held_out: Objective | None = None,
 ) -> str:
     """Train until the criterion fires; returns what ended it: the criterion's name, or `steps`.
 
     Every criterion that can be watched is: a checkpoint is also written where one first fires, so
     that one run answers for all.
 
-    With a `prior`, its weighted loss is added to that on the photographs at every step; L_det is
-    on the photographs alone.
+    With a `prior`, its weighted loss is added to that on the photographs at every step; what is
+    tracked is on the photographs alone. `held_out` is the objective on those that are not trained
+    on. Where the best step is kept, its weights are a checkpoint at the end.
 
     Goes on after the last saved state of `run`, if there is one: every draw is a function of the
     step, so that the weights are those of an uninterrupted run. Raises `Interrupted` on Ctrl-C,
     after the state was saved, and `UserError` when the loss is no longer finite.
     """
-    driver = _Driver(run, objective, method, config, reporter or Silent(), prior, previews)
+    driver = _Driver(
+        run, objective, method, config, reporter or Silent(), prior, previews, held_out
+    )
     driver.restore()
     with stop_request() as stop:
         return driver.run_to_end(stop)
@@ -70,12 +81,12 @@ class _Driver:
     reporter: Reporter
     prior: Prior | None
     previews: Previews | None
+    held_out: Objective | None
     step: int = 0
     seconds: float = 0.0
-    l_det_seconds: float = 0.0
-    check_seconds: float = 0.0
-    last_l_det: float = math.nan
-    fixed_weights: Tensor | None = None
+    tracked: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    best_step: int | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
     first_fire: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
@@ -93,11 +104,39 @@ class _Driver:
         # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
         self.watches = watches(config)
+        self.keeper = keeper(self.watches, config)
         self.parts = MicroBatches.of(self.objective.model, config.micro_batch, self.reporter)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
-        probe_draws = self.objective.draws(config.seed, "probe", captions)
         self.prior_draws = self.prior and self.prior.objective.draws(config.seed, "prior", 1)
-        self.fixed = fixed_batch(probe_draws, config.eval_batch, config.fixed_batch)
+        self.fixed = {"l_det": self._fixed(self.objective, "probe", config.eval_batch)}
+        if self.held_out:
+            self.fixed["l_val"] = self._fixed(self.held_out, "held-out", config.val_batch)
+        self.tracker = Tracker(self.fixed, watch="l_det", every=config.eval_every)
+        self.paired = PairedLoss(HALF_LIFE)
+        self.start: dict[str, Tensor] = {}
+        self.spent = {"l_det_seconds": 0.0, "check_seconds": 0.0}
+        self.spent |= {"l_val_seconds": 0.0} if self.held_out else {}
+        if config.tracks_paired:
+            self.spent["paired_seconds"] = 0.0
+            # Half the memory where all weights are trained: experiments/bench says what it changes.
+            whole = config.method == "dreambooth" and config.precision != "fp32"
+            self.start = self.method.copies(self.objective.model.dtype if whole else None)
+
+    def _fixed(self, objective: Objective, stream: Stream, size: int) -> FixedLosses:
+        config, captions = self.config, self.method.captions
+        draws = objective.draws(config.seed, stream, len(captions))
+        # On few photographs that nothing else is known of, even coverage is worth the most.
+        layout = config.fixed_batch if stream == "probe" else "stratified"
+        return FixedLosses(objective, captions, fixed_batch(draws, size, layout), self.parts)
+
+    @property
+    def fixed_weights(self) -> Tensor | None:
+        """How the losses of L_det's batch are weighted, once that is known."""
+        return self.fixed["l_det"].weights
+
+    @fixed_weights.setter
+    def fixed_weights(self, weights: Tensor | None) -> None:
+        self.fixed["l_det"].weights = weights
 
     def restore(self) -> None:
         """Take up the last saved state, and drop what was recorded after it.
@@ -109,13 +148,17 @@ class _Driver:
         state = torch.load(self.run.state_file, map_location="cpu", weights_only=True)
         for name in COUNTED:
             setattr(self, name, state.get(name, getattr(self, name)))
+        self.spent = {name: state.get(name, 0.0) for name in self.spent}
+        self.tracker.seconds = {name: self.spent[f"{name}_seconds"] for name in self.fixed}
+        if "paired" in state:
+            self.paired.load_state_dict(state["paired"])
         self.method.load(state["tensors"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-        for part in parts(self.run.train_directory):
-            if first_step(part) > self.step:
-                part.unlink()
-        self.watches = shown(self.run.train_trace(), self.config)
+        for directory in (self.run.train_directory, self.run.tracked_directory):
+            drop_after(directory, self.step)
+        seen = {id(watch): watch for watch in (*self.watches, self.keeper)}.values()
+        show_recorded(seen, self.run.train_trace(), self.run.tracked_trace(), self.config)
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
@@ -135,9 +178,8 @@ class _Driver:
             started = time.monotonic()
             row = self.take_step(*next(batches))
             self.seconds += time.monotonic() - started
-            row |= {"seconds": self.seconds, "l_det_seconds": self.l_det_seconds}
-            self.rows.append(row | {"check_seconds": self.check_seconds})
-            self.reporter.advance(self.step, f"L_det {self.last_l_det:.5f}")
+            self.rows.append(row | {"seconds": self.seconds} | self.spent)
+            self.reporter.advance(self.step, self.shown_loss)
             kept = self.step % config.checkpoint_every == 0 or self.first_fire
             if kept:
                 self.save_checkpoint()
@@ -148,8 +190,15 @@ class _Driver:
         batches.close()
         stopped_by = config.stop if self.stops else "steps"
         self.save_checkpoint()
+        self.save_best()
         self.save_state(stopped_by)
         return stopped_by
+
+    @property
+    def shown_loss(self) -> str:
+        """The tracked loss beside the progress: the held-out one, if there is one."""
+        name = "l_val" if "l_val" in self.tracked else "l_det"
+        return f"{name} {self.tracked[name].mean():.5f}" if self.tracked else ""
 
     @property
     def stops(self) -> bool:
@@ -158,11 +207,12 @@ class _Driver:
 
     def record_start(self) -> None:
         """Row 0: L_det before training, and the checkpoint that every comparison starts from."""
-        row = {"step": 0, "seconds": 0.0, "l_det_seconds": 0.0, "check_seconds": 0.0}
+        row = {"step": 0, "seconds": 0.0} | self.spent
         row |= self.track() | self.check_now()
         self.show(row)
         self.rows.append(row)
-        self.l_det_seconds = self.check_seconds = 0.0
+        self.spent = dict.fromkeys(self.spent, 0.0)
+        self.tracker.seconds = dict.fromkeys(self.fixed, 0.0)
         self.save_checkpoint()
         self.save_state(None)
 
@@ -174,7 +224,9 @@ class _Driver:
             yield self.train_draws.batch(samples, step), of_class
 
     def take_step(self, batch: Batch, of_class: Batch | None) -> dict[str, Any]:
-        loss = self.losses(batch).mean()
+        at_start = self.losses_at_start(batch)
+        losses = self.losses(batch)
+        loss = losses.mean()
         if self.prior and of_class:
             loss = loss + self.prior.weight * self.prior.losses(of_class).mean()
         self.optimiser.zero_grad(set_to_none=True)
@@ -201,6 +253,8 @@ class _Driver:
                 f"--learning-rate: the loss became {row['loss']} at step {self.step}; lower it "
                 f"(now {self.config.learning_rate:g}), or use --precision fp32"
             )
+        if at_start is not None:
+            row |= self.pair(losses, at_start)
         if evaluated("l_det", self.step, self.config):
             row |= self.track()
         if evaluated("clip_img", self.step, self.config):
@@ -212,8 +266,17 @@ class _Driver:
 
     def show(self, row: dict[str, Any]) -> bool:
         """Show the criteria what was recorded; whether one of them fires for the first time."""
-        seen = [watch for watch in self.watches if watch.column in row]
-        return sum(watch.see(self.step, row[watch.column]) for watch in seen) > 0
+        first = False
+        for watch in {id(watch): watch for watch in (*self.watches, self.keeper)}.values():
+            if watch.column in row:
+                first |= watch.see(self.step, self.tracked.get(watch.column, row[watch.column]))
+        self.keep_best()
+        return first
+
+    def keep_best(self) -> None:
+        """Keep the weights where the best step is this one."""
+        if self.config.keeps_best and self.keeper.best_step == self.step != self.best_step:
+            self.best_step, self.best = self.step, self.method.copies()
 
     def dvar_ratio(self) -> float:
         """What DVAR, which is always watched, compares with its threshold."""
@@ -226,15 +289,26 @@ class _Driver:
         return self.objective.losses(batch, conditioning_of(self.objective.model, captions))
 
     @torch.no_grad()
-    def track(self) -> dict[str, float]:
-        """L_det now."""
+    def losses_at_start(self, batch: Batch) -> Tensor | None:
+        """The loss (B,) of each sample under the starting model; None where it is not tracked."""
+        if not self.start or not evaluated("paired", self.step + 1, self.config):
+            return None
         started = time.monotonic()
-        losses = self.parts.losses(self.fixed.batch, self.losses).cpu().double()
-        if self.fixed_weights is None:
-            self.fixed_weights = torch.from_numpy(self.fixed.weights(losses.tolist()))
-        self.last_l_det = (self.fixed_weights @ losses).item()
-        self.l_det_seconds += time.monotonic() - started
-        return {"l_det": self.last_l_det}
+        with self.method.holding(self.start):
+            losses = self.parts.losses(batch, self.losses)
+        self.spent["paired_seconds"] += time.monotonic() - started
+        return losses
+
+    def pair(self, losses: Tensor, at_start: Tensor) -> dict[str, float]:
+        """The paired loss of this step, and its running mean."""
+        found = self.paired.update(losses, at_start)
+        return {"paired": found, "paired_mean": self.paired.mean, "paired_se": self.paired.se}
+
+    def track(self) -> dict[str, float]:
+        """L_det now, and the held-out loss."""
+        self.tracked = self.tracker.measure(self.step)
+        self.spent |= {f"{name}_seconds": spent for name, spent in self.tracker.seconds.items()}
+        return {name: float(losses.mean()) for name, losses in self.tracked.items()}
 
     def check_now(self) -> dict[str, float]:
         """The CLIP similarity of what is drawn now; nothing without `previews`."""
@@ -242,7 +316,7 @@ class _Driver:
             return {}
         started = time.monotonic()
         similarity = self.previews.similarity()
-        self.check_seconds += time.monotonic() - started
+        self.spent["check_seconds"] += time.monotonic() - started
         return {"clip_img": similarity}
 
     def save_checkpoint(self) -> None:
@@ -251,15 +325,28 @@ class _Driver:
             with written_whole(path) as beside:
                 self.method.save(beside)
 
+    def save_best(self) -> None:
+        """A checkpoint of the best step, if it is kept; its weights were held in memory."""
+        if self.best_step is None or self.run.checkpoint(self.best_step).is_dir():
+            return
+        path = self.run.checkpoint(self.best_step)
+        with written_whole(path) as beside, self.method.holding(self.best):
+            self.method.save(beside)
+
     def save_state(self, stopped_by: str | None) -> None:
         """Everything needed to go on. The trace goes first: its rows may outlive the state."""
         started = time.monotonic()
         self.save_trace()
-        state = {name: getattr(self, name) for name in COUNTED} | {
-            "tensors": self.method.trained(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        state = (
+            {name: getattr(self, name) for name in COUNTED}
+            | self.spent
+            | {
+                "paired": self.paired.state_dict(),
+                "tensors": self.method.trained(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            }
+        )
         with written_whole(self.run.state_file) as beside:
             torch.save(state, beside)
         stage = "training" if stopped_by in (None, "interrupt") else "trained"
@@ -271,3 +358,4 @@ class _Driver:
         if self.rows:
             write_part(self.run.train_directory, TRAIN_COLUMNS, self.rows)
             self.rows = []
+        self.tracker.write_samples(self.run.tracked_directory)

@@ -38,6 +38,15 @@ class Personalization:
         return Objective(self.model, self.concept.photographs, look(self.model, self.config))
 
     @cached_property
+    def held_out(self) -> "Objective | None":
+        """The same on the photographs that are never trained on; None if there are none."""
+        from noiseprobe.training.objective import Objective
+
+        if not self.concept.held_out:
+            return None
+        return Objective(self.model, self.concept.held_out, look(self.model, self.config))
+
+    @cached_property
     def likeness(self) -> "Likeness":
         """The CLIP that knows the photographs."""
         from noiseprobe.pictures.likeness import Likeness
@@ -54,6 +63,15 @@ class Personalization:
         return Previews(self.model, self.method.captions, self.likeness, self.config)
 
 
+def concept_of(config: RunConfig) -> "Concept":
+    """The concept that a run is taught, its held-out photographs apart; raises `UserError`."""
+    from noiseprobe.training.concept import load_concept
+    from noiseprobe.training.holding_out import held_out
+
+    whole = load_concept(config.concept, config.class_noun, config.placeholder)
+    return held_out(whole, config.hold_out, config.validation, config.seed)
+
+
 def prepare(
     config: RunConfig, run: Run | None = None, reporter: Reporter | None = None
 ) -> Personalization:
@@ -64,12 +82,11 @@ def prepare(
     from noiseprobe.core.progress import Silent
     from noiseprobe.models import load_model
     from noiseprobe.pictures.likeness import Likeness
-    from noiseprobe.training.concept import load_concept
     from noiseprobe.training.initializer import CHOICES, choose
     from noiseprobe.training.methods import attach
     from noiseprobe.training.prior import find_class_images
 
-    concept = load_concept(config.concept, config.class_noun, config.placeholder)
+    concept = concept_of(config)
     if config.prior:
         find_class_images(config, concept, None)
     model = load_model(config.model, config.device)

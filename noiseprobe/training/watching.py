@@ -4,17 +4,23 @@ Every one that can be watched is, whichever may end training: what is recorded w
 answers for a run that it would have ended.
 """
 
+import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
-from noiseprobe.run.settings import RunConfig
+from noiseprobe.run.settings import PER_SAMPLE, RunConfig
+from noiseprobe.run.traces import samples_of
 from noiseprobe.stopping import (
     DVAR,
     FixedSteps,
     LossCriterion,
+    Never,
     NonFiniteLossWarning,
     Patience,
     as_losses,
@@ -32,6 +38,8 @@ class Watch:
         criterion: it has seen what was recorded so far.
         fires: what it said to the last value.
         fired_step: the step at which it first fired; None if it did not yet.
+        best_step: the step of the criterion's best or, where it keeps none, of the lowest value;
+            None before there is a finite one.
     """
 
     name: str
@@ -39,10 +47,25 @@ class Watch:
     criterion: LossCriterion
     fires: bool = False
     fired_step: int | None = None
+    best_step: int | None = None
+    seen: int = 0
+    lowest: float = math.inf
 
-    def see(self, step: int, value: float) -> bool:
-        """Take the value of `step`; whether the criterion fires for the first time."""
-        self.fires = self.criterion.update(as_losses(self.column, value), step)
+    def see(self, step: int, value: ArrayLike) -> bool:
+        """Take the value of `step`; whether the criterion fires for the first time.
+
+        The losses (B,) of a column whose samples are known may be given: a criterion that does not
+        ask for them sees their mean.
+        """
+        losses = as_losses(self.column, np.asarray(value, dtype=np.float64))
+        mean = float(losses.mean())
+        shown: Any = losses if self.criterion.per_sample and losses.ndim else mean
+        self.fires = self.criterion.update(shown, step)
+        index = self.criterion.best_index
+        if index == self.seen if index is not None else mean < self.lowest:
+            self.best_step = step
+        self.lowest = min(self.lowest, mean) if math.isfinite(mean) else self.lowest
+        self.seen += 1
         first = self.fires and self.fired_step is None
         if first:
             self.fired_step = step
@@ -82,33 +105,62 @@ def watches(config: RunConfig) -> list[Watch]:
     return [Watch(config.stop, config.watched, build(config.stop, config.params)), *usual]
 
 
+def keeper(watched: list[Watch], config: RunConfig) -> Watch:
+    """What knows the best step: the criterion that may end training or, without one, a look at the
+    watched column that never ends it.
+    """
+    return Watch("", config.watched, Never()) if config.stop == "none" else watched[0]
+
+
 def evaluated(column: str, step: int, config: RunConfig) -> bool:
     """Whether a value of the column belongs to `step`."""
-    if column == "l_det":
+    if column in PER_SAMPLE:
         return step % config.eval_every == 0
+    if column.startswith("paired"):
+        return step > 0 and step % config.paired_every == 0
     return step % config.check_every == 0 if column == "clip_img" else step > 0
 
 
 def values_of(column: str, config: RunConfig) -> int:
     """How many values of the column all steps of a run give."""
-    every = {"l_det": config.eval_every, "clip_img": config.check_every}.get(column)
-    return config.steps // every + 1 if every else config.steps
+    if column.startswith("paired"):
+        return config.steps // config.paired_every
+    every = config.check_every if column == "clip_img" else config.eval_every
+    return config.steps // every + 1 if column in (*PER_SAMPLE, "clip_img") else config.steps
 
 
-def shown(train: pd.DataFrame, config: RunConfig) -> list[Watch]:
-    """All that are watched, as they are after a recorded training trace."""
-    found = watches(config)
+def show_recorded(
+    watches: Iterable[Watch], train: pd.DataFrame, tracked: pd.DataFrame, config: RunConfig
+) -> None:
+    """Show to each of `watches` what was recorded of its column.
+
+    Args:
+        train: the training trace.
+        tracked: the losses of samples, `Run.tracked_trace`.
+    """
     steps = train["step"].tolist()
-    for watch in found:
-        values = train[watch.column].to_numpy(np.float64).tolist()
+    for watch in watches:
+        values: NDArray[np.float64] = train[watch.column].to_numpy(np.float64)
+        if watch.criterion.per_sample:
+            values = samples_of(tracked, watch.column).reindex(steps).to_numpy(np.float64)
         for step, value in zip(steps, values, strict=True):
             if evaluated(watch.column, step, config):
                 watch.see(step, value)
-    return found
 
 
-def fired(train: pd.DataFrame, config: RunConfig) -> dict[str, int | None]:
+def fired(train: pd.DataFrame, tracked: pd.DataFrame, config: RunConfig) -> dict[str, int | None]:
     """The step at which each watched criterion first fires in a recorded trace, by its name."""
+    found = watches(config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NonFiniteLossWarning)  # was told of while it trained
-        return {watch.name: watch.fired_step for watch in shown(train, config)}
+        show_recorded(found, train, tracked, config)
+    return {watch.name: watch.fired_step for watch in found}
+
+
+def best_step(train: pd.DataFrame, tracked: pd.DataFrame, config: RunConfig) -> int | None:
+    """The best recorded step by what is watched; None where nothing finite was recorded of it."""
+    found = keeper(watches(config), config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NonFiniteLossWarning)
+        show_recorded([found], train, tracked, config)
+    return found.best_step

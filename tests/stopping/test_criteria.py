@@ -3,7 +3,8 @@
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,13 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.stopping import (
     CRITERIA,
     EMAPlateau,
+    GainInterval,
     GainShare,
     GeneralizationLoss,
     LossCriterion,
@@ -35,12 +37,14 @@ from noiseprobe.stopping import (
 SMALL: dict[str, dict[str, float]] = {
     "dvar": {"window": 4, "threshold": 0.05},
     "gain-share": {"window": 9, "threshold": 0.1},
+    "gain-interval": {"window": 4, "share": 0.1, "confidence": 0.9},
     "patience": {"patience": 4, "min_delta": 0.25},
     "ema-plateau": {"halflife": 2, "patience": 3, "min_delta": 0.0},
     "relative-range": {"window": 4, "threshold": 0.1},
     "theil-sen": {"window": 6, "alpha": 0.05},
     "generalization-loss": {"alpha": 20},
     "uprising": {"strips": 2, "length": 3},
+    "turn": {"confidence": 0.95},
     "fixed": {"steps": 25},
 }
 """Parameters with which each criterion fires somewhere in 40 losses, and not at once."""
@@ -48,7 +52,13 @@ SMALL: dict[str, dict[str, float]] = {
 whole_losses = st.lists(st.integers(1, 40).map(float), min_size=1, max_size=40)
 
 
-def decisions(criterion: LossCriterion, losses: list[float]) -> list[bool]:
+def shown(name: str, losses: Sequence[float]) -> list[Any]:
+    """The losses as a criterion of the name takes them: those of samples, or their mean."""
+    paces = np.array([0.75, 1.0, 1.25, 1.0])
+    return [loss * paces for loss in losses] if CRITERIA[name].per_sample else list(losses)
+
+
+def decisions(criterion: LossCriterion, losses: Sequence[ArrayLike]) -> list[bool]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NonFiniteLossWarning)
         return [criterion.update(loss) for loss in losses]
@@ -259,10 +269,67 @@ def test_a_constant_loss_has_no_gain_to_share() -> None:
     assert outcome(GainShare(3, threshold=0.5), [1.0, 1.1, 1.2]).stop_index == 2
 
 
+@given(losses=whole_losses, window=st.integers(2, 6), share=st.sampled_from([0.02, 0.3]))
+@settings(max_examples=200, deadline=None)
+def test_the_gain_interval_is_that_of_its_definition(
+    losses: list[float], window: int, share: float
+) -> None:
+    criterion = GainInterval(window, share, confidence=0.9)
+    for end, loss in enumerate(losses, start=1):
+        stops = criterion.update(loss)
+        if end < 2 * window:
+            assert not stops
+            assert math.isnan(criterion.gain)
+            assert math.isnan(criterion.upper)
+            continue
+        before, last = losses[end - 2 * window : end - window], losses[end - window : end]
+        gain, total = np.mean(before) - np.mean(last), losses[0] - np.mean(last)
+        variances = [np.mean(np.diff(each) ** 2) / 2 for each in (before, last)]
+        se = math.sqrt((variances[0] + (1 - share) ** 2 * variances[1]) / window)
+        upper = gain - share * total + scipy.stats.norm.ppf(0.9) * se
+        found = (criterion.gain, criterion.total, criterion.se, criterion.upper)
+        assert found == pytest.approx((gain, total, se, upper), abs=1e-12)
+        assert stops == (criterion.upper < 0)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_gain_interval_holds_a_gain_of_exactly_the_share_as_often_as_it_says(
+    confidence: float,
+) -> None:
+    window, share, runs = 25, 0.1, 2000
+    random = np.random.default_rng(0)
+    # Straight falls that bring 0.1 from window to window, of 1 in all; each run as noisy as it is.
+    trend = -0.9 - 0.1 * (np.arange(2 * window) - (window - 1) / 2) / window
+    noise = random.normal(size=(runs, 2 * window)) * random.uniform(0.1, 1.0, (runs, 1))
+    held = 0
+    for losses in trend + noise:
+        criterion = GainInterval(window, share, confidence)
+        stops = decisions(criterion, [0.0, *losses])
+        held += not stops[-1]
+    assert held / runs == pytest.approx(confidence, abs=0.02)
+
+
+def test_the_gain_interval_stops_when_it_is_sure() -> None:
+    steps = np.arange(400)
+    falling = -(1 - np.exp(-steps / 40))
+    # Windows of 20 up to c + 9.5 fall short of all by y = e^(-c/40), nearly, and brought
+    # (e^0.5 - 1) y. That is 0.1 (1 - y) at y = 0.1336, c = 80.5.
+    share = outcome(GainInterval(20, share=0.1, confidence=0.5), falling).stop_index
+    assert share == pytest.approx(80.5 + 9.5, abs=1)
+    noisy = falling + np.random.default_rng(0).normal(0, 0.1, 400) * np.sqrt(-falling)
+    sure = outcome(GainInterval(20, share=0.1, confidence=0.99), noisy).stop_index
+    assert sure is not None
+    assert share < sure < 250
+    assert outcome(GainInterval(20, 0.1, 0.5), np.zeros(400)).stop_index is None
+    getting_worse = outcome(GainInterval(20, share=0.1), steps / 400).stop_index
+    assert getting_worse == 39, "it stops as soon as it can"
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_is_resumed_at_any_step_as_if_never_interrupted(name: str) -> None:
-    losses = falling(40)
-    losses[7] = math.nan
+    each_loss = falling(40)
+    each_loss[7] = math.nan
+    losses = shown(name, each_loss)
     whole = decisions(build(name, SMALL[name]), losses)
     assert any(whole)
     assert not whole[0]
@@ -277,16 +344,18 @@ def test_is_resumed_at_any_step_as_if_never_interrupted(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "fixed"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_loss_warns_and_is_no_evidence(name: str, bad: float) -> None:
-    losses = falling(40)
+    losses = shown(name, falling(40))
     plain = outcome(build(name, SMALL[name]), losses)
     assert plain.stop_index is not None
-    with_bad = [each for loss in losses for each in (bad, loss)]
-    disturbed = outcome(build(name, SMALL[name]), with_bad)
+    with_bad = [each for loss in falling(40) for each in (bad, loss)]
+    disturbed = outcome(build(name, SMALL[name]), shown(name, with_bad))
     assert disturbed == Outcome(2 * plain.stop_index + 1, 2 * plain.kept_index + 1)
     criterion = build(name, SMALL[name])
     decisions(criterion, losses[: plain.stop_index + 1])
     with pytest.warns(NonFiniteLossWarning, match="leaves it out"):
-        assert not criterion.update(bad), "it does not stop on the evidence of before"
+        assert not criterion.update(*shown(name, [bad])), (
+            "it does not stop on the evidence of before"
+        )
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -297,12 +366,12 @@ def test_the_unit_of_the_loss_does_not_matter(name: str, losses: list[float], po
     if "min_delta" in scaled:
         scaled["min_delta"] *= 2.0**power
     in_other_unit = [loss * 2.0**power for loss in losses]
-    plain = outcome(build(name, SMALL[name]), losses)
-    assert outcome(build(name, scaled), in_other_unit) == plain
+    plain = outcome(build(name, SMALL[name]), shown(name, losses))
+    assert outcome(build(name, scaled), shown(name, in_other_unit)) == plain
 
 
 @pytest.mark.parametrize(
-    "name", ["dvar", "gain-share", "patience", "theil-sen", "uprising", "fixed"]
+    "name", ["dvar", "gain-share", "gain-interval", "patience", "theil-sen", "uprising", "fixed"]
 )
 @given(losses=whole_losses, shift=st.integers(-1000, 1000))
 @settings(max_examples=50, deadline=None)
@@ -317,11 +386,12 @@ def test_the_zero_of_the_loss_does_not_matter(name: str, losses: list[float], sh
 def test_fires_no_earlier_than_it_says_and_could_fire_then(name: str, losses: list[float]) -> None:
     loose = {"threshold": 2.0} if name == "dvar" else {}
     least = build(name, SMALL[name]).least
-    found = outcome(build(name, SMALL[name] | loose), [math.nan, *losses])
+    found = outcome(build(name, SMALL[name] | loose), shown(name, [math.nan, *losses]))
     assert found.stop_index is None or found.stop_index >= least
     assert found.could_fire == (len(losses) >= least)
     ends = ([1.0] * least, [float(place) for place in range(1, least + 1)])
-    assert least - 1 in [outcome(build(name, SMALL[name] | loose), end).stop_index for end in ends]
+    stops = [outcome(build(name, SMALL[name] | loose), shown(name, end)).stop_index for end in ends]
+    assert least - 1 in stops
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -345,8 +415,8 @@ def test_the_state_does_not_grow_with_the_number_of_losses(name: str) -> None:
     criterion = build(name, SMALL[name])
     sizes = []
     for count in (300, 3000):
-        for loss in np.random.default_rng(0).normal(1, 0.1, count):
-            criterion.update(float(loss))
+        for loss in shown(name, np.random.default_rng(0).normal(1, 0.1, count).tolist()):
+            criterion.update(loss)
         sizes.append(len(json.dumps(criterion.state_dict())))
     assert sizes[1] - sizes[0] < 100
 
@@ -373,6 +443,12 @@ def test_the_state_does_not_grow_with_the_number_of_losses(name: str) -> None:
         ("dvar", "threshold", math.inf),
         ("gain-share", "window", 2),
         ("gain-share", "threshold", 0),
+        ("turn", "confidence", 1),
+        ("gain-interval", "window", 1),
+        ("gain-interval", "share", 0),
+        ("gain-interval", "share", 1),
+        ("gain-interval", "confidence", 0.4),
+        ("gain-interval", "confidence", 1),
         ("fixed", "steps", 0),
     ],
 )
@@ -387,6 +463,7 @@ def test_a_parameter_outside_its_range_is_named(name: str, parameter: str, value
     [
         ("dvar", "window"),
         ("gain-share", "window"),
+        ("gain-interval", "window"),
         ("relative-range", "window"),
         ("theil-sen", "window"),
         ("ema-plateau", "halflife"),

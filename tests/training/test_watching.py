@@ -11,8 +11,9 @@ from noiseprobe.core.progress import Silent
 from noiseprobe.logs import read_series
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
+from noiseprobe.run.traces import samples_of
 from noiseprobe.stages.pipeline import reopen, train_stage
-from noiseprobe.stopping import CRITERIA, build, outcome
+from noiseprobe.stopping import CRITERIA, ON_MEANS, build, outcome
 from noiseprobe.training.preparing import prepare
 from noiseprobe.training.watching import fired, watches
 from tests.training.test_driver import InterruptAt, KillAt, embedding, numbers, trained
@@ -20,12 +21,14 @@ from tests.training.test_driver import InterruptAt, KillAt, embedding, numbers, 
 EARLY: dict[str, list[str]] = {
     "dvar": [],
     "gain-share": ["window=6", "threshold=0.9"],
+    "gain-interval": ["window=2", "share=0.9", "confidence=0.6"],
     "patience": ["patience=3", "min-delta=0.05"],
     "ema-plateau": ["halflife=2", "patience=3", "min_delta=0.05"],
     "relative-range": ["window=4", "threshold=1"],
     "theil-sen": ["window=4", "alpha=0.01"],
     "generalization-loss": ["alpha=0.001"],
     "uprising": ["strips=1", "length=1"],
+    "turn": ["confidence=0.6"],
     "fixed": ["steps=9"],
     "never": [],
 }
@@ -35,7 +38,8 @@ STEPS = 16
 
 
 def settings(given: dict[str, Any], name: str, **more: Any) -> dict[str, Any]:
-    own = {"window": 5, "threshold": 0.9} if name == "dvar" else {}
+    own: dict[str, Any] = {"window": 5, "threshold": 0.9} if name == "dvar" else {}
+    own |= {"watch": "l_det"} if name == "turn" else {}  # and not held-out photographs
     plain = {key: value for key, value in given.items() if key not in ("window", "threshold")}
     long = {"steps": STEPS, "checkpoint_every": 5, "stop": name, "param": EARLY[name]}
     long |= {"learning_rate": 0.5}  # so large that L_det rises now and then
@@ -46,8 +50,10 @@ def test_every_criterion_is_tried() -> None:
     assert EARLY.keys() == CRITERIA.keys()
 
 
-@pytest.mark.parametrize("column", ["l_det", "loss"])
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [*((name, "l_det") for name in CRITERIA), *((name, "loss") for name in ON_MEANS)],
+)
 def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     given: dict[str, Any], tmp_path: Path, name: str, column: str
 ) -> None:
@@ -55,7 +61,9 @@ def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     whole = trained(tmp_path / "whole", config.model_copy(update={"stop": "none", "param": ()}))
     series = read_series(whole.directory, column)
     params = {"window": 5, "threshold": 0.9} if name == "dvar" else config.params
-    found = outcome(build(name, params), series.values, series.steps)
+    of_samples = samples_of(whole.tracked_trace(), column).to_numpy()
+    values = series.values if name in ON_MEANS else of_samples
+    found = outcome(build(name, params), values, series.steps)
     expected = STEPS if found.stop_index is None else int(series.steps[found.stop_index])
     if column == "l_det" and name != "never":
         assert expected < STEPS, "it must fire for this to show anything"
@@ -63,7 +71,7 @@ def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     assert run.train_trace()["step"].iloc[-1] == expected
     stopped_by = name if found.stop_index is not None else "steps"
     assert run.status["stopped_by"] == stopped_by
-    told = fired(run.train_trace(), config)
+    told = fired(run.train_trace(), run.tracked_trace(), config)
     if name != "never":
         assert next(iter(told.values())) == (None if found.stop_index is None else expected)
     assert embedding(run, expected) == embedding(whole, expected) if expected % 5 == 0 else True
@@ -108,7 +116,7 @@ def test_one_run_says_where_each_watched_criterion_would_have_ended_it(
 ) -> None:
     given |= {"stop": "none", "steps": STEPS, "window": 5, "threshold": 0.9}
     run: Run = trained(tmp_path / "run", resolve(given | {"checkpoint_every": STEPS}))
-    told = fired(run.train_trace(), run.config)
+    told = fired(run.train_trace(), run.tracked_trace(), run.config)
     assert list(told) == ["dvar"]
     assert told["dvar"] is not None
     assert run.checkpoint_steps() == sorted({0, told["dvar"], STEPS})

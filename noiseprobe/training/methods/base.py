@@ -1,6 +1,8 @@
 """What the driver and the engine need of a personalization method."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -35,6 +37,29 @@ class Method(ABC):
         """Copy trained tensors into the live model."""
         for name, parameter in self.named.items():
             parameter.copy_(tensors[name])
+
+    def copies(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """The trained tensors, as copies on the model's device, in `dtype` if it is given."""
+        return {
+            name: parameter.detach().to(dtype or parameter.dtype, copy=True)
+            for name, parameter in self.named.items()
+        }
+
+    @contextmanager
+    def holding(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+        """Let the live model compute with `tensors` in place of what is trained, for a while.
+
+        Nothing is copied where type and device are those of the model; gradients, and what an
+        optimiser knows of the parameters, stay. Not between a forward pass and its backward pass.
+        """
+        live = {name: parameter.data for name, parameter in self.named.items()}
+        try:
+            for name, parameter in self.named.items():
+                parameter.data = tensors[name].to(parameter.device, parameter.dtype)
+            yield
+        finally:
+            for name, parameter in self.named.items():
+                parameter.data = live[name]
 
     @abstractmethod
     def save(self, directory: Path) -> None:

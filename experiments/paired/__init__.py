@@ -1,0 +1,1 @@
+"""What can be known from paired losses, and at what price."""
