@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from noiseprobe.analysis.origins import grouped, marks_of
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Log, Series, choose_tags, read_logs, run_of
 from noiseprobe.logs.tags import is_training_loss
@@ -40,12 +41,18 @@ class Judged:
         judge: the judge by step; it may be sparser than the losses.
         maximize: whether the judge is to be high; else it is to be low.
         dvar: DVAR's parameters, where the losses came from a run directory.
+        origin: the name of the first trace of the same origin (`noiseprobe.analysis.origins`); by
+            default its own.
     """
 
     trace: Series
     judge: Series
     maximize: bool
     dvar: Mapping[str, float] = field(default_factory=dict)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", self.origin or self.name)
 
     @property
     def name(self) -> str:
@@ -123,7 +130,7 @@ def _beside(log: Log, tag: str) -> Series | None:
 def judged_losses(
     given: Sequence[Path], judge: str, pattern: str | None, maximize: bool | None
 ) -> list[Judged]:
-    """The losses of each source with the judge that was recorded beside them.
+    """The losses of each source with the judge that was recorded beside them, and its origin.
 
     Args:
         given: the sources; each must hold both. A table of several runs, as Weights & Biases
@@ -135,7 +142,7 @@ def judged_losses(
     Raises:
         UserError: a source cannot be read, or lacks either, or the choice is not clear.
     """
-    judged = []
+    judged, marks = [], []
     for log, tags in read_logs(given, lambda tags: _flat(_pairs(tags, judge, pattern))):
         pairs = _pairs(log.tags, judge, pattern)
         for trace, verdict in pairs:
@@ -146,7 +153,9 @@ def judged_losses(
             if len(pairs) > 1:
                 losses = replace(losses, name=f"{losses.name}: {run_of(trace)}")
             judged.append(Judged(losses, log.series(verdict), high, _dvar_of(log.path)))
-    return judged
+            marks.append(marks_of(log.path, run_of(trace) if len(pairs) > 1 else ""))
+    first = grouped(marks)
+    return [replace(each, origin=judged[first[place]].name) for place, each in enumerate(judged)]
 
 
 def listed(given: Sequence[Path]) -> list[dict[str, Any]]:

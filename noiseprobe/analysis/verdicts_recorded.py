@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from noiseprobe.analysis.origins import SAME
 from noiseprobe.analysis.replay import best_index
 from noiseprobe.analysis.sources import Source
 from noiseprobe.analysis.trend import FEWEST, Trend, trend_of
@@ -183,7 +184,12 @@ def next_of_replay(
 
 
 def of_regret(
-    summary: pd.DataFrame, paired: pd.DataFrame, judge: str, maximize: bool, traces: int
+    summary: pd.DataFrame,
+    paired: pd.DataFrame,
+    judge: str,
+    maximize: bool,
+    traces: int,
+    origins: int | None = None,
 ) -> list[str]:
     """Which criterion stops nearest to the judge's best, and whether that is sure.
 
@@ -191,6 +197,7 @@ def of_regret(
         summary, paired: what `noiseprobe.analysis.regret` gives.
         judge: the judge's tag, which is to be high if `maximize`.
         traces: how many were judged.
+        origins: of how many origins they are; by default each of its own.
     """
     known = summary[summary["regret"].notna()]
     way = "high" if maximize else "low"
@@ -203,8 +210,15 @@ def of_regret(
         f"By {visible(judge)} ({way} is good), {names} stop{'s' * (len(same) == 1)} nearest to the "
         f"best: regret {best:.2f}, where 0 is the best and 1 the first value."
     ]
-    if traces < FEWEST_JUDGED:
-        few = "One trace is" if traces == 1 else f"{traces} traces are"
+    distinct = traces if origins is None else origins
+    if distinct < traces:
+        told.append(
+            f"The {traces} traces are of {distinct} origin{'s' * (distinct > 1)}: those of {SAME} "
+            "count together as one."
+        )
+    if distinct < FEWEST_JUDGED:
+        what = "trace" if distinct == traces else "origin"
+        few = f"One {what} is" if distinct == 1 else f"{distinct} {what}s are"
         return [*told, f"{few} too few to tell criteria apart."]
     if paired.empty:
         return told

@@ -309,9 +309,11 @@ def regret(
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say how far from a judge's best each criterion stops: mean and 95% interval over traces.
+    """Say how far from a judge's best each criterion stops: mean and 95% interval over origins.
 
-    0 is the best of the judge, 1 its first value. Criteria are at their defaults unless tuned.
+    0 is the best of the judge, 1 its first value. Criteria are at their defaults unless tuned, on
+    logs of no run with windows that are shares. Logs of one folder, or with the same bytes, are of
+    one origin: they count as one.
     """
     from noiseprobe.analysis.regret import paired, summary
     from noiseprobe.analysis.regret import regret as raw_numbers
@@ -350,17 +352,18 @@ def regret(
 
         save_one(plot_regret(means, differences), plot)
     losses = list(dict.fromkeys(judged.trace.column for judged in traces))
+    origins = len({judged.origin for judged in traces})
     if tag is None:
         print(f"losses: {visible(', '.join(losses))} (another: --tag)", file=sys.stderr)
     if not json_output:
         first = traces[0]
         print_verdict(
-            of_regret(means, differences, first.judge.column, first.maximize, len(traces))
+            of_regret(means, differences, first.judge.column, first.maximize, len(traces), origins)
         )
         print(regret_text(traces, raw, means, differences))
         again = ["noiseprobe", "regret", *sources, "--judge", judge]
         again += ["--tag", tag] if tag is not None else []
-        further = ["--against", "never"] if tune or len(traces) < 3 else ["--tune", "leave-one-out"]
+        further = ["--against", "never"] if tune or origins < 3 else ["--tune", "leave-one-out"]
         print_next(command(*again, *further))
         return
     print_json(
@@ -368,6 +371,7 @@ def regret(
             "losses": losses,
             "judge": traces[0].judge.column,
             "maximize": traces[0].maximize,
+            "origins": origins,
             "summary": records(means),
             "paired": records(differences),
             "traces": [row | {"params": json.loads(row["params"])} for row in records(raw)],

@@ -118,7 +118,10 @@ def regret_text(
 ) -> str:
     """The means, what is left out, what cannot fire, and the differences."""
     judge, way = visible(traces[0].judge.column), "high" if traces[0].maximize else "low"
-    title = f"Regret by {judge} ({way} is good), means over traces with 95% intervals"
+    over, origins = f"{len(traces)} traces", len({judged.origin for judged in traces})
+    if origins < len(traces):
+        over = f"{origins} origin{'s' * (origins > 1)} of {over}"
+    title = f"Regret by {judge} ({way} is good), means over {over} with 95% intervals"
     lines = [paragraph(title), _means(summary, raw)]
     left_out = int(summary["left_out"].max())
     if left_out:

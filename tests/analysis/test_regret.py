@@ -41,6 +41,7 @@ def test_regret_of_a_validation_loss_by_hand() -> None:
     row = only(regret([judged([4.0, 3.0, 2.5, 2.0, 2.2])], PATIENCE))
     assert row == {
         "trace": "run",
+        "origin": "run",
         "criterion": "patience",
         "params": json.dumps({"patience": 2, "min_delta": 0.0}),
         "fired": True,

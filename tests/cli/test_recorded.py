@@ -33,7 +33,8 @@ def logs(tmp_path: Path) -> list[Path]:
                 "clip_img": np.where(steps % 5 == 0, 0.6 - np.abs(steps - turn) / 200, np.nan),
             }
         )
-        paths.append(tmp_path / f"run-{place}.csv")
+        paths.append(tmp_path / f"run-{place}" / "log.csv")
+        paths[-1].parent.mkdir()
         table.to_csv(paths[-1], index=False)
     return paths
 
