@@ -7,6 +7,7 @@ and on the fresh runs. Its other parameters stay at their defaults.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ import pandas as pd
 
 from noiseprobe.analysis.regret import Judged, paired, regret, summary
 from noiseprobe.cli.tables import markdown, with_interval
-from noiseprobe.stopping import CRITERIA
+from noiseprobe.stopping import CRITERIA, completed
 from noiseprobe.stopping.window import shown_window
 
 EVERY = (1, 5, 10, 25)
@@ -106,74 +107,107 @@ def section(
 ) -> list[str]:
     """The findings as lines of Markdown."""
     choosing, confirming = halves(by_method)
+    concepts = len({run.origin for run in [*choosing, *confirming]})
+    densities = f"every {EVERY[1]}th, {EVERY[2]}th and {EVERY[3]}th"
     lines = [
         "## Windows for any log",
         "",
-        "A log of no run of ours may hold a loss at every step or 50 of them in all. Its window is a "
-        "share of what was seen so far (`scale_free` in `noiseprobe criteria --json`), chosen here: "
-        f"the runs of half of the {len({run.origin for run in [*choosing, *confirming]})} concepts "
-        f"of the comparison, with every value of L_det and with every {EVERY[1]}th, {EVERY[2]}th and "
-        f"{EVERY[3]}th alone. The rule, fixed before the other half was looked at: all other "
-        "parameters stay as they are; of the shares with which a criterion fires on "
-        f"{FIRES:.0%} or more of the runs at each density, the one with the least mean regret. In "
-        "each cell: how often it fires, and its regret. Intervals are over concepts.",
+        "A log of no run of ours may hold a loss at every step or 50 of them in all. Its windows "
+        "are shares of what was seen so far (`scale_free` in `noiseprobe criteria --json`), chosen "
+        f"here: on the runs of half of the {concepts} concepts of the comparison, with every value "
+        f"of L_det and with {densities} alone. The rule: all other parameters stay as they are; of "
+        f"the shares with which a criterion fires on {FIRES:.0%} or more of the runs at each "
+        "density, the one with the least mean regret. It was set with a look at this half and none "
+        "at the other. In each cell: how often it fires, and its regret. Intervals are over "
+        "concepts.",
     ]
-    heads = ["window", *(f"every {every}" if every > 1 else "all values" for every in EVERY)]
     chosen = {}
     for name in WINDOWED:
         found = tried(choosing, name, min_gain)
         chosen[name] = best(found)
-        cells = [[*heads, "mean regret", ""]]
-        for share, each in found.items():
-            pairs = zip(each.fires, each.regret, strict=True)
-            row = [f"{fires:.0%}, {loss:.2f}" for fires, loss in pairs]
-            note = (
-                "chosen" if share == chosen[name] else "" if each.qualifies else "fires too seldom"
-            )
-            cells.append([shown_window(share), *row, f"{each.mean:.2f}", note])
-        lines += ["", f"### {name}", "", markdown(cells, left=(0, 6))]
-    lines += [
+        lines += ["", f"### {name}", "", _grid(found, chosen[name])]
+    rows = confirmed(chosen, {"other": confirming, "fresh": of_concepts(fresh)}, min_gain)
+    return [
+        *lines,
         "",
         "### On other concepts",
         "",
-        "The chosen shares, and beside them `never`, which goes on to the last step, and each "
-        "criterion's own default, a number of values. Left: the other half of the concepts; right: "
-        "the fresh runs.",
+        "The chosen shares, and below them each criterion's own default, a number of values. Left: "
+        "the other half of the concepts; right: the fresh runs.",
         "",
-        confirmed(chosen, confirming, of_concepts(fresh), min_gain),
+        _confirmed_table(rows),
+        "",
+        _verdict(rows),
     ]
-    return lines
+
+
+def _grid(found: Mapping[float, Tried], chosen: float) -> str:
+    cells = [["window", *map(_density, EVERY), "mean regret", ""]]
+    for share, each in found.items():
+        pairs = zip(each.fires, each.regret, strict=True)
+        row = [f"{fires:.0%}, {loss:.2f}" for fires, loss in pairs]
+        note = "chosen" if share == chosen else "" if each.qualifies else "fires too seldom"
+        cells.append([shown_window(share), *row, f"{each.mean:.2f}", note])
+    return markdown(cells, left=(0, 6))
 
 
 def confirmed(
-    chosen: Mapping[str, float],
-    confirming: Sequence[Judged],
-    fresh: Sequence[Judged],
-    min_gain: float,
-) -> str:
-    """A table of the chosen shares and the default windows, by criterion and density."""
+    chosen: Mapping[str, float], sets: Mapping[str, Sequence[Judged]], min_gain: float
+) -> pd.DataFrame:
+    """One row per data set, criterion, window (chosen, then the default) and density.
+
+    Columns: set, criterion, window, every, fires, regret, less (regret less that of `never`), the
+    last two with `_low` and `_high`.
+    """
+    rows = []
+    for name, share in chosen.items():
+        for window in (share, completed(name)["window"]):
+            for every, (label, runs) in itertools.product(EVERY, sets.items()):
+                sparse = [thinned(run, every) for run in runs]
+                raw = regret(sparse, {name: {"window": window}, "never": {}}, min_gain=min_gain)
+                (own,) = summary(raw[raw["criterion"] == name]).to_dict("records")
+                (less,) = paired(raw, "never").to_dict("records")
+                place = {"set": label, "criterion": name, "window": window, "every": every}
+                ends = ("", "_low", "_high")
+                rows.append(
+                    place
+                    | {"fires": 1 - own["never"]}
+                    | {f"regret{end}": own[f"regret{end}"] for end in ends}
+                    | {f"less{end}": less[f"regret{end}"] for end in ends}
+                )
+    return pd.DataFrame(rows)
+
+
+def _confirmed_table(rows: pd.DataFrame) -> str:
+    form = "{} ({} to {})"
     heads = ["criterion", "window", "values", "fires", "regret", "less never's"]
     cells = [[*heads, "fires (fresh)", "regret (fresh)", "less never's (fresh)"]]
-    for name, share in chosen.items():
-        own = CRITERIA[name]().window  # type: ignore[attr-defined]
-        for window in (share, own):
-            for every in EVERY:
-                row = [name, shown_window(window), f"every {every}" if every > 1 else "all"]
-                for runs in (confirming, fresh):
-                    sparse = [thinned(run, every) for run in runs]
-                    raw = regret(sparse, {name: {"window": window}, "never": {}}, min_gain=min_gain)
-                    row += _shown(raw, name)
-                cells.append(row)
+    for _, of_both in rows.groupby(["criterion", "window", "every"], sort=False):
+        both = of_both.to_dict("records")
+        line = [both[0]["criterion"], shown_window(both[0]["window"]), _density(both[0]["every"])]
+        for row in both:
+            line.append(f"{row['fires']:.0%}")
+            line += [
+                with_interval(row, "regret", ".2f", form),
+                with_interval(row, "less", "+.2f", form),
+            ]
+        cells.append(line)
     return markdown(cells, left=(0, 1, 2))
 
 
-def _shown(raw: pd.DataFrame, name: str) -> list[str]:
-    """How often the criterion fires, its regret, and that less the regret of going on."""
-    own = summary(raw).set_index("criterion").loc[name]
-    (less,) = paired(raw, "never").to_dict("records")
-    form = "{} ({} to {})"
-    return [
-        f"{1 - own['never']:.0%}",
-        with_interval(own, "regret", ".2f", form),
-        with_interval(less, "regret", "+.2f", form),
-    ]
+def _verdict(rows: pd.DataFrame) -> str:
+    """How often a chosen share differs from going on by an interval without 0."""
+    shares = rows[rows["window"] < 1]
+    told = []
+    for label, words in (("other", "of the other half"), ("fresh", "of the fresh runs")):
+        own = shares[shares["set"] == label]
+        worse, better = (own["less_low"] > 0).sum(), (own["less_high"] < 0).sum()
+        told.append(
+            f"in {worse} of {len(own)} rows {words} stopping by a chosen share is worse than going "
+            f"on to the last step, and in {better} better"
+        )
+    return f"By intervals that exclude 0, {'; '.join(told)}."
+
+
+def _density(every: int) -> str:
+    return f"every {every}th" if every > 1 else "all values"

@@ -26,6 +26,8 @@ AGAINST = ("dvar", "never")
 MIN_GAIN = (
     0.02  # what counts as a gain in CLIP similarity for the CLIP criterion (Voronov et al. 2023)
 )
+STUDIED = tuple(name for name in ON_MEANS if name != "gain-interval")
+"""Those that were there when the fresh runs were made; experiments/paired has the other."""
 SCALED = {"steps": tuple(range(15, 301, 15))}
 
 
@@ -40,7 +42,7 @@ def write_report(
     Both are by method: `traces` are those that parameters are chosen on, each for the others, and
     `fresh` those that had no part in any choice.
     """
-    names = list(ON_MEANS)
+    names = list(STUDIED)
     grids: dict[str, Grid] = {name: counts_alone(name) for name in names} | {"fixed": SCALED}
     settings: dict[str, Any] = {"grids": grids, "min_gain": MIN_GAIN}
     chosen = {method: best_parameters(traces[method], names, **settings) for method in fresh}

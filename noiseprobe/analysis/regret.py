@@ -194,8 +194,9 @@ def paired(
     """One row per other criterion: its measures less those of `against` on the same trace.
 
     Columns: criterion, against, traces (on which both have a regret), origins (of these), for each
-    of `MEASURES` the mean difference with `_low` and `_high` as in `summary`, below 0 where the criterion does better
-    than `against`; and `better` and `worse`, the shares on which its regret is lower and higher.
+    of `MEASURES` the mean difference with `_low` and `_high` as in `summary`, below 0 where the
+    criterion does better than `against`; and `better` and `worse`, the shares on which its regret
+    is lower and higher.
 
     Raises:
         UserError: `raw` has no criterion `against`.

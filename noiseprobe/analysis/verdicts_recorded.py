@@ -135,8 +135,8 @@ def of_defaults(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         told.append(
             f"{_capital(enumerated(free))} {'has' if len(free) == 1 else 'have'} "
             f"{enumerated(sorted(windows))} of all values so far, since no run directory says how "
-            "often they were recorded: a share fits a log of any length, the published numbers of "
-            "values do not."
+            "often they were recorded: a share can fire on a log of any length, the published "
+            "numbers of values cannot."
         )
     return told
 

@@ -49,10 +49,10 @@ class GainShare(LossCriterion):
     formula: ClassVar[str] = "gain over the last window / gain so far < threshold, of medians"
     source: ClassVar[str] = "noiseprobe; experiments/criteria/RESULTS.md"
     grid: ClassVar[Grid] = {
-        "window": (30, 60, 90, 120, 150, 200, 0.2, 0.3, 0.5, 0.7),
+        "window": (30, 60, 90, 120, 150, 200, 0.3, 0.5, 0.6, 0.7),
         "threshold": (0.001, 0.02, 0.05, 0.1, 0.2, 0.3),
     }
-    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.7}
+    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.6}
     kept_for = ("window",)
     kept = ("count", "recent", "first", "lowest")
 

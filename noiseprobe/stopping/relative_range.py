@@ -44,7 +44,7 @@ class RelativeRange(LossCriterion):
         "window": (5, 10, 20, 50, 100, 200, 0.2, 0.3, 0.5, 0.7),
         "threshold": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
     }
-    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.7}
+    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.5}
     kept_for = ("window",)
     kept = ("count", "highest", "lowest")
 

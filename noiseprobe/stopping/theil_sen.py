@@ -53,7 +53,7 @@ class TheilSen(LossCriterion):
         "window": (10, 20, 50, 100, 200, 0.2, 0.3, 0.5, 0.7),
         "alpha": (0.001, 0.01, 0.05, 0.2),
     }
-    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.7}
+    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.5}
     kept_for = ("window",)
     kept = ("count", "recent")
 
