@@ -125,8 +125,9 @@ def train(
     ending = ending_of(opened)
     verdict = of_training(ending)
     if json_output:
-        found = {"fired": dict(ending.fired), "take": ending.take}
-        print_json({"run": ending.run} | opened.status | found | verdict.document)
+        ends = {"fired": dict(ending.fired), "take": ending.take, "result": ending.result}
+        best = {} if ending.best_step is None else {"best_step": ending.best_step}
+        print_json({"run": ending.run} | opened.status | ends | best | verdict.document)
     else:
         print_verdict(verdict.sentences)
         print(ending_table(ending, opened.train_trace()))

@@ -93,8 +93,9 @@ def test_the_paired_loss_is_that_of_both_models_on_the_batch(
         with torch.no_grad():
             losses = ready.objective.losses(batch, conditioning_of(ready.model, captions))
         found.append(losses.double().mean().item())
-    assert trace["paired"][6] == pytest.approx(found[0] - found[1], abs=1e-7)
-    assert trace["paired"][6] != 0
+    # The copy of all weights is in float16.
+    assert trace["paired"][6] == pytest.approx(found[0] - found[1], abs=2e-4)
+    assert abs(trace["paired"][6]) > 0.01
 
 
 @pytest.mark.parametrize("method", ["textual-inversion", "dreambooth-lora", "custom-diffusion"])
