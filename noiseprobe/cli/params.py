@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from noiseprobe.core.errors import UserError
 from noiseprobe.stopping import ON_MEANS, build, completed, criterion_named
 from noiseprobe.stopping.params import parse_param
+from noiseprobe.stopping.window import parse_window
 
 Params = dict[str, dict[str, float]]
 """The parameters that were given, by criterion and name."""
@@ -76,7 +77,7 @@ def parse_params(
 def dvar_params(
     params: Mapping[str, Mapping[str, float]],
     criteria: Sequence[str],
-    window: int | None,
+    window: str | None,
     threshold: float | None,
 ) -> Params:
     """DVAR's own flags as parameters, added to those it has in `params`.
@@ -84,10 +85,10 @@ def dvar_params(
     Raises:
         UserError: one was given, and DVAR is not among `criteria`.
     """
-    flags = {"window": window, "threshold": threshold}
+    flags = {"window": None if window is None else parse_window(window), "threshold": threshold}
     given = {name: value for name, value in flags.items() if value is not None}
     if given and "dvar" not in criteria:
-        name, value = next(iter(given.items()))
+        name, value = next(iter({**given, **({"window": window} if window else {})}.items()))
         raise UserError(
             f"--{name} {value}: it is DVAR's, which is not replayed; add --criterion dvar, or "
             f"leave out --{name}"
