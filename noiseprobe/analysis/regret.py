@@ -20,10 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noiseprobe.analysis.bootstrap import RESAMPLES, bootstrap_interval
-from noiseprobe.analysis.replay import warn_of_skipped
+from noiseprobe.analysis.replay import seen_by, warn_of_skipped
 from noiseprobe.analysis.sources import Judged, params_on
 from noiseprobe.core.errors import UserError
-from noiseprobe.stopping import as_losses, build, outcome
+from noiseprobe.stopping import build, outcome
 
 MEASURES = ("regret", "kept_regret", "steps_spent")
 """The columns of raw numbers that `summary` and `paired` average over traces."""
@@ -131,8 +131,7 @@ def row_of(
 ) -> dict[str, object]:
     """The row of `regret` for one trace and the criterion `name` with all its parameters."""
     trace, verdict = judged.trace, _Verdict.of(judged)
-    losses = as_losses(trace.column, trace.values)
-    found = outcome(build(name, params), losses, trace.steps)
+    found = outcome(build(name, params), seen_by(name, trace), trace.steps)
     stop = len(trace.steps) - 1 if found.stop_index is None else found.stop_index
     stop_step, kept_step = int(trace.steps[stop]), int(trace.steps[found.kept_index])
     start = min([int(trace.steps[0]), *verdict.steps[:1].tolist()])

@@ -9,7 +9,9 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
 from noiseprobe.stopping import (
     DVAR,
@@ -18,6 +20,7 @@ from noiseprobe.stopping import (
     as_losses,
     build,
     completed,
+    criterion_named,
     dvar_grid,
     dvar_ratios,
     dvar_stops,
@@ -146,10 +149,7 @@ def replay_criterion(
         (40, 20, 0.2)
     """
     chosen = completed(criterion, params)
-    watching, values = build(criterion, chosen), series.values
-    if watching.per_sample and series.samples is not None:
-        values = series.samples
-    found = outcome(watching, as_losses(series.column, values), series.steps)
+    found = outcome(build(criterion, chosen), seen_by(criterion, series), series.steps)
     warn_of_skipped(series)
     stop, best = found.stop_index, best_index(series)
     return CriterionReplay(
@@ -168,6 +168,24 @@ def replay_criterion(
         loss_at_stop=_value(series, stop),
         loss_at_keep=_value(series, found.kept_index),
     )
+
+
+def seen_by(criterion: str, series: Series) -> NDArray[np.float64]:
+    """What a criterion looks at in a series, lower being better: (n,), or (n, B) of samples."""
+    samples = series.samples if criterion_named(criterion).per_sample else None
+    return as_losses(series.column, series.values if samples is None else samples)
+
+
+def check_samples(traces: Sequence[Series], criteria: Sequence[str]) -> None:
+    """Raise `UserError` if a criterion looks at the losses of samples, and a trace has none."""
+    for name in criteria:
+        for series in traces:
+            if criterion_named(name).per_sample and series.samples is None:
+                raise UserError(
+                    f"--criterion {name}: it needs the losses of each sample, and {series.name} "
+                    f"has the mean alone of {series.column}; runs have them of l_det and l_val, "
+                    "with --tag"
+                )
 
 
 def best_index(series: Series) -> int | None:

@@ -26,19 +26,6 @@ def chosen_criteria(given: Sequence[str] | None, every: bool) -> list[str]:
     return list(dict.fromkeys(given or ["dvar"]))
 
 
-def check_on_means(names: Sequence[str]) -> None:
-    """Raise `UserError` if one of the criteria looks at the losses of samples.
-
-    Recorded traces hold one loss per step, their mean.
-    """
-    for name in names:
-        if name not in ON_MEANS:
-            raise UserError(
-                f"--criterion {name}: it needs the losses of each sample, and a trace has their "
-                f"mean alone; choose another here, and --stop {name} to end a training"
-            )
-
-
 def parse_params(
     pairs: Sequence[str], criteria: Sequence[str], meant: Sequence[str] | None = None
 ) -> Params:

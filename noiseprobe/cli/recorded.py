@@ -107,12 +107,7 @@ def dvar_replay(
     from noiseprobe.analysis import replay
     from noiseprobe.analysis import sources as recorded
     from noiseprobe.analysis import verdicts_recorded as verdicts
-    from noiseprobe.cli.params import (
-        check_on_means,
-        chosen_criteria,
-        dvar_params,
-        parse_params,
-    )
+    from noiseprobe.cli.params import chosen_criteria, dvar_params, parse_params
     from noiseprobe.cli.text_recorded import cannot_fire, grid_table, list_table, replay_table
 
     dvar_alone: dict[str, object] = {
@@ -132,10 +127,10 @@ def dvar_replay(
         check_alone("--grid", dvar_alone)
     check_outputs(csv, plot, sources)
     names = chosen_criteria(criterion, every)
-    check_on_means(names)
     params = parse_params(param or [], names)
     params |= dvar_params(params, names, window, threshold)
     found = recorded.losses_of(sources, tag)
+    replay.check_samples([each.trace for each in found], names)
     replays = [
         replay.replayed(each.trace, name, recorded.params_on(each, name, params.get(name, {})))
         | {"defaults": recorded.defaults_on(each, name, params.get(name, {}))}
@@ -317,10 +312,11 @@ def regret(
     """
     from noiseprobe.analysis.regret import paired, summary
     from noiseprobe.analysis.regret import regret as raw_numbers
+    from noiseprobe.analysis.replay import check_samples
     from noiseprobe.analysis.sources import judged_losses
     from noiseprobe.analysis.tuning import tune as tuned_numbers
     from noiseprobe.analysis.verdicts_recorded import of_regret
-    from noiseprobe.cli.params import check_on_means, chosen_criteria, parse_params
+    from noiseprobe.cli.params import chosen_criteria, parse_params
     from noiseprobe.cli.text_recorded import regret_text
     from noiseprobe.core.words import command
     from noiseprobe.stopping import CRITERIA, ON_MEANS
@@ -332,11 +328,11 @@ def regret(
     if against not in CRITERIA:
         raise UserError(f"--against {against}: choose one of {', '.join(CRITERIA)}")
     names = list(dict.fromkeys([*chosen, against]))
-    check_on_means(names)
     params = parse_params(param or [], names, meant=chosen)
     if tune and params:
         raise UserError("--param: --tune chooses the parameters; leave one of them out")
     traces = judged_losses(sources, judge, tag, maximize)
+    check_samples([judged.trace for judged in traces], names)
     if tune:
         raw = tuned_numbers(traces, names, tune, seed=seed, min_gain=min_gain)
     else:
