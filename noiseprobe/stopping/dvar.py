@@ -30,8 +30,8 @@ class DVAR(LossCriterion):
     proportion to the window; where that is a share, it grows with the number of losses.
 
     Of a straight fall of n losses, a window of w has (w² - 1) / (n² - 1) of the variance. A share p
-    therefore stops in the middle of one where `threshold` is above p², or n is still below some
-    5 / √`threshold`; a count does where n is above `window` / √`threshold`.
+    therefore stops in the middle of one where `threshold` is above p², and a count where n is above
+    `window` / √`threshold`.
 
     If all losses so far are equal, the ratio is undefined (NaN) and DVAR does not stop. A loss that
     is NaN or infinite is no evidence: it enters neither variance, it warns with a
