@@ -146,8 +146,10 @@ def replay_criterion(
         (40, 20, 0.2)
     """
     chosen = completed(criterion, params)
-    losses = as_losses(series.column, series.values)
-    found = outcome(build(criterion, chosen), losses, series.steps)
+    watching, values = build(criterion, chosen), series.values
+    if watching.per_sample and series.samples is not None:
+        values = series.samples
+    found = outcome(watching, as_losses(series.column, values), series.steps)
     warn_of_skipped(series)
     stop, best = found.stop_index, best_index(series)
     return CriterionReplay(

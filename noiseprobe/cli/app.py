@@ -201,15 +201,21 @@ def plot(
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw the figures of runs, as PNG and SVG, into each one's figures/."""
+    """Draw the figures of runs, as PNG and SVG, into each one's figures/.
+
+    Also of a folder that a noiseprobe.Tracker wrote.
+    """
     from noiseprobe.core.files import check_folder
     from noiseprobe.run.directory import Run
     from noiseprobe.stages import pipeline
 
     if across:
         check_folder("--across", across)
-    opened = [Run.open(directory) for directory in runs]
-    figures = [str(path) for run in opened for path in pipeline.plot_stage(run)]
+    trackers = [each for each in runs if Run(each).tracker_file.is_file()]
+    opened = [Run.open(directory) for directory in runs if directory not in trackers]
+    paths = [path for folder in trackers for path in pipeline.plot_tracker(folder)]
+    paths += [path for run in opened for path in pipeline.plot_stage(run)]
+    figures = [str(path) for path in paths]
     if across:
         figures += map(str, pipeline.plot_across(opened, across))
     if json_output:

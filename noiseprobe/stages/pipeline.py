@@ -1,5 +1,6 @@
 """The stages as functions on a run directory: train, probe, replay, plot, and all in a row."""
 
+import json
 import math
 import re
 import time
@@ -299,6 +300,28 @@ def plot_stage(run: Run) -> list[Path]:
     for path in before.difference(paths):  # drawn from what has changed since
         path.unlink()
     return list(dict.fromkeys(paths))
+
+
+def plot_tracker(folder: Path) -> list[Path]:
+    """Draw what a `Tracker` recorded in `folder` into its `figures/`; returns the paths.
+
+    Raises `UserError` if it recorded nothing there.
+    """
+    from noiseprobe.analysis.tracked import changes
+    from noiseprobe.plots import plot_tracked
+    from noiseprobe.plots.saving import save
+
+    run = Run(folder)
+    about = json.loads(run.tracker_file.read_text(encoding="utf-8"))
+    tracked = run.tracked_trace()
+    tables = {name: changes(tracked, name) for name in about["losses"]}
+    best, stop = about["best_step"], about["stop_step"]
+    ax = plot_tracked(
+        tables,
+        best=None if best is None else (about["watch"], best),
+        stop=None if stop is None else (about["criterion"], stop),
+    )
+    return save(ax, run.figures_directory / "11-held-out")
 
 
 def draw_held_out(run: Run, train: "pd.DataFrame") -> list[Path]:
