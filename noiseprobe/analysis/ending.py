@@ -131,7 +131,7 @@ def _why(watch: Watch, train: pd.DataFrame) -> str:
     if watch.name == "dvar":
         window, threshold = (getattr(watch.criterion, name) for name in ("window", "threshold"))
         ratio = float(train["dvar_ratio"].iloc[-1])
-        told = shown_window(window)
+        told = f"{shown_window(window)}{' of the' if window < 1 else ''}"
         return (
             f"the variance of the last {told} values of L_det was {ratio:.4g} times that of all, "
             f"below {threshold:g}"

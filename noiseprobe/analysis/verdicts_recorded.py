@@ -127,16 +127,15 @@ def of_defaults(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             for row in runs
         ]
     free = {row["criterion"]: row for row in rows if row.get("defaults") == "any log"}
-    windows = {
-        shown_params({key: row["params"][key] for key in CRITERIA[name].scale_free})
+    windows = [
+        f"{name} {shown_params({key: row['params'][key] for key in CRITERIA[name].scale_free})}"
         for name, row in free.items()
-    }
+    ]
     if free:
         told.append(
-            f"{_capital(enumerated(free))} {'has' if len(free) == 1 else 'have'} "
-            f"{enumerated(sorted(windows))} of all values so far, since no run directory says how "
-            "often they were recorded: a share can fire on a log of any length, the published "
-            "numbers of values cannot."
+            f"{_capital(enumerated(windows).replace(' ', ' has ', 1))} of all values so far, since "
+            "no run directory says how often they were recorded: a share can fire on a log of any "
+            "length, the published numbers of values cannot."
         )
     return told
 

@@ -101,8 +101,9 @@ def dvar_replay(
 ) -> None:
     """Say where DVAR, or another criterion, would have stopped recorded losses.
 
-    A run directory is replayed with its own window and threshold unless others are given, any other
-    log with windows that are a share of what was seen so far.
+    A run directory is replayed with its own window and threshold unless others are given.
+
+    Any other log is replayed with windows that are shares of what was seen so far.
     """
     from noiseprobe.analysis import replay
     from noiseprobe.analysis import sources as recorded
@@ -306,9 +307,9 @@ def regret(
 ) -> None:
     """Say how far from a judge's best each criterion stops: mean and 95% interval over origins.
 
-    0 is the best of the judge, 1 its first value. Criteria are at their defaults unless tuned, on
-    logs of no run with windows that are shares. Logs of one folder, or with the same bytes, are of
-    one origin: they count as one.
+    0 is the best of the judge, 1 its first value. Parameters are as in dvar-replay unless tuned.
+
+    Logs of one folder, or with the same bytes, are of one origin: they count as one.
     """
     from noiseprobe.analysis.regret import paired, summary
     from noiseprobe.analysis.regret import regret as raw_numbers

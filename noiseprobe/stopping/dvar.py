@@ -29,6 +29,10 @@ class DVAR(LossCriterion):
     One update takes the same few microseconds at any step and with any window. Memory is in
     proportion to the window; where that is a share, it grows with the number of losses.
 
+    Of a straight fall of n losses, a window of w has (w² - 1) / (n² - 1) of the variance. A share p
+    therefore stops in the middle of one where `threshold` is above p², and a count where n is above
+    `window` / √`threshold`.
+
     If all losses so far are equal, the ratio is undefined (NaN) and DVAR does not stop. A loss that
     is NaN or infinite is no evidence: it enters neither variance, it warns with a
     `NonFiniteLossWarning`, and DVAR does not stop on it.

@@ -224,3 +224,13 @@ def test_sorted_losses_know_median_and_order(losses: list[float]) -> None:
     assert len(held) == len(rest)
     told = tuple(int(found.sum()) for found in (rest < 1.0, rest == 1.0, rest > 1.0))
     assert held.around(1.0) == told
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_straight_fall_is_stopped_where_the_square_of_the_share_is_below(share: float) -> None:
+    line = np.arange(500, 0, -1.0)
+    spans = [(length(share, seen), seen) for seen in range(5, 501)]
+    ratios = [(window**2 - 1) / (seen**2 - 1) for window, seen in spans]
+    np.testing.assert_allclose(dvar_ratios(line, share)[4:], ratios, rtol=1e-12)
+    stopped = dvar_stops(line, share, [0.15])[0] is not None
+    assert stopped == (share**2 < 0.15)
