@@ -9,10 +9,17 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.draws.factors import NAMED_SETTINGS, Layout, parse_settings
@@ -252,8 +259,11 @@ class RunConfig(BaseModel):
         usual="nothing more",
     )
     paired_every: int = _stopping("Steps between values of the paired loss", 1, ge=1)
-    window: int = _stopping(
-        "Last values of L_det that are compared with all", ge=2, criteria=("dvar",), on_resume=True
+    window: int | float = _stopping(
+        "Last values of L_det that are compared with all: how many, or a share such as 20%",
+        metavar="N|SHARE%",
+        criteria=("dvar",),
+        on_resume=True,
     )
     threshold: float = _stopping(
         "Stop below this ratio of variances", gt=0, **_FINITE, criteria=("dvar",), on_resume=True
@@ -329,6 +339,19 @@ class RunConfig(BaseModel):
         if not settings:
             raise UserError("--settings: none given; name at least one, such as timesteps")
         return tuple(setting.name for setting in settings)
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _window(cls, value: Any) -> float:
+        from noiseprobe.stopping.window import parse_window
+
+        return parse_window(str(value))
+
+    @field_serializer("window", when_used="json")
+    def _as_people_write_it(self, window: float) -> int | str:
+        from noiseprobe.stopping.window import shown_window
+
+        return shown_window(window) if window < 1 else int(window)
 
     @field_validator("hold_out", mode="before")
     @classmethod
@@ -474,7 +497,9 @@ def kind(key: str) -> Any:
         return list[str]
     annotation = RunConfig.model_fields[key].annotation
     if get_origin(annotation) is UnionType:
-        annotation = get_args(annotation)[0]
+        annotation, *others = (each for each in get_args(annotation) if each is not NoneType)
+        if others:
+            return str
     return annotation if annotation in (bool, int, float) else str
 
 
