@@ -5,8 +5,6 @@ declaration. What has no default here takes one by the model's family and the me
 (`noiseprobe.run.defaults`).
 """
 
-import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from types import NoneType, UnionType
@@ -29,7 +27,6 @@ from noiseprobe.run.defaults import (
     METHODS,
     PUBLISHED_CLIP,
     RATE_WITH_PRIOR,
-    defaults_of,
     shown,
 )
 
@@ -384,35 +381,9 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _watched_is_recorded(self) -> "RunConfig":
-        """Refuse to look at a column that such a run does not record."""
-        held = self.hold_out is not None or self.validation is not None
-        if self.watch not in (None, *WATCHED):
-            mend = did_you_mean(str(self.watch), WATCHED, f"choose one of {', '.join(WATCHED)}")
-            raise UserError(f"--watch: '{self.watch}' given, but it is not recorded; {mend}")
-        if unknown := [each for each in self.track if each != "paired"]:
-            raise UserError(f"--track: '{unknown[0]}' given; paired is all that there is")
-        if self.hold_out is not None and self.validation is not None:
-            raise UserError("--validation: it takes the place of --hold-out; give one of them")
-        if self.cross and held:
-            raise UserError(
-                "--cross: it holds each photograph out in turn; leave out --hold-out and "
-                "--validation"
-            )
-        if self.refit and self.hold_out is None:
-            raise UserError(
-                "--refit: nothing is held out that could be added; add --hold-out 1, or leave it "
-                "out"
-            )
-        if self.watched == "l_val" and not held and not self.cross:
-            raise UserError(
-                f"--{'stop' if self.watch is None else 'watch'}: l_val is the loss on held-out "
-                "photographs, and there are none; add --hold-out 1 or --validation DIR"
-            )
-        if self.stop == "turn" and self.watched not in PER_SAMPLE:
-            raise UserError(
-                f"--watch: turn looks at the losses of samples, and {self.watched} has none; "
-                f"choose one of {', '.join(PER_SAMPLE)}"
-            )
+        from noiseprobe.run.checks import check_recorded
+
+        check_recorded(self)
         return self
 
     @property
@@ -513,40 +484,6 @@ def told_default(key: str) -> str:
     if isinstance(default, bool):
         default = "yes" if default else "no"
     return ",".join(default) if isinstance(default, tuple) else str(default)
-
-
-def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
-    """Raise `UserError` where a setting was given that counts with another method or criterion."""
-    from noiseprobe.stopping import CRITERIA
-
-    if given.get("watch", config.watched) != config.watched:
-        raise UserError(
-            f"--watch: the criterion {config.stop} looks at {config.watched}; leave it out"
-        )
-    if config.cross and {"stop", "watch", "keep"} & given.keys():
-        raise UserError(
-            "--cross: it takes as many steps as were best on average; leave out --stop, --watch "
-            "and --keep"
-        )
-    usual = defaults_of(config.model, config.method)
-    for key in given:
-        about, field = ABOUT[key], RunConfig.model_fields[key]
-        if getattr(config, key) == usual.get(key, field.default):
-            continue
-        if about.methods and config.method not in about.methods:
-            raise UserError(
-                f"{flag(key)}: it belongs to {' and '.join(about.methods)}, not to "
-                f"{config.method}; leave it out"
-            )
-        watched = {config.stop, "clip" if config.checks else ""}
-        if about.criteria and config.stop != "none" and watched.isdisjoint(about.criteria):
-            mend = "leave it out"
-            if key in inspect.signature(CRITERIA.get(config.stop, object)).parameters:
-                mend = f"write --param {key}={getattr(config, key)}"
-            raise UserError(
-                f"{flag(key)}: it belongs to --stop {about.criteria[0]}, not to {config.stop}; "
-                f"{mend}"
-            )
 
 
 def _texts(name: str, value: Any) -> list[str]:
