@@ -136,4 +136,4 @@ def _why(watch: Watch, train: pd.DataFrame) -> str:
             f"the variance of the last {told} values of L_det was {ratio:.4g} times that of all, "
             f"below {threshold:g}"
         )
-    return f"{watch.criterion!r} on {watch.column}, which is {watch.criterion.formula}"
+    return f"{watch.criterion!r} on {watch.column}: {watch.criterion.formula}"
