@@ -70,7 +70,11 @@ def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path
         "finite losses, of 60 points in all",
     ]
     rows = json.loads(out)
-    assert [row["criterion"] for row in rows if not row["could_fire"]] == ["dvar", "gain-share", "gain-interval"]
+    assert [row["criterion"] for row in rows if not row["could_fire"]] == [
+        "dvar",
+        "gain-share",
+        "gain-interval",
+    ]
     late = call("dvar-replay", logs[0], "--criterion", "fixed", "--param", "steps=591")
     assert "FixedSteps(steps=591) cannot fire: it needs a step of at least 591" in late[2]
     assert "cannot fire" in late[1]
