@@ -31,8 +31,10 @@ from noiseprobe.stopping import PairedLoss as PairedLoss
 from noiseprobe.stopping import Patience as Patience
 from noiseprobe.stopping import RelativeRange as RelativeRange
 from noiseprobe.stopping import TheilSen as TheilSen
+from noiseprobe.stopping import Turn as Turn
 from noiseprobe.stopping import Uprising as Uprising
 from noiseprobe.training.concept import Concept as Concept
 from noiseprobe.training.concept import load_concept as load_concept
+from noiseprobe.training.tracker import Tracker as Tracker
 
 __all__: list[str]

@@ -19,7 +19,7 @@ from noiseprobe.core.files import written_whole
 from noiseprobe.plots.regret import counted, draw_differences
 from noiseprobe.plots.saving import save
 from noiseprobe.plots.style import FONT_SIZE, PAGE, look, new_figure, several_panels
-from noiseprobe.stopping import CRITERIA
+from noiseprobe.stopping import ON_MEANS
 
 AGAINST = ("dvar", "never")
 MIN_GAIN = (
@@ -39,7 +39,7 @@ def write_report(
     Both are by method: `traces` are those that parameters are chosen on, each for the others, and
     `fresh` those that had no part in any choice.
     """
-    names = list(CRITERIA)
+    names = list(ON_MEANS)
     settings: dict[str, Any] = {"grids": {"fixed": SCALED}, "min_gain": MIN_GAIN}
     chosen = {method: best_parameters(traces[method], names, **settings) for method in fresh}
     raw = Tables.of({method: tune(runs, names, **settings) for method, runs in traces.items()})

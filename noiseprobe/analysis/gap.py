@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from noiseprobe.analysis.intervals import LEVEL, Floats, mean_interval
@@ -29,7 +30,7 @@ def gaps(trained: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: one was not probed with a setting that redraws timesteps, at two checkpoints.
     """
-    ours, theirs = _changes(trained), _changes(held)
+    ours, theirs = _changes(trained)[0], _changes(held)[0]
     steps = [step for step in ours.columns if step in theirs.columns]
     rows = []
     for step in steps:
@@ -49,28 +50,31 @@ def gap_by_timestep(
         but for the step. A bin without two draws of a kind has no interval.
     """
     table: list[tuple[float, ...]] = []
-    both = [paired_draws(trace, None) for trace in (trained, held)]
-    last = max(set(both[0][0].columns) & set(both[1][0].columns), default=None)
+    both = [_changes(trace) for trace in (trained, held)]
+    last = max(set(both[0][0].columns) & set(both[1][0].columns))
     for index in range(bins):
-        here = []
-        for losses, timesteps in both:
-            rows = losses[timesteps * bins // num_timesteps == index]
-            here.append((rows[last] - rows.iloc[:, 0]).to_numpy() if last is not None else rows)
+        here = [
+            changes[last].to_numpy()[timesteps * bins // num_timesteps == index]
+            for changes, timesteps in both
+        ]
         numbers = (*_interval(here[0]), *_interval(here[1]), *_welch(*here))
         table.append((index, *edges(index, bins, num_timesteps), *numbers))
     names = [f"{name}{end}" for name in ("trained", "held", "gap") for end in ("", "_low", "_high")]
     return pd.DataFrame(table, columns=["bin", "from", "to", *names])
 
 
-def _changes(trace: pd.DataFrame) -> pd.DataFrame:
-    """The loss of each draw less that at the first checkpoint: a row per draw, a column a step."""
-    losses, _ = paired_draws(trace, None)
+def _changes(trace: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The loss of each draw less that at the first checkpoint, and the timestep of each draw.
+
+    There is a row per draw and a column per step.
+    """
+    losses, timesteps = paired_draws(trace)
     if losses.shape[1] < 2 or losses.empty:
         raise UserError(
             "--held-out: both kinds of photographs are to be probed at two checkpoints with a "
             "setting that redraws timesteps, such as original; probe them again with it"
         )
-    return losses.sub(losses.iloc[:, 0], axis=0)
+    return losses.sub(losses.iloc[:, 0], axis=0), timesteps
 
 
 def _interval(changes: Floats) -> tuple[float, float, float]:

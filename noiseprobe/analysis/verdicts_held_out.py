@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from noiseprobe.analysis.ending import Ending
-from noiseprobe.core.words import command, enumerated
+from noiseprobe.core.words import command
 
 
 def of_held_out(ending: Ending) -> list[str]:
@@ -32,13 +32,12 @@ def of_held_out(ending: Ending) -> list[str]:
     ]
 
 
-def of_gap(run: Path, table: pd.DataFrame, bins: pd.DataFrame) -> "tuple[list[str], str]":
+def of_gap(run: Path, table: pd.DataFrame) -> "tuple[list[str], str]":
     """How the loss has changed on both kinds of photographs, and a command that is useful next.
 
     Args:
         run: the run directory.
         table: what `noiseprobe.analysis.gap.gaps` gives.
-        bins: what `noiseprobe.analysis.gap.gap_by_timestep` gives.
     """
     last = table.iloc[-1]
     told = [
@@ -53,10 +52,6 @@ def of_gap(run: Path, table: pd.DataFrame, bins: pd.DataFrame) -> "tuple[list[st
         told.append(
             f"Whether there is a gap cannot be told from these draws: {_signed(last, 'gap')}."
         )
-    wide = bins[bins["gap_low"] > 0]
-    if len(wide):
-        places = [f"{row['from']}-{row['to'] - 1}" for row in wide.to_dict("records")]
-        told.append(f"It is seen at timesteps {enumerated(places)}.")
     return told, command("noiseprobe", "plot", run)
 
 

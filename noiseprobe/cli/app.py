@@ -412,7 +412,7 @@ def probe_held_out(directory: Path, given: dict[str, Any], json_output: bool) ->
     trained, held = opened.probe_trace(), opened.held_out_trace()
     table = gaps(trained, held)
     bins = gap_by_timestep(trained, held, num_timesteps=opened.num_timesteps)
-    sentences, following = of_gap(opened.directory, table, bins)
+    sentences, following = of_gap(opened.directory, table)
     verdict = Verdict(sentences, following)
     if json_output:
         found = {"run": str(opened.directory), "gap": records(table), "timesteps": records(bins)}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.stopping import CRITERIA, build, completed, criterion_named
+from noiseprobe.stopping import ON_MEANS, build, completed, criterion_named
 from noiseprobe.stopping.params import parse_param
 
 Params = dict[str, dict[str, float]]
@@ -21,8 +21,21 @@ def chosen_criteria(given: Sequence[str] | None, every: bool) -> list[str]:
     for name in given or []:
         criterion_named(name)
     if every:
-        return [name for name in CRITERIA if name != "never"]
+        return [name for name in ON_MEANS if name != "never"]
     return list(dict.fromkeys(given or ["dvar"]))
+
+
+def check_on_means(names: Sequence[str]) -> None:
+    """Raise `UserError` if one of the criteria looks at the losses of samples.
+
+    Recorded traces hold one loss per step, their mean.
+    """
+    for name in names:
+        if name not in ON_MEANS:
+            raise UserError(
+                f"--criterion {name}: it needs the losses of each sample, and a trace has their "
+                f"mean alone; choose another here, and --stop {name} to end a training"
+            )
 
 
 def parse_params(

@@ -98,7 +98,12 @@ def dvar_replay(
     from noiseprobe.analysis import replay
     from noiseprobe.analysis import sources as recorded
     from noiseprobe.analysis import verdicts_recorded as verdicts
-    from noiseprobe.cli.params import chosen_criteria, dvar_params, parse_params
+    from noiseprobe.cli.params import (
+        check_on_means,
+        chosen_criteria,
+        dvar_params,
+        parse_params,
+    )
     from noiseprobe.cli.text_recorded import cannot_fire, grid_table, list_table, replay_table
 
     dvar_alone: dict[str, object] = {
@@ -118,6 +123,7 @@ def dvar_replay(
         check_alone("--grid", dvar_alone)
     check_outputs(csv, plot, sources)
     names = chosen_criteria(criterion, every)
+    check_on_means(names)
     params = parse_params(param or [], names)
     params |= dvar_params(params, names, window, threshold)
     found = recorded.losses_of(sources, tag)
@@ -298,18 +304,19 @@ def regret(
     from noiseprobe.analysis.sources import judged_losses
     from noiseprobe.analysis.tuning import tune as tuned_numbers
     from noiseprobe.analysis.verdicts_recorded import of_regret
-    from noiseprobe.cli.params import chosen_criteria, parse_params
+    from noiseprobe.cli.params import check_on_means, chosen_criteria, parse_params
     from noiseprobe.cli.text_recorded import regret_text
     from noiseprobe.core.words import command
-    from noiseprobe.stopping import CRITERIA
+    from noiseprobe.stopping import CRITERIA, ON_MEANS
 
     if seed < 0:
         raise UserError(f"--seed {seed}: give a whole number of 0 or more")
     check_outputs(csv, plot, sources)
-    chosen = chosen_criteria(criterion, every=False) if criterion else list(CRITERIA)
+    chosen = chosen_criteria(criterion, every=False) if criterion else list(ON_MEANS)
     if against not in CRITERIA:
         raise UserError(f"--against {against}: choose one of {', '.join(CRITERIA)}")
     names = list(dict.fromkeys([*chosen, against]))
+    check_on_means(names)
     params = parse_params(param or [], names, meant=chosen)
     if tune and params:
         raise UserError("--param: --tune chooses the parameters; leave one of them out")

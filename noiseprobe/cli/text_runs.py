@@ -85,16 +85,16 @@ def gap_text(table: "pd.DataFrame", bins: "pd.DataFrame") -> str:
     kinds = ("trained", "held", "gap")
     heads = ("trained on", "95%", "held out", "95%", "gap", "95%")
 
-    def numbers(row: dict[Any, Any]) -> list[str]:
+    def numbers(row: dict[Any, Any]) -> Sequence[str]:
         cells = [
             (cell(row[kind], "+.4f"), between(row[f"{kind}_low"], row[f"{kind}_high"], "+.4f"))
             for kind in kinds
         ]
         return [each for pair in cells for each in pair]
 
-    by_step = [("step", *heads)]
+    by_step: list[Sequence[str]] = [("step", *heads)]
     by_step += [(str(row["step"]), *numbers(row)) for row in table.to_dict("records")]
-    by_bin = [("timesteps", *heads)]
+    by_bin: list[Sequence[str]] = [("timesteps", *heads)]
     by_bin += [(f"{row['from']}-{row['to'] - 1}", *numbers(row)) for row in bins.to_dict("records")]
     last = table["step"].max()
     return "\n\n".join(

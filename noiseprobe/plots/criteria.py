@@ -9,7 +9,7 @@ from noiseprobe.analysis.replay import replayed
 from noiseprobe.logs import Series
 from noiseprobe.plots.replays import plot_replays
 from noiseprobe.plots.style import styled
-from noiseprobe.stopping import CRITERIA
+from noiseprobe.stopping import ON_MEANS
 
 POINTS = 2000
 
@@ -26,7 +26,7 @@ def plot_criteria(
             but `never`, at their defaults, if None.
         axes: where to draw, two panels for each loss; a new figure if None.
     """
-    chosen = params if params is not None else {name: {} for name in CRITERIA if name != "never"}
+    chosen = params if params is not None else {name: {} for name in ON_MEANS if name != "never"}
     traces = made_losses()
     replays = [replayed(each, name, own) for each in traces for name, own in chosen.items()]
     return plot_replays(traces, replays, axes)

@@ -22,8 +22,8 @@ from noiseprobe.plots.style import (
 )
 
 _NAMES = {"l_det": "trained on", "l_val": "held out"}
-_COLOURS = {"l_det": INK, "l_val": colour_of("timesteps")}
-_OTHERS = [colour_of(name) for name in ("noise", "vae_noise", "original", "images", "captions")]
+_COLOURS = {"l_det": INK, "l_val": colour_of("noise")}
+_OTHERS = [colour_of(name) for name in ("vae_noise", "original", "images", "captions")]
 
 _AGAINST = "loss against its start"
 _DRAWS = "band: 95%, over draws"
@@ -36,7 +36,7 @@ def plot_tracked(
     best: tuple[str, int] | None = None,
     stop: tuple[str, int] | None = None,
 ) -> Axes:
-    """How the loss on each fixed batch has changed since its start, with its 95% interval as a band.
+    """How the loss on each fixed batch has changed since its start, with a 95% band.
 
     Args:
         tracked: by name, what `noiseprobe.analysis.tracked.changes` returns.
@@ -86,7 +86,7 @@ def plot_paired(train: pd.DataFrame, ax: Axes | None = None) -> Axes:
         say(ax, "no paired loss recorded")
         return ax
     ax.axhline(0, color=GHOST, lw=0.8, zorder=1)
-    colour = colour_of("noise")
+    colour = colour_of("vae_noise")
     dots = rows[np.isfinite(rows["paired"])]
     sns.scatterplot(
         x=dots["step"],
@@ -115,7 +115,7 @@ def plot_paired(train: pd.DataFrame, ax: Axes | None = None) -> Axes:
     outside = int(((dots["paired"] < ax.get_ylim()[0]) | (dots["paired"] > ax.get_ylim()[1])).sum())
     dress(ax)
     whole_steps(ax, 6)
-    beyond = f"; {outside} dots beyond" if outside else ""
+    beyond = f"; {outside} beyond" if outside else ""
     ax.set(
         xlabel=f"training step (dot: a batch{beyond};\nband: 95% of the running mean)",
         ylabel="loss less the starting\nmodel's, same draws",

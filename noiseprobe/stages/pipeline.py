@@ -143,7 +143,10 @@ def probe_stage(
 def held_out_stage(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
 ) -> None:
-    """Probe the checkpoints on the photographs that were held out; see `probing.probe`."""
+    """Probe the checkpoints on the photographs that were held out, and on the others as well.
+
+    See `probing.probe`.
+    """
     from noiseprobe.stages.probing import probe
 
     require_checkpoints(run)
@@ -152,7 +155,7 @@ def held_out_stage(
             f"--held-out: no photograph was held out of '{run.directory}'; train one with "
             "--hold-out 1 or --validation DIR"
         )
-    run.record(config)
+    probe_stage(run, config, ready, reporter)
     with counted(run):
         probe(run, ready.held_out, ready.method, config, reporter, held_out=True)
 
@@ -322,9 +325,9 @@ def draw_held_out(run: Run, train: "pd.DataFrame") -> list[Path]:
     if folds and all(len(fold) for fold in folds):
         table = crossed(folds)
         figures["13-cross"] = plots.plot_cross(table, folds, recommended=recommended(table))
-    held = run.held_out_trace()
-    if len(held):
-        bins = gap_by_timestep(run.probe_trace(), held, num_timesteps=run.num_timesteps)
+    probed, held = run.probe_trace(), run.held_out_trace()
+    if len(probed) and len(held):
+        bins = gap_by_timestep(probed, held, num_timesteps=run.num_timesteps)
         figures["14-gap"] = plots.plot_gap(bins)
     return [path for name, ax in figures.items() for path in save(ax, run.figures_directory / name)]
 

@@ -99,10 +99,11 @@ def probe(
     """Evaluate what the probe trace of `run` lacks, at the checkpoints of `steps` (default: all).
 
     With `held_out`, the `objective` is that on photographs that are not trained on, and the trace
-    one of its own. Batches stay of one size: one that grew grows for all redraws that were measured before, and one
-    never shrinks. Each checkpoint has one more redraw of each setting that no other has, the
-    replicate `FRESH` + its step, however many replicates are asked. Raises `Interrupted` on Ctrl-C:
-    the checkpoints that were finished are kept, and the next call goes on with the others.
+    one of its own. Batches stay of one size: one that grew grows for all redraws that were measured
+    before, and one never shrinks. Each checkpoint has one more redraw of each setting that no other
+    has, the replicate `FRESH` + its step, however many replicates are asked. Raises `Interrupted`
+    on Ctrl-C: the checkpoints that were finished are kept, and the next call goes on with the
+    others.
     """
     stream: Stream = "held-out" if held_out else "probe"
     draws = objective.draws(config.seed, stream, len(method.captions))

@@ -2,18 +2,20 @@
 
 `DVAR` stops when the deterministic loss has stopped varying: var(last `window` values) / var(all
 values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). Our own are
-`GainShare`, which stops when the last losses brought too little of all that was gained, and
-`GainInterval`, which stops when that is sure. Beside them are those that others use: `Patience`,
-`EMAPlateau`, `RelativeRange`, `TheilSen`, Prechelt's `GeneralizationLoss` and `Uprising`, and two
-that do not look at the losses: `FixedSteps`, which stops after a number of steps, and `Never`.
-`CRITERIA` has them by name, and `build` makes one. What is to be high, such as a similarity, is
-negated before a criterion sees it (`as_losses`). `PairedLoss` makes a series worth watching of the
-losses of two models on the same draws.
+`GainShare`, which stops when the last losses brought too little of all that was gained,
+`GainInterval`, which stops when that is sure, and `Turn`, which looks at the losses of samples and
+stops when they have surely risen. Beside them are those that others use: `Patience`, `EMAPlateau`,
+`RelativeRange`, `TheilSen`, Prechelt's `GeneralizationLoss` and `Uprising`, and two that do not
+look at the losses: `FixedSteps`, which stops after a number of steps, and `Never`. `CRITERIA` has
+them by name, and `build` makes one. What is to be high, such as a similarity, is negated before a
+criterion sees it (`as_losses`). `PairedLoss` makes a series worth watching of the losses of two
+models on the same draws.
 """
 
 from noiseprobe.stopping.base import Grid, LossCriterion, NonFiniteLossWarning
 from noiseprobe.stopping.catalogue import (
     CRITERIA,
+    ON_MEANS,
     Outcome,
     as_losses,
     build,
@@ -33,12 +35,14 @@ from noiseprobe.stopping.paired import PairedLoss
 from noiseprobe.stopping.patience import Patience
 from noiseprobe.stopping.relative_range import RelativeRange
 from noiseprobe.stopping.theil_sen import TheilSen
+from noiseprobe.stopping.turn import Turn
 from noiseprobe.stopping.uprising import Uprising
 
 __all__ = [
     "CRITERIA",
     "DVAR",
     "NEVER",
+    "ON_MEANS",
     "EMAPlateau",
     "FixedSteps",
     "GainInterval",
@@ -53,6 +57,7 @@ __all__ = [
     "Patience",
     "RelativeRange",
     "TheilSen",
+    "Turn",
     "Uprising",
     "as_losses",
     "build",

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from noiseprobe.core.errors import UserError
 
 
@@ -39,6 +42,7 @@ class LossCriterion(ABC):
         kept_for: the parameters without which a saved state says nothing; the others are no part of
             what was seen, so that a run may be resumed with other ones.
         kept: what was seen: names of numbers and lists, each of a private attribute.
+        per_sample: whether it looks at the losses of samples, (B,), rather than at their mean.
     """
 
     formula: ClassVar[str]
@@ -61,21 +65,24 @@ class LossCriterion(ABC):
         """
         return None
 
-    def update(self, loss: float, step: int | None = None) -> bool:
+    def update(self, loss: ArrayLike, step: int | None = None) -> bool:
         """Take the next loss; True means: stop now.
 
         Args:
-            loss: of one evaluation.
+            loss: of one evaluation: a number, or of a criterion `per_sample` the losses (B,).
             step: the training step of that loss, where it is known; `FixedSteps` alone looks at it.
+
+        Raises:
+            UserError: more than one loss is given, and it looks at one alone.
 
         Warns:
             NonFiniteLossWarning: the loss is NaN or infinite; it is left out and False returned.
         """
-        loss = float(loss)
-        if math.isfinite(loss):
-            return self._take(loss)
+        value = loss if isinstance(loss, float) else self._alone(loss)
+        if math.isfinite(value):
+            return self._take(value)
         warnings.warn(
-            f"the loss is {loss}: {type(self).__name__} leaves it out and does not stop on it",
+            f"the loss is {value}: {type(self).__name__} leaves it out and does not stop on it",
             NonFiniteLossWarning,
             stacklevel=2,
         )
@@ -111,6 +118,15 @@ class LossCriterion(ABC):
             if isinstance(new, deque):
                 value = deque(value, new.maxlen)
             setattr(self, f"_{name}", new if value is None else value)
+
+    def _alone(self, loss: ArrayLike) -> float:
+        losses = np.asarray(loss, dtype=np.float64)
+        if losses.size != 1:
+            raise UserError(
+                f"{losses.size} losses: {type(self).__name__} looks at one per evaluation; give "
+                "their mean"
+            )
+        return float(losses.item())
 
     def _take(self, loss: float) -> bool:
         """Take a finite loss; whether to stop. For a criterion that has no `update` of its own."""

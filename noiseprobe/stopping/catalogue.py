@@ -23,6 +23,7 @@ from noiseprobe.stopping.generalization_loss import GeneralizationLoss
 from noiseprobe.stopping.patience import Patience
 from noiseprobe.stopping.relative_range import RelativeRange
 from noiseprobe.stopping.theil_sen import TheilSen
+from noiseprobe.stopping.turn import Turn
 from noiseprobe.stopping.uprising import Uprising
 
 CRITERIA: dict[str, type[LossCriterion]] = {
@@ -35,10 +36,14 @@ CRITERIA: dict[str, type[LossCriterion]] = {
     "theil-sen": TheilSen,
     "generalization-loss": GeneralizationLoss,
     "uprising": Uprising,
+    "turn": Turn,
     "fixed": FixedSteps,
     "never": Never,
 }
 """The criteria over recorded losses, by the name that `build` and the command line take."""
+
+ON_MEANS = tuple(name for name, criterion in CRITERIA.items() if not criterion.per_sample)
+"""The names of those that look at one loss per evaluation, which is what logs hold."""
 
 Values = TypeVar("Values", float, NDArray[np.float64])
 
@@ -56,7 +61,8 @@ class Outcome:
         kept_index: index of the loss whose weights to keep: the best one up to the stop, or of a
             criterion that keeps no best, the stop itself; without a stop, that of the whole trace.
         could_fire: False where it had no chance, whatever the losses: there are fewer finite ones
-            than `LossCriterion.least`, or no step is as late as `FixedSteps` wants it.
+            than `LossCriterion.least`, no step is as late as `FixedSteps` wants it, or there is one
+            loss per evaluation where a criterion looks at those of samples.
     """
 
     stop_index: int | None
@@ -136,12 +142,14 @@ def as_losses(name: str, values: Values) -> Values:
 def outcome(criterion: LossCriterion, losses: ArrayLike, steps: ArrayLike | None = None) -> Outcome:
     """Where a new `criterion` stops in a recorded trace, and which step it would keep.
 
-    It is fed with one loss after the other, but DVAR, which `dvar_stops` answers at once. Losses
-    that are NaN or infinite count in the index; here, nothing warns of them.
+    It is fed with one evaluation after the other, but DVAR, which `dvar_stops` answers at once.
+    Evaluations with NaN or an infinite loss count in the index; here, nothing warns of them.
 
     Args:
         criterion: as `build` returns it; it has seen nothing yet.
-        losses: shape (n,), at least one; lower is better (`as_losses`).
+        losses: (n,), at least one evaluation; lower is better (`as_losses`). A criterion
+            `per_sample` takes (n, B), the losses of the samples of one batch; of means alone, it
+            knows the best and could not fire.
         steps: the training step of each, (n,), where they are known.
 
     Example:
@@ -159,8 +167,11 @@ def outcome(criterion: LossCriterion, losses: ArrayLike, steps: ArrayLike | None
             stop = next((index for index, pair in updates if criterion.update(*pair)), None)
     best = criterion.best_index
     end = len(values) - 1 if stop is None else stop
-    enough = np.count_nonzero(np.isfinite(values)) >= criterion.least
-    could_fire = stop is not None or (bool(enough) and not isinstance(criterion, FixedSteps))
+    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    enough = int(np.count_nonzero(finite)) >= criterion.least
+    alone = criterion.per_sample and values.size == len(values)
+    hopeless = alone or not enough or isinstance(criterion, FixedSteps)
+    could_fire = stop is not None or not hopeless
     return Outcome(stop, end if best is None else best, could_fire)
 
 

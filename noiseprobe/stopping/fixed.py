@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from numpy.typing import ArrayLike
+
 from noiseprobe.stopping.base import MOST, Grid, LossCriterion, checked_whole
 
 
@@ -40,7 +42,7 @@ class FixedSteps(LossCriterion):
         """1: a single loss is enough, if its step is late enough."""
         return 1
 
-    def update(self, loss: float, step: int | None = None) -> bool:
+    def update(self, loss: ArrayLike, step: int | None = None) -> bool:
         """True where `step`, or else the number of losses, is at least `steps`."""
         self._seen += 1
         return (self._seen if step is None else step) >= self.steps
@@ -65,6 +67,6 @@ class Never(LossCriterion):
         """More than there can be."""
         return MOST
 
-    def update(self, loss: float, step: int | None = None) -> bool:
+    def update(self, loss: ArrayLike, step: int | None = None) -> bool:
         """False, and no loss is worth a warning."""
         return False

@@ -118,9 +118,10 @@ class _Driver:
         self.spent |= {"l_val_seconds": 0.0} if self.held_out else {}
         if config.tracks_paired:
             self.spent["paired_seconds"] = 0.0
-            # Half the memory where all weights are trained: experiments/bench says what it changes.
-            whole = config.method == "dreambooth" and config.precision != "fp32"
-            self.start = self.method.copies(self.objective.model.dtype if whole else None)
+            # Where all weights are trained, a copy of them takes memory; float16 is what most files
+            # have, and its rounding of others is far below the noise.
+            whole = config.method == "dreambooth"
+            self.start = self.method.copies(torch.float16 if whole else None)
 
     def _fixed(self, objective: Objective, stream: Stream, size: int) -> FixedLosses:
         config, captions = self.config, self.method.captions

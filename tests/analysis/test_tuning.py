@@ -10,7 +10,7 @@ from noiseprobe.analysis.regret import Judged, regret
 from noiseprobe.analysis.tuning import best_parameters, combinations, tune
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
-from noiseprobe.stopping import CRITERIA
+from noiseprobe.stopping import CRITERIA, ON_MEANS
 
 
 def steps_of(*steps: int) -> dict[str, dict[str, tuple[float, ...]]]:
@@ -59,7 +59,7 @@ def test_what_is_reported_is_the_regret_with_the_chosen_parameters() -> None:
 
 def test_the_reported_trace_has_no_say_in_its_own_parameters() -> None:
     random = np.random.default_rng(0)
-    names = list(CRITERIA)
+    names = list(ON_MEANS)
     traces = [with_best_at(best, f"run-{best}") for best in (6, 9, 13, 20)]
     before = tune(traces, names)
     moved = set()

@@ -85,7 +85,7 @@ def test_the_version_is_said_and_shells_complete(call: Any) -> None:
 def test_the_package_lists_its_names_and_a_run_says_how_far_it_is(tmp_path: Path) -> None:
     assert dir(noiseprobe) == sorted(noiseprobe.__all__)
     criteria = "DVAR GainShare Patience EMAPlateau RelativeRange TheilSen GeneralizationLoss"
-    assert {*criteria.split(), "Uprising", "FixedSteps", "Never"} <= {*dir(noiseprobe)}
+    assert {*criteria.split(), "Uprising", "Turn", "FixedSteps", "Never"} <= {*dir(noiseprobe)}
     run = Run(tmp_path / "run")
     run.write_status("training", 7, None)
     assert repr(run) == f"Run('{tmp_path / 'run'}', stage='training', step=7)"

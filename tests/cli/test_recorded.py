@@ -13,7 +13,7 @@ from PIL import Image
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.traces import TRAIN_COLUMNS, write_part
-from noiseprobe.stopping import CRITERIA
+from noiseprobe.stopping import CRITERIA, ON_MEANS
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def logs(tmp_path: Path) -> list[Path]:
     return paths
 
 
-MAY_STOP = [name for name in CRITERIA if name != "never"]
+MAY_STOP = [name for name in ON_MEANS if name != "never"]
 
 
 def test_criteria_are_listed_with_formula_parameters_and_source(call: Any) -> None:
@@ -80,11 +80,10 @@ def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path
     assert "cannot fire" in late[1]
     assert [row["criterion"] for row in rows] == MAY_STOP
     assert {row["tag"] for row in rows} == {"l_det"}
+    listed = json.loads(call("criteria", "--json")[1])
+    parameters = {each["name"]: each["parameters"] for each in listed}
     for row in rows:
-        assert (
-            row["params"]
-            == json.loads(call("criteria", "--json")[1])[rows.index(row)]["parameters"]
-        )
+        assert row["params"] == parameters[row["criterion"]]
     text = call("dvar-replay", logs[0], "--all")[1]
     assert all(name in text for name in MAY_STOP)
 
@@ -168,9 +167,9 @@ def test_regret_reports_each_criterion_against_dvar(call: Any, logs: list[Path])
     assert json.loads(out)["losses"] == ["l_det"]
     document = json.loads(out)
     assert (document["judge"], document["maximize"]) == ("clip_img", True)
-    assert [row["criterion"] for row in document["summary"]] == list(CRITERIA)
-    assert len(document["paired"]) == len(CRITERIA) - 1
-    assert len(document["traces"]) == 6 * len(CRITERIA)
+    assert [row["criterion"] for row in document["summary"]] == list(ON_MEANS)
+    assert len(document["paired"]) == len(ON_MEANS) - 1
+    assert len(document["traces"]) == 6 * len(ON_MEANS)
     assert document["traces"][0]["params"] == {"window": 310, "threshold": 0.15}
     low = json.loads(call("regret", *logs, "--judge", "val_loss", "--json")[1])
     assert low["maximize"] is False
@@ -188,6 +187,17 @@ def test_what_cannot_fire_is_not_reported_as_what_did_not(call: Any, logs: list[
     document = json.loads(call(*given, "--json")[1])
     assert [row["could_fire"] for row in document["summary"]] == [6, 0]
     assert {row["could_fire"] for row in document["traces"][1::2]} == {False}
+
+
+@pytest.mark.parametrize("command", ["dvar-replay", "regret"])
+def test_a_criterion_that_needs_the_losses_of_samples_says_so(
+    call: Any, logs: list[Path], command: str
+) -> None:
+    judge = ["--judge", "val_loss"] if command == "regret" else []
+    code, out, err = call(command, *logs, *judge, "--criterion", "turn")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "--criterion turn: it needs the losses of each sample" in err
 
 
 def test_a_run_is_judged_with_its_own_dvar_as_it_is_replayed(

@@ -29,7 +29,7 @@ from noiseprobe.plots.replays import (
 )
 from noiseprobe.plots.saving import figure_of, save_one
 from noiseprobe.plots.style import StepFormatter
-from noiseprobe.stopping import CRITERIA
+from noiseprobe.stopping import ON_MEANS
 
 
 def trace(name: str, points: int = 50) -> Series:
@@ -106,7 +106,7 @@ def test_a_trace_without_a_finite_loss_keeps_its_rows() -> None:
 
 
 def test_every_criterion_has_a_colour_of_its_own() -> None:
-    criteria = [name for name in CRITERIA if name != "never"]
+    criteria = [name for name in ON_MEANS if name != "never"]
     stops = [
         {"criterion": name, "stop_step": 10 * row, "kept_step": 10 * row}
         for row, name in enumerate(criteria)

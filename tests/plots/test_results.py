@@ -29,7 +29,7 @@ from noiseprobe.plots.shares import FLOOR, plot_shares
 from noiseprobe.plots.stops import plot_stops
 from noiseprobe.plots.sweep import plot_sweep
 from noiseprobe.plots.timesteps import plot_timesteps
-from noiseprobe.stopping import CRITERIA
+from noiseprobe.stopping import ON_MEANS
 from tests.analysis.test_shares import design_trace
 from tests.analysis.test_timesteps import trace
 
@@ -314,7 +314,7 @@ def test_criteria_are_shown_on_made_losses_with_the_stops_that_they_have() -> No
     assert dots(panels[3], "|") == [(best, 1)]
     (star,) = dots(turned, "*")
     assert star[0] == best
-    assert len(row_names(plot_criteria()[1])) == len(CRITERIA) - 1
+    assert len(row_names(plot_criteria()[1])) == len(ON_MEANS) - 1
 
 
 Plot = Callable[[], Axes | Sequence[Axes]]

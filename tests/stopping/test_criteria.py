@@ -3,7 +3,8 @@
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.stopping import (
@@ -43,6 +44,7 @@ SMALL: dict[str, dict[str, float]] = {
     "theil-sen": {"window": 6, "alpha": 0.05},
     "generalization-loss": {"alpha": 20},
     "uprising": {"strips": 2, "length": 3},
+    "turn": {"confidence": 0.95},
     "fixed": {"steps": 25},
 }
 """Parameters with which each criterion fires somewhere in 40 losses, and not at once."""
@@ -50,7 +52,13 @@ SMALL: dict[str, dict[str, float]] = {
 whole_losses = st.lists(st.integers(1, 40).map(float), min_size=1, max_size=40)
 
 
-def decisions(criterion: LossCriterion, losses: list[float]) -> list[bool]:
+def shown(name: str, losses: Sequence[float]) -> list[Any]:
+    """The losses as a criterion of the name takes them: those of samples, or their mean."""
+    paces = np.array([0.75, 1.0, 1.25, 1.0])
+    return [loss * paces for loss in losses] if CRITERIA[name].per_sample else list(losses)
+
+
+def decisions(criterion: LossCriterion, losses: Sequence[ArrayLike]) -> list[bool]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NonFiniteLossWarning)
         return [criterion.update(loss) for loss in losses]
@@ -319,8 +327,9 @@ def test_the_gain_interval_stops_when_it_is_sure() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_is_resumed_at_any_step_as_if_never_interrupted(name: str) -> None:
-    losses = falling(40)
-    losses[7] = math.nan
+    each_loss = falling(40)
+    each_loss[7] = math.nan
+    losses = shown(name, each_loss)
     whole = decisions(build(name, SMALL[name]), losses)
     assert any(whole)
     assert not whole[0]
@@ -335,16 +344,18 @@ def test_is_resumed_at_any_step_as_if_never_interrupted(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "fixed"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_loss_warns_and_is_no_evidence(name: str, bad: float) -> None:
-    losses = falling(40)
+    losses = shown(name, falling(40))
     plain = outcome(build(name, SMALL[name]), losses)
     assert plain.stop_index is not None
-    with_bad = [each for loss in losses for each in (bad, loss)]
-    disturbed = outcome(build(name, SMALL[name]), with_bad)
+    with_bad = [each for loss in falling(40) for each in (bad, loss)]
+    disturbed = outcome(build(name, SMALL[name]), shown(name, with_bad))
     assert disturbed == Outcome(2 * plain.stop_index + 1, 2 * plain.kept_index + 1)
     criterion = build(name, SMALL[name])
     decisions(criterion, losses[: plain.stop_index + 1])
     with pytest.warns(NonFiniteLossWarning, match="leaves it out"):
-        assert not criterion.update(bad), "it does not stop on the evidence of before"
+        assert not criterion.update(*shown(name, [bad])), (
+            "it does not stop on the evidence of before"
+        )
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -355,8 +366,8 @@ def test_the_unit_of_the_loss_does_not_matter(name: str, losses: list[float], po
     if "min_delta" in scaled:
         scaled["min_delta"] *= 2.0**power
     in_other_unit = [loss * 2.0**power for loss in losses]
-    plain = outcome(build(name, SMALL[name]), losses)
-    assert outcome(build(name, scaled), in_other_unit) == plain
+    plain = outcome(build(name, SMALL[name]), shown(name, losses))
+    assert outcome(build(name, scaled), shown(name, in_other_unit)) == plain
 
 
 @pytest.mark.parametrize(
@@ -375,11 +386,12 @@ def test_the_zero_of_the_loss_does_not_matter(name: str, losses: list[float], sh
 def test_fires_no_earlier_than_it_says_and_could_fire_then(name: str, losses: list[float]) -> None:
     loose = {"threshold": 2.0} if name == "dvar" else {}
     least = build(name, SMALL[name]).least
-    found = outcome(build(name, SMALL[name] | loose), [math.nan, *losses])
+    found = outcome(build(name, SMALL[name] | loose), shown(name, [math.nan, *losses]))
     assert found.stop_index is None or found.stop_index >= least
     assert found.could_fire == (len(losses) >= least)
     ends = ([1.0] * least, [float(place) for place in range(1, least + 1)])
-    assert least - 1 in [outcome(build(name, SMALL[name] | loose), end).stop_index for end in ends]
+    stops = [outcome(build(name, SMALL[name] | loose), shown(name, end)).stop_index for end in ends]
+    assert least - 1 in stops
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -403,8 +415,8 @@ def test_the_state_does_not_grow_with_the_number_of_losses(name: str) -> None:
     criterion = build(name, SMALL[name])
     sizes = []
     for count in (300, 3000):
-        for loss in np.random.default_rng(0).normal(1, 0.1, count):
-            criterion.update(float(loss))
+        for loss in shown(name, np.random.default_rng(0).normal(1, 0.1, count).tolist()):
+            criterion.update(loss)
         sizes.append(len(json.dumps(criterion.state_dict())))
     assert sizes[1] - sizes[0] < 100
 
@@ -431,6 +443,7 @@ def test_the_state_does_not_grow_with_the_number_of_losses(name: str) -> None:
         ("dvar", "threshold", math.inf),
         ("gain-share", "window", 2),
         ("gain-share", "threshold", 0),
+        ("turn", "confidence", 1),
         ("gain-interval", "window", 1),
         ("gain-interval", "share", 0),
         ("gain-interval", "share", 1),

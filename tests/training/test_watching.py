@@ -11,8 +11,9 @@ from noiseprobe.core.progress import Silent
 from noiseprobe.logs import read_series
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
+from noiseprobe.run.traces import samples_of
 from noiseprobe.stages.pipeline import reopen, train_stage
-from noiseprobe.stopping import CRITERIA, build, outcome
+from noiseprobe.stopping import CRITERIA, ON_MEANS, build, outcome
 from noiseprobe.training.preparing import prepare
 from noiseprobe.training.watching import fired, watches
 from tests.training.test_driver import InterruptAt, KillAt, embedding, numbers, trained
@@ -27,6 +28,7 @@ EARLY: dict[str, list[str]] = {
     "theil-sen": ["window=4", "alpha=0.01"],
     "generalization-loss": ["alpha=0.001"],
     "uprising": ["strips=1", "length=1"],
+    "turn": ["confidence=0.6"],
     "fixed": ["steps=9"],
     "never": [],
 }
@@ -36,7 +38,8 @@ STEPS = 16
 
 
 def settings(given: dict[str, Any], name: str, **more: Any) -> dict[str, Any]:
-    own = {"window": 5, "threshold": 0.9} if name == "dvar" else {}
+    own: dict[str, Any] = {"window": 5, "threshold": 0.9} if name == "dvar" else {}
+    own |= {"watch": "l_det"} if name == "turn" else {}  # and not held-out photographs
     plain = {key: value for key, value in given.items() if key not in ("window", "threshold")}
     long = {"steps": STEPS, "checkpoint_every": 5, "stop": name, "param": EARLY[name]}
     long |= {"learning_rate": 0.5}  # so large that L_det rises now and then
@@ -47,8 +50,10 @@ def test_every_criterion_is_tried() -> None:
     assert EARLY.keys() == CRITERIA.keys()
 
 
-@pytest.mark.parametrize("column", ["l_det", "loss"])
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [*((name, "l_det") for name in CRITERIA), *((name, "loss") for name in ON_MEANS)],
+)
 def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     given: dict[str, Any], tmp_path: Path, name: str, column: str
 ) -> None:
@@ -56,7 +61,9 @@ def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     whole = trained(tmp_path / "whole", config.model_copy(update={"stop": "none", "param": ()}))
     series = read_series(whole.directory, column)
     params = {"window": 5, "threshold": 0.9} if name == "dvar" else config.params
-    found = outcome(build(name, params), series.values, series.steps)
+    of_samples = samples_of(whole.tracked_trace(), column).to_numpy()
+    values = series.values if name in ON_MEANS else of_samples
+    found = outcome(build(name, params), values, series.steps)
     expected = STEPS if found.stop_index is None else int(series.steps[found.stop_index])
     if column == "l_det" and name != "never":
         assert expected < STEPS, "it must fire for this to show anything"

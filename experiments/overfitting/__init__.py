@@ -1,0 +1,1 @@
+"""Long runs with a photograph held out: when overfitting begins, and what each stop is worth."""
