@@ -10,6 +10,7 @@ import pandas as pd
 from experiments.overfitting.criteria import KEEP_BEST, NEVER, REFERENCE, TURN
 from experiments.overfitting.worth import (
     ALL_METHODS,
+    FIRST,
     JUDGES,
     Gap,
     by_method,
@@ -31,8 +32,6 @@ TRIAL = {
 }
 """Change of the loss from step 0 in the trial, by method and step: trained on, and held out."""
 
-UNSEEN = "loss_judge"
-
 
 def trial_verdict(trial: float, here: Gap) -> str:
     """Whether the trial's change of the held-out loss is confirmed, contradicted or left open."""
@@ -53,52 +52,47 @@ def claims(found: Found) -> list[str]:
         + each_method(by_method(best), found.methods, "later", "later", "earlier"),
         f"2. {REFERENCE} stops elsewhere than where l_val is best, by so many steps: "
         + each_method(by_method(stops), found.methods, "off", "later", "earlier"),
-        "3. Keeping the best of l_val, by the loss on unseen photographs: "
-        + against(found, KEEP_BEST, UNSEEN, REFERENCE)
-        + "; "
-        + against(found, KEEP_BEST, UNSEEN, NEVER)
-        + ".",
-        "4. Turn on l_val, by the loss on unseen photographs: "
-        + against(found, TURN, UNSEEN, REFERENCE)
-        + ".",
-        "5. Turn on l_val, by the loss on unseen photographs: "
-        + against(found, TURN, UNSEEN, KEEP_BEST)
-        + "; steps trained: "
+        "3. Keeping the best of l_val" + by_first(found.table, KEEP_BEST, (REFERENCE, NEVER)),
+        "4. Turn on l_val" + by_first(found.table, TURN, (REFERENCE,)),
+        "5. Turn on l_val"
+        + by_first(found.table, TURN, (KEEP_BEST,))
+        + " Steps trained: "
         + difference(found.table, "stop", TURN, KEEP_BEST).said("+.0f")
         + ".",
         f"6. By pictures, turn on l_val against {REFERENCE}: "
         + "; ".join(
             f"{JUDGES[name]}: {one(name, difference(found.table, name, TURN, REFERENCE))}"
             for name in JUDGES
-            if name != UNSEEN
+            if name not in FIRST
         )
         + ".",
-        "7. By the loss on unseen photographs, against turn on l_val: "
-        + "; ".join(
-            f"{name}: {one(UNSEEN, difference(found.table, UNSEEN, name, TURN))}"
+        "7. Against turn on l_val, "
+        + " ".join(
+            f"{name}{by_first(found.table, name, (TURN,))}"
             for name in ("patience on l_val", "dvar on l_val", "clip", "fixed")
-        )
-        + ".",
+        ),
     ]
     if len(found.costs):
-        pairs = (("refit", "held out"), ("cross", "held out"), ("cross", "refit"))
-        told = [
-            f"{name} against {other}: {one(UNSEEN, difference(found.costs, UNSEEN, name, other))}"
-            for name, other in pairs
-        ]
-        lines.append(
-            "8. Training again on all photographs, by the loss on unseen ones: "
-            + "; ".join(told)
-            + "."
+        costs = found.costs
+        told = "8. Training again on all photographs: refit" + by_first(
+            costs, "refit", ("held out",)
         )
+        lines.append(told + " Cross" + by_first(costs, "cross", ("held out", "refit")))
     else:
         lines.append("8. Training again on all photographs: no run yet.")
     return lines
 
 
-def against(found: Found, criterion: str, judge: str, other: str) -> str:
-    """What one criterion is worth against another, over all methods."""
-    return f"against {other}, {one(judge, difference(found.table, judge, criterion, other))}"
+def by_first(table: pd.DataFrame, criterion: str, others: Sequence[str]) -> str:
+    """What one criterion is worth against others by the two first judges, over all methods."""
+    parts = []
+    for judge in FIRST:
+        gaps = []
+        for other in others:
+            than = f"against {other}, " if other != TURN else ""
+            gaps.append(than + one(judge, difference(table, judge, criterion, other)))
+        parts.append(f"by {JUDGES[judge]}, " + "; ".join(gaps))
+    return ": " + "; ".join(parts) + "."
 
 
 def one(judge: str, found: Gap) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.overfitting.design import CHECK
-from experiments.overfitting.raw import Curves
+from experiments.overfitting.raw import LOW, Curves
 from noiseprobe.core.files import write_json
 from noiseprobe.run.defaults import BUNDLED_MODEL, METHODS, defaults_of
 from noiseprobe.stopping import CRITERIA, as_losses, build, outcome
@@ -24,7 +24,7 @@ Params = Mapping[str, float]
 
 REFERENCE = "dvar on l_det"
 TURN, KEEP_BEST, NEVER = "turn on l_val", "never, best of l_val", "never"
-JUDGED_BY = "loss_judge"
+JUDGED_BY = "score"
 """What parameters are chosen by."""
 
 GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
@@ -111,8 +111,8 @@ def same(params: Params) -> dict[str, Params]:
 def choose(runs: Sequence[Curves]) -> dict[str, dict[str, Params]]:
     """The parameters of each criterion that has some to choose, by its name and method.
 
-    Of those whose weights have a mean loss on unseen photographs within one standard error of the
-    least, the ones that train the fewest steps (the one-standard-error rule: Breiman, Friedman,
+    Of those whose weights have a mean score (`raw.curves`) within one standard error of the
+    highest, the ones that train the fewest steps (the one-standard-error rule: Breiman, Friedman,
     Olshen & Stone, Classification and Regression Trees, 1984, §3.4.3). The standard error is of the
     difference, over concepts. For each method alone where the number is of steps, which methods
     differ in; else for all together, as a person would have to.
@@ -139,11 +139,12 @@ def best_of(name: str, tried: Sequence[Params], runs: Sequence[Curves]) -> Param
         "fixed": ("l_det", "fixed"),
     }[name]
     concepts = pd.Index([run.concept for run in runs], name="concept")
+    sign = 1 if JUDGED_BY in LOW else -1
     losses, steps = [], []
     for params in tried:
         endings = [Rule(column, criterion, same(params)).ending(run) for run in runs]
         pairs = zip(runs, endings, strict=True)
-        judged = pd.Series([run.at(JUDGED_BY, end.kept) for run, end in pairs], concepts)
+        judged = pd.Series([sign * run.at(JUDGED_BY, end.kept) for run, end in pairs], concepts)
         losses.append(judged.groupby(level=0).mean())
         steps.append(float(np.mean([end.stop for end in endings])))
     table = pd.DataFrame(losses)

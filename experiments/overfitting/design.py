@@ -53,7 +53,7 @@ class Design:
     steps: Mapping[str, int] = field(
         default_factory=lambda: dict(zip(METHODS, (720, 960, 600, 960), strict=True))
     )
-    prompted: tuple[int, ...] = (0, 30, 60, 120, 180, 240, 360, 480, 600, 720, 960)
+    prompted: tuple[int, ...] = (0, 30, 60, 120, 240, 480)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def judged(self, method: str) -> list[int]:

@@ -134,9 +134,10 @@ def best_figure(found: Found) -> Figure:
 def worth_figure(found: Found) -> Figure:
     """A panel per judge, a row per criterion: what it is worth less DVAR on L_det."""
     names = [name for name in found.rules if name != REFERENCE]
+    judges = [judge for judge in JUDGES if judge != "copying_pixel"]
     figure = new_figure(PAGE, 2 * (0.75 + 0.2 * len(names)))
     panels = figure.subplots(2, 3).ravel()
-    for place, (ax, judge) in enumerate(zip(panels, JUDGES, strict=True)):
+    for place, (ax, judge) in enumerate(zip(panels, judges, strict=True)):
         ax.set_label(judge)
         gaps = [difference(found.table, judge, name, REFERENCE) for name in names]
         ends = [(each.mean, each.low, each.high) for each in gaps]

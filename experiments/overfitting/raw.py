@@ -120,7 +120,8 @@ def curves(numbers: pd.DataFrame) -> Iterator[Curves]:
 
     `l_val` in the table of a run is the mean over samples; `copying` and `copying_pixel` say how
     much nearer pictures are to the nearest photograph that was trained on than to the nearest that
-    was not: 0 without copying.
+    was not: 0 without copying. `score` is likeness to unseen photographs plus prompt following, the
+    latter linear between the steps at which it was measured.
     """
     for (concept, method, held), of_run in numbers.groupby(
         ["concept", "method", "held"], sort=False, observed=True
@@ -129,6 +130,9 @@ def curves(numbers: pd.DataFrame) -> Iterator[Curves]:
         l_val = of_run[each].pivot(index="step", columns="sample", values="value")
         table = of_run[~each].pivot(index="step", columns="name", values="value")
         table = table.join(l_val.mean(axis=1).rename("l_val"), how="outer").astype(np.float64)
+        table = table.sort_index()
         table["copying"] = table["near_train_clip"] - table["near_judge_clip"]
         table["copying_pixel"] = table["near_judge_pixel"] - table["near_train_pixel"]
-        yield Curves(str(concept), str(method), int(str(held)), table.sort_index(), l_val)
+        prompt = table["prompt"].interpolate("index", limit_area="inside")
+        table["score"] = table["clip_judge"] + prompt
+        yield Curves(str(concept), str(method), int(str(held)), table, l_val)

@@ -30,6 +30,7 @@ BEST_OF = {
     "l_det": "L_det",
     "l_val": "l_val",
     "loss_judge": "loss on unseen photographs",
+    "score": "likeness + prompt",
     "clip_train": "likeness to those trained on",
     "clip_held": "likeness to the held-out one",
     "clip_judge": "likeness to unseen ones",

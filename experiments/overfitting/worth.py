@@ -17,6 +17,7 @@ from noiseprobe.analysis.crossing import crossed, recommended
 
 JUDGES = {
     "loss_judge": "loss on unseen photographs",
+    "score": "likeness + prompt",
     "clip_judge": "likeness to unseen photographs",
     "clip_held": "likeness to the held-out photograph",
     "prompt": "prompt following",
@@ -24,6 +25,9 @@ JUDGES = {
     "copying_pixel": "copying (pixels)",
 }
 """By name of a measure what it is called; `raw.LOW` says which are better when low."""
+
+FIRST = ("loss_judge", "score")
+"""The two that decide: what a held-out loss estimates, and what a person sees."""
 
 ALL_METHODS = "all methods"
 

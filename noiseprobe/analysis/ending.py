@@ -60,9 +60,9 @@ class Ending:
     cannot_fire: Sequence[str]
     take: str | None
     take_why: str
-    result: str | None
-    held_out: HeldOut | None
-    crossed: Mapping[str, float] | None
+    result: str | None = None
+    held_out: HeldOut | None = None
+    crossed: Mapping[str, float] | None = None
 
     @property
     def best_step(self) -> int | None:

@@ -125,7 +125,8 @@ def train(
     ending = ending_of(opened)
     verdict = of_training(ending)
     if json_output:
-        found = {"fired": dict(ending.fired), "take": ending.take}
+        found = {"fired": dict(ending.fired), "take": ending.take, "result": ending.result}
+        found |= {} if ending.best_step is None else {"best_step": ending.best_step}
         print_json({"run": ending.run} | opened.status | found | verdict.document)
     else:
         print_verdict(verdict.sentences)

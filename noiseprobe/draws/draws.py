@@ -43,7 +43,8 @@ class Batch:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, part: slice) -> "Batch":
+    def __getitem__(self, part: slice | NDArray[np.int64]) -> "Batch":
+        """Some of the samples, or all in another order."""
         return Batch(*(getattr(self, each.name)[part] for each in fields(self)))
 
 

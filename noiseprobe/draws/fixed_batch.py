@@ -53,6 +53,8 @@ def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatc
       cancels. The last of an odd `size` stays alone.
     - `weighted`: stratified, with every timestep bin of equal weight (`sample_weights`).
 
+    With layouts other than `random`, samples are in the order of their timesteps, so that what two
+    neighbours differ by is what differs within a part (`noiseprobe.stopping.Turn`).
     Samples are as many draws of the same stream as with `random`, so that a layout is a pure
     function of seed and size. With layouts other than `random`, draws of the samples
     size … 2·size - 1 place a sample within its part.
@@ -65,6 +67,7 @@ def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatc
         return FixedBatch(_pairs(draws, batch, timesteps), weighted=False)
     images, views, captions = _balanced(draws, size)
     stratified = replace(batch, images=images, views=views, captions=captions, timesteps=timesteps)
+    stratified = stratified[timesteps.argsort(kind="stable")]
     return FixedBatch(stratified, weighted=layout == "weighted")
 
 

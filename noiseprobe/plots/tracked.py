@@ -199,7 +199,8 @@ def _draw(ax: Axes, table: pd.DataFrame, column: str, colour: str) -> None:
     ends = [table[name].to_numpy(np.float64)[known] for name in ("low", "high")]
     ax.fill_between(steps[known], *ends, color=colour, alpha=0.15, lw=0)
     marker = "o" if len(table) < 12 else ""
-    sns.lineplot(x=steps, y=table[column].to_numpy(), color=colour, marker=marker, ax=ax)
+    values = table[column].to_numpy()
+    sns.lineplot(x=steps, y=values, color=colour, marker=marker, errorbar=None, ax=ax)
 
 
 def _star(ax: Axes, at: pd.DataFrame, column: str, colour: str, words: str) -> None:

@@ -13,20 +13,32 @@ from noiseprobe.stopping.best import BestCriterion
 
 
 class Turn(BestCriterion):
-    """Stops when the loss has risen since its best, by more than its own uncertainty.
+    """Stops when the loss has surely risen since its best.
 
     It looks at the losses (B,) of the samples of one fixed batch, which have the same photographs,
     captions, timesteps and noise at each evaluation, as `l_val` has. Best is the evaluation whose
     mean was lowest so far. With the rise of each sample since then, d = losses - losses at the
-    best, it fires where
+    best, what the draws do to both evaluations alike cancels. At evaluation k, counted from 0 over
+    those with finite losses, it fires where
 
-        mean(d) > t · sd(d) / √B,
+        mean(d) > t · error,    error² = Σ (d_i − d_(i−1))² / (2 (B − 1) B),
 
-    t being the quantile `confidence` of Student's distribution with B - 1 degrees of freedom: the
-    paired one-sided t test (Student, Biometrika 6, 1908). What the draws do to both evaluations
-    alike cancels in d, so that no window and no threshold in units of the loss is needed.
+    with t the quantile of Student's distribution with 2 (B − 1)² / (3 B − 4) degrees of freedom
+    that is exceeded with probability (1 − `confidence`) / (k (k + 1)).
 
-    The uncertainty is that of drawing such samples. Where all are of one photograph, it is not
+    `error` is von Neumann's estimate from neighbours (Annals of Mathematical Statistics 12, 1941),
+    with the degrees of freedom that match its variance. Of independent samples in any order it is
+    the usual standard error. Of a stratified batch in the order of its strata, as
+    `noiseprobe.draws.fixed_batch` lays it out, it leaves out what differs between strata, which is
+    the same in every such batch (Wolter, Introduction to Variance Estimation, 2007, §8.2).
+
+    The probabilities of all evaluations sum to 1 − `confidence` (alpha spending: Lan & DeMets,
+    Biometrika 70, 1983), so that `confidence` is of the whole run: that of batches which never fire
+    while the expected loss has not risen. That the best was chosen for its low mean is not in it,
+    nor that the evaluations are alike, which weighs against it; `experiments/turn` measures both.
+
+    A rise that is sure may yet be passing: the weights wander, and what they do next no loss tells.
+    And the uncertainty is that of drawing such samples: where all are of one photograph, it is not
     that of other photographs of the thing.
 
     An evaluation with a loss that is NaN or infinite is no evidence: it warns with a
@@ -42,17 +54,19 @@ class Turn(BestCriterion):
 
     Example:
         >>> criterion = Turn(confidence=0.95)
-        >>> held_out = [[0.9, 0.5, 0.3], [0.8, 0.4, 0.2], [0.8, 0.5, 0.2], [0.9, 0.6, 0.3]]
+        >>> held_out = [[0.9, 0.5, 0.3], [0.8, 0.4, 0.2], [0.8, 0.5, 0.2], [0.9, 0.5, 0.3]]
         >>> [criterion.update(losses) for losses in held_out]
         [False, False, False, True]
         >>> criterion.best_index
         1
     """
 
-    formula: ClassVar[str] = "mean rise of the samples since the best > t(confidence) x its error"
-    source: ClassVar[str] = "noiseprobe; Student's paired test, Biometrika 6, 1908"
+    formula: ClassVar[str] = (
+        "mean rise of the samples since the best > t(confidence, k) x its error"
+    )
+    source: ClassVar[str] = "noiseprobe; error: von Neumann 1941; looks k: Lan & DeMets 1983"
     grid: ClassVar[Grid] = {"confidence": (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)}
-    kept = (*BestCriterion.kept, "best_losses")
+    kept = (*BestCriterion.kept, "best_losses", "looks")
     per_sample: ClassVar[bool] = True
 
     def __init__(self, confidence: float = 0.95) -> None:
@@ -63,6 +77,7 @@ class Turn(BestCriterion):
         super().__init__()
         self.confidence = float(confidence)
         self._best_losses: list[float] = []
+        self._looks = -1
 
     @property
     def least(self) -> int:
@@ -94,19 +109,22 @@ class Turn(BestCriterion):
             )
             self._skip()
             return False
+        self._looks += 1
         if self._improves(float(losses.mean())):
             self._best_losses = losses.tolist()
             return False
         if losses.size < 2:
             return False
         rise = losses - self._best_losses
-        error = float(rise.std(ddof=1)) / math.sqrt(losses.size)
-        return bool(rise.mean() > _quantile(self.confidence, losses.size - 1) * error)
+        size, k = losses.size, self._looks
+        error = math.sqrt(float(np.sum(np.diff(rise) ** 2)) / (2 * (size - 1) * size))
+        degrees = 2 * (size - 1) ** 2 / (3 * size - 4)
+        return bool(rise.mean() > _exceeded((1 - self.confidence) / (k * (k + 1)), degrees) * error)
 
 
-def _quantile(probability: float, degrees: int) -> float:
-    """The quantile of Student's distribution."""
+def _exceeded(probability: float, degrees: float) -> float:
+    """What a number of Student's distribution exceeds with this probability."""
     from scipy.special import stdtrit  # a third of a second, which other commands need not wait for
 
-    value: Any = stdtrit(degrees, probability)
-    return float(value)
+    quantile: Any = stdtrit(degrees, probability)
+    return -float(quantile)

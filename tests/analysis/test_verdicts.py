@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from noiseprobe.analysis.ending import Ending
+from noiseprobe.analysis.ending import Ending, HeldOut
 from noiseprobe.analysis.run_tables import Analysis
 from noiseprobe.analysis.verdicts import (
     of_analysis,
@@ -130,10 +130,17 @@ ENDED = Ending(
 )
 
 
+OFFER = (
+    "Whether it overfits cannot be seen, since no photograph was held out: --hold-out 1 holds one "
+    "out, --cross each in turn."
+)
+
+
 def test_an_ending_says_when_why_what_was_saved_and_what_to_take() -> None:
     assert of_ending(ENDED) == [
         "DVAR stopped the training at step 131 of at most 300 (20 s), which saves 169 steps, 56%: "
         "the variance fell.",
+        OFFER,
         "Take the checkpoint where it stopped: my runs/dog/checkpoints/step-00000131",
     ]
     whole = replace(
@@ -148,7 +155,22 @@ def test_an_ending_says_when_why_what_was_saved_and_what_to_take() -> None:
     assert of_ending(whole) == [
         "All 300 steps were taken (20 s); patience did not fire; DVAR fired at step 131.",
         "Patience(patience=400) cannot fire.",
+        OFFER,
     ]
+
+
+def test_an_ending_says_how_the_held_out_loss_went() -> None:
+    held = replace(ENDED, held_out=HeldOut(40, 0.1, 0.05, 0.07), result="my runs/dog/result")
+    told = of_ending(held)
+    assert "lowest at step 40: 0.0500, from 0.1000 at the start to 0.0700 at the end." in told[1]
+    assert told[2] == "Take the checkpoint where it stopped: my runs/dog/result"
+    never = replace(ENDED, held_out=HeldOut(0, 0.1, 0.1, 0.2))
+    assert of_ending(never)[1] == "The held-out loss was never below its start, 0.1000."
+    row = {"step": 30.0, "mean": -0.02, "low": -0.03, "high": -0.01, "folds": 5.0}
+    assert of_ending(replace(ENDED, crossed=row))[1] == (
+        "With each of 5 photographs left out once, the held-out loss is lowest on average after 30 "
+        "steps: -0.0200 (95%: -0.0300 to -0.0100) against its start."
+    )
 
 
 def test_more_redraws_come_next_only_where_they_may_tell_more() -> None:

@@ -39,6 +39,15 @@ def test_each_part_of_the_timesteps_has_one_sample(layout: Layout, size: int) ->
     assert len(parts) == size
 
 
+@pytest.mark.parametrize("layout", EVEN)
+def test_samples_are_in_the_order_of_their_timesteps(layout: Layout) -> None:
+    batch, alone = fixed_batch(draws(), 16, layout).batch, draws().batch(range(16), 0)
+    assert (np.diff(batch.timesteps) >= 0).all()
+    if layout != "antithetic":
+        noises = {noise.tobytes() for noise in alone.noise}
+        assert {noise.tobytes() for noise in batch.noise} == noises
+
+
 @pytest.mark.parametrize("layout", ["stratified", "weighted"])
 def test_photographs_views_and_captions_are_balanced(layout: Layout) -> None:
     batch = fixed_batch(draws(images=4, captions=3), 24, layout).batch

@@ -1,6 +1,7 @@
 """The study of overfitting measures what it says, and says what its numbers say."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import ImageOps
 
 from experiments.criteria.fresh import THINGS_SEED as FRESH_SEED
+from experiments.overfitting import worth
 from experiments.overfitting.claims import claims, trial_verdict
 from experiments.overfitting.criteria import (
     KEEP_BEST,
@@ -42,6 +44,7 @@ from experiments.overfitting.things import (
 )
 from experiments.overfitting.worth import Gap, difference, gap, judged, without_holding
 from experiments.tiny_sd.concepts import COUNT, SEED, make_concept
+from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.core.progress import Silent
 from noiseprobe.pictures.photographs import read_photograph
 from noiseprobe.pictures.similarity import Clip
@@ -58,6 +61,13 @@ CHOSEN = {
 }
 
 
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals by few resamples: a report has hundreds of them."""
+    few = partial(bootstrap_interval, resamples=300)
+    monkeypatch.setattr(worth, "bootstrap_interval", few)
+
+
 def unseen(steps: np.ndarray, turns: int, rise: float) -> np.ndarray:
     """A loss that falls to 0.27 at the turn and rises from there."""
     return (
@@ -65,8 +75,15 @@ def unseen(steps: np.ndarray, turns: int, rise: float) -> np.ndarray:
     )
 
 
-def made(concept: str, method: str, held: int, rise: float = 1e-4, turns: int = TURNS) -> Curves:
-    """A run whose L_det falls to the end, and whose other losses turn."""
+def made(
+    concept: str,
+    method: str,
+    held: int,
+    rise: float = 1e-4,
+    forget: float = 2e-4,
+    far: float = 1e-4,
+) -> Curves:
+    """A run whose L_det falls to the end, and whose other losses turn; `far` is the noise."""
     random = np.random.default_rng([held + 1, *concept.encode(), *method.encode()])
     design = Design()
     last = design.steps[method]
@@ -75,16 +92,16 @@ def made(concept: str, method: str, held: int, rise: float = 1e-4, turns: int = 
     rows = as_rows("l_det", pd.DataFrame({"l_det": l_det}, index=every))
     if held != ALL:
         seen = every[::EVERY]
-        each = random.uniform(-0.1, 0.1, 16) + unseen(seen, turns, rise)[:, None]
+        each = random.uniform(-0.1, 0.1, 16) + unseen(seen, TURNS, rise)[:, None]
         each += random.normal(0, 1e-5, each.shape)
         rows += as_rows("l_val", pd.DataFrame(each, index=seen))
-    noise = random.normal(0, 1e-4, len(at))
+    noise = random.normal(0, far, len(at))
     measured = {
-        "loss_judge": unseen(at, turns, rise),
+        "loss_judge": unseen(at, TURNS, rise),
         "clip_train": 0.4 + 0.0002 * at + noise,
-        "clip_judge": 0.9 - unseen(at, turns, rise) + noise,
-        "clip_held": 0.8 - unseen(at, turns, rise) + noise,
-        "prompt": 0.6 - 0.0002 * at + noise,
+        "clip_judge": 0.9 - unseen(at, TURNS, rise) + noise,
+        "clip_held": 0.8 - unseen(at, TURNS, rise) + noise,
+        "prompt": 0.6 - forget * at + noise,
         "near_train_clip": 0.5 + 0.0002 * at + noise,
         "near_judge_clip": 0.5 + 0 * at,
         "near_train_pixel": 0.3 - 0.0001 * at + noise,
@@ -187,7 +204,7 @@ def test_numbers_come_back_as_they_were_written(tmp_path: Path) -> None:
     l_val = as_rows("l_val", run.l_val)
     rest = [
         row
-        for name in ("l_det", "loss_judge", "near_train_clip", "near_judge_clip")
+        for name in ("l_det", "clip_judge", "prompt", "near_train_clip", "near_judge_clip")
         for row in as_rows(name, run.table[[name]].dropna())
     ]
     pixels = [row | {"name": name} for row in rest[:1] for name in PIXELS]
@@ -196,7 +213,7 @@ def test_numbers_come_back_as_they_were_written(tmp_path: Path) -> None:
     write(frame.reindex(columns=[*COLUMNS]), tmp_path / "one.parquet")
     (back,) = curves(gathered(tmp_path))
     assert np.allclose(back.l_val, run.l_val, atol=1e-7)
-    for name in ("l_det", "l_val", "copying"):
+    for name in ("l_det", "l_val", "copying", "score"):
         assert np.array_equal(back.series(name)[0], run.series(name)[0])
         assert np.allclose(back.series(name)[1], run.series(name)[1], atol=1e-7)
 
@@ -224,7 +241,7 @@ def test_parameters_within_one_error_of_the_best_that_train_least_are_chosen(
     runs = [run for run in some() if run.held != ALL]
     steps = [{"steps": each} for each in (60, 90, 120, 480)]
     assert best_of("fixed", steps, runs)["steps"] in (90, 120)
-    flat = [made(name, "dreambooth", 0, rise=0.0) for name in ("a", "b")]
+    flat = [made(name, "dreambooth", 0, rise=0.0, forget=0.0, far=0.0) for name in ("a", "b")]
     assert best_of("fixed", steps, flat) == {"steps": 120}, "no worse than 480, and sooner"
     chosen = choose(runs)
     assert chosen["fixed"]["dreambooth"]["steps"] in (90, 120)
@@ -284,7 +301,8 @@ def test_claims_say_what_the_runs_say(rise: float, says: str) -> None:
     assert len(told) == 8
     assert ("dreambooth **later**" in told[0]) == (rise > 0)
     turn = "better" if rise > 0 else "no difference shown"
-    assert f"against {NEVER}, **{turn}**" in told[2]
+    assert f"by loss on unseen photographs, against {REFERENCE}" in told[2]
+    assert f"; against {NEVER}, **{turn}**" in told[2]
 
 
 def test_the_trial_is_confirmed_on_its_own_side_alone() -> None:
@@ -310,26 +328,26 @@ def test_a_criterion_on_pictures_sees_the_checks_of_the_rule_alone() -> None:
     assert kept % 60 == 0
 
 
-@pytest.mark.parametrize("held", [0, ALL])
-def test_a_run_leaves_its_numbers_and_nothing_else(tmp_path: Path, held: int) -> None:
+@pytest.mark.parametrize(("held", "steps"), [(0, 30), (ALL, 15)])
+def test_a_run_leaves_its_numbers_and_nothing_else(tmp_path: Path, held: int, steps: int) -> None:
     (thing, *_), _ = things()
     write_photographs(tmp_path, [thing])
-    short = {"sampling_steps": 1, "eval_batch": 2, "window": 2, "threshold": 1.5}
-    design = Design({"textual-inversion": 30}, (0,), short)
+    short = {"sampling_steps": 1, "eval_batch": 2, "val_batch": 4, "window": 2, "threshold": 1.5}
+    design = Design({"textual-inversion": steps}, (0,), short)
     cell = Cell(thing.name, "textual-inversion", held)
     config = design.config(cell, tmp_path, 3, thing.class_noun)
     study(tmp_path, cell, config, design)
     assert not [*(tmp_path / "running").iterdir()]
     (run,) = curves(gathered(tmp_path / "numbers"))
-    assert run.series("loss_judge")[0].tolist() == [0, 15, 30]
-    assert run.series("prompt")[0].tolist() == [0, 30]
-    fired = [*range(16), 20, 25, 30]
-    assert run.series("l_det")[0].tolist() == fired, "every fifth, once DVAR has fired"
+    assert run.series("prompt")[0].tolist() == [0, steps]
     if held == ALL:
         assert not run.has("l_val")
         assert not run.has("clip_held")
     else:
-        assert run.l_val.shape == (7, 16)
+        assert run.series("loss_judge")[0].tolist() == [0, 15, 30]
+        fired = [*range(16), 20, 25, 30]
+        assert run.series("l_det")[0].tolist() == fired, "every fifth, once DVAR has fired"
+        assert run.l_val.shape == (7, 4)
         assert np.allclose(run.series("l_val")[1], run.l_val.mean(axis=1))
     assert file_of(tmp_path, cell).is_file()
     names, rounds = [thing.name], [held]

@@ -1,8 +1,9 @@
-"""Turn fires where scipy's paired test is sure of a rise from the best, and on nothing else."""
+"""Turn fires where the rise from the best is sure, by its own formula and by simulation."""
 
 import json
 import math
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ Floats = NDArray[np.float64]
 def turning(seed: int = 0, points: int = 60, samples: int = 8) -> Floats:
     """Losses (points, samples) that fall, then rise; each sample at a level and pace of its own."""
     random = np.random.default_rng(seed)
-    level, pace = random.gamma(2, 1, samples), random.gamma(4, 0.25, samples)
+    level, pace = random.gamma(2, 1, samples), random.uniform(0.8, 1.2, samples)
     time = np.arange(points)[:, np.newaxis] / points
     curve = np.exp(-time / 0.1) + 0.5 * time
     return np.asarray(level + pace * curve + random.normal(0, 0.02, (points, samples)))
@@ -35,20 +36,50 @@ def turning(seed: int = 0, points: int = 60, samples: int = 8) -> Floats:
 
 @pytest.mark.parametrize("confidence", [0.6, 0.95, 0.999])
 @pytest.mark.parametrize("samples", [2, 8, 33])
-def test_it_fires_where_the_paired_test_of_scipy_is_sure(samples: int, confidence: float) -> None:
+def test_it_fires_where_its_formula_does(samples: int, confidence: float) -> None:
     losses = turning(samples, samples=samples)
     criterion = Turn(confidence)
     means = losses.mean(axis=1)
     fired = []
     for now in range(len(losses)):
         best = int(np.argmin(means[: now + 1]))
-        told = scipy.stats.ttest_rel(losses[now], losses[best], alternative="greater")
-        sure = now > best and told.pvalue < 1 - confidence
+        rise = losses[now] - losses[best]
+        neighbours = [(one - other) ** 2 for one, other in pairwise(rise)]
+        error = math.sqrt(sum(neighbours) / (samples - 1) / 2 / samples)
+        degrees = 2 * (samples - 1) ** 2 / (3 * samples - 4)
+        limit = scipy.stats.t.isf((1 - confidence) / max(now * (now + 1), 1), degrees)
+        sure = now > best and rise.mean() > limit * error
         fired.append(sure)
         assert criterion.update(losses[now]) == sure
         assert criterion.best_index == best
-    assert any(fired) or samples == 2
+    assert any(fired) or samples == 2 or confidence == 0.999
     assert not all(fired[10:])
+
+
+def test_its_error_is_that_of_the_mean_of_independent_and_of_stratified_samples() -> None:
+    random = np.random.default_rng(0)
+    strata = np.arange(32) / 32
+    for spread, between in ((1.0, 0.0), (0.1, 3.0)):
+        rises = between * strata + random.normal(0, spread, (4000, 32))
+        squares = np.diff(rises, axis=1) ** 2
+        error = np.sqrt(squares.sum(axis=1) / (2 * 31 * 32))
+        assert error.mean() == pytest.approx(rises.mean(axis=1).std(), rel=0.25)
+        # A usual standard error would count what differs between strata, here five times as much.
+        usual = rises.std(axis=1, ddof=1).mean() / math.sqrt(32)
+        assert (usual > 5 * error.mean()) == (between > 0)
+
+
+def fires(losses: Floats) -> bool:
+    return outcome(Turn(0.9), losses).stop_index is not None
+
+
+@pytest.mark.parametrize("samples", [4, 16])
+def test_of_batches_of_a_level_loss_no_more_fire_than_the_confidence_leaves(samples: int) -> None:
+    random = np.random.default_rng(samples)
+    wandering = random.normal(size=(500, 40, samples)).cumsum(axis=1)
+    assert np.mean([fires(each) for each in wandering]) < 0.1 + 2 * math.sqrt(0.1 * 0.9 / 500)
+    rising = wandering + np.arange(40)[:, np.newaxis]
+    assert np.mean([fires(each) for each in rising]) > 0.5
 
 
 def test_a_rise_of_all_samples_alike_is_sure_and_one_of_a_single_sample_is_not() -> None:
