@@ -115,6 +115,8 @@ def curves(run: Recorded) -> Iterator[Curve]:
     yield at(lambda step: start - stratified(train, times, steps, step), 0, "timestep-adjusted")
     yield at(lambda step: -paired[step - 1].mean(), BATCH, "paired")
     yield every(steps >= 0, BATCH, "paired EMA")
+    truth = run.gain_at(steps)[:, None]
+    yield at(lambda step: running(truth, steps, step), BATCH, "lag alone")
     yield at(lambda step: -stratified(paired, times, steps, step), BATCH, "post-stratified")
     for k, name in KTH.items():
         yield every(steps % k == 0, BATCH / k, name)
@@ -183,7 +185,7 @@ def coverage(run: Recorded) -> dict[str, float]:
     """The share of steps at which the interval of the running mean holds what it estimates."""
     paired = PairedLoss(HALF_LIFE)
     expected = -run.gain_at(run.steps["train"])
-    held, narrow = [], []
+    held, both, narrow = [], [], []
     for step, (now, start) in enumerate(
         zip(run.losses["train"], run.losses["start"], strict=True), start=1
     ):
@@ -191,11 +193,14 @@ def coverage(run: Recorded) -> dict[str, float]:
         weights = ages(run.steps["train"], step)
         truth = float(weights @ expected / weights.sum())
         # At the first step both are 0 but for float rounding.
-        held.append(abs(paired.mean - truth) <= 1.96 * paired.se + 1e-6)
+        off = abs(paired.mean - truth)
+        held.append(off <= 1.96 * paired.se + 1e-6)
+        both.append(off <= 1.96 * np.hypot(paired.se, run.floor))
         narrow.append(paired.se / run.whole)
     return {
         "held": float(np.mean(held)),
         "held_from_50": float(np.mean(held[50:])),
+        "held_both": float(np.mean(both[50:])),
         "se": float(np.median(narrow[50:])),
         "floor": run.floor / run.whole,
     }

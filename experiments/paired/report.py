@@ -29,6 +29,7 @@ from noiseprobe.plots.style import (
 from noiseprobe.run.defaults import METHODS
 
 ALL = "all methods"
+FEWEST = 4  # concepts for an interval
 FIGURE = "14-paired-loss"
 EARLIER = {  # an earlier trial: raw EMA, L_det of 8 stratified, paired EMA
     ("textual-inversion", "banded-cup"): (0.66, 0.24, 0.083),
@@ -82,10 +83,10 @@ def by_concept(errors: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def told(values: pd.Series, digits: int = 3, sign: str = "") -> str:
-    """A mean over concepts and its interval."""
+    """A mean over concepts and its interval, if there are enough of them for one."""
     low, high = bootstrap_interval(values.to_numpy())
     form = f"{sign}.{digits}f"
-    if np.isnan(low):
+    if np.isnan(low) or len(values) < FEWEST:
         return f"{values.mean():{form}}" if len(values) else "-"
     return f"{values.mean():{form}} ({low:{form}} to {high:{form}})"
 
@@ -100,8 +101,8 @@ def report(tables: Tables) -> str:
         "",
         f"Made by `python -m experiments.paired` from {runs.sum()} of 48 planned runs ({counts}); "
         "what every number means, and by what rules it was judged, was written before them "
-        "([RULES.md](RULES.md)). Means over concepts, with 95% bootstrap intervals; few concepts "
-        "make these too narrow.",
+        f"([RULES.md](RULES.md)). Means over concepts; 95% bootstrap intervals from {FEWEST} on, "
+        "which so few make too narrow.",
         "",
         f"![Error by price](../../figures/{FIGURE}.png)",
         "",
@@ -109,7 +110,8 @@ def report(tables: Tables) -> str:
         "",
         "Price: forward passes of a sample per step, beyond the 12 of a training step of 4. "
         "L_det is as good at the steps at which it is evaluated, and costs less, if that is not "
-        "every one.",
+        "every one. `lag alone` is the running mean of the truth itself (added after the rules): "
+        "that part of the error of all running means is no noise.",
         "",
         error_table(errors),
         "",
@@ -127,6 +129,10 @@ def report(tables: Tables) -> str:
         earlier_table(errors),
         "",
         "## Is the standard error right?",
+        "",
+        "The truth is known from 512 draws at ten steps, and interpolated: it has an error of its "
+        "own, with which the third column (from step 50, added after the rules) widens the "
+        "interval, and between those steps the weights wander, which it does not see.",
         "",
         coverage_table(tables["coverage"]),
         "",
@@ -154,10 +160,11 @@ def error_table(errors: pd.DataFrame) -> str:
 
 
 def difference_table(errors: pd.DataFrame) -> str:
-    """A row per comparison, a column per method."""
+    """A row per comparison, a column per method, and in how many runs the first is nearer."""
     names = [*METHODS, ALL]
     found = {name: by_concept(errors, name) for name in names}
-    cells = [["first", "second", "price", *names]]
+    wide = errors.pivot(index=["method", "concept"], columns="curve", values="error")
+    cells = [["first", "second", "price", *names, "first is nearer in"]]
     for first, second, price in COMPARED:
         own = [
             told((found[name][first] - found[name][second]).dropna(), 3, "+")
@@ -165,7 +172,8 @@ def difference_table(errors: pd.DataFrame) -> str:
             else "-"
             for name in names
         ]
-        cells.append([first, second, price, *own])
+        count = f"{(wide[first] < wide[second]).sum()} of {len(wide)} runs"
+        cells.append([first, second, price, *own, count])
     return markdown(cells, left=(0, 1, 2))
 
 
@@ -183,11 +191,13 @@ def earlier_table(errors: pd.DataFrame) -> str:
 
 def coverage_table(table: pd.DataFrame) -> str:
     """How often the interval holds the truth, and how wide it is."""
-    cells = [["method", "held", "held from step 50", "se / gain", "se of the truth / gain", "runs"]]
+    heads = ["held", "held from step 50", "with the truth's own error", "se / gain"]
+    cells = [["method", *heads, "se of the truth / gain", "runs"]]
     for method in METHODS:
         own = table[table["method"] == method]
         if len(own):
-            shown = [told(own[name], 3) for name in ("held", "held_from_50", "se", "floor")]
+            names = ("held", "held_from_50", "held_both", "se", "floor")
+            shown = [told(own[name], 3) for name in names]
             cells.append([method, *shown, str(len(own))])
     return markdown(cells)
 
@@ -256,8 +266,8 @@ def verdict(own: pd.DataFrame) -> str:
     """Which criterion is better over all methods, by the rules."""
     _, steps, forgone = gaps(own)[-1]
     count = len(steps)
-    if count < 2:
-        return "Too few concepts for a verdict."
+    if count < FEWEST:
+        return f"{count} concepts with all methods are too few for a verdict."
     ends = [bootstrap_interval(each.to_numpy()) for each in (steps, forgone)]
     fewer, less = (high < 0 for _, high in ends)
     more, worse = (low > 0 for low, _ in ends)

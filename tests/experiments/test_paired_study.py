@@ -92,6 +92,7 @@ def test_without_noise_only_what_looks_back_is_wrong() -> None:
     # A running mean of half-life 20 looks back 29 steps on average.
     assert float(found["paired"]["error"]) < float(found["paired EMA"]["error"]) < 29 / 60
     assert found["post-stratified"]["error"] == pytest.approx(found["paired EMA"]["error"], rel=0.2)
+    assert found["lag alone"]["error"] == pytest.approx(found["paired EMA"]["error"])
     assert found["antithetic"]["error"] == pytest.approx(found["plain thirds"]["error"])
     assert float(found["timestep-adjusted"]["error"]) < float(found["raw EMA"]["error"])
     prices = {name: row["price"] for name, row in found.items()}
