@@ -35,6 +35,7 @@ from noiseprobe.stopping import Turn as Turn
 from noiseprobe.stopping import Uprising as Uprising
 from noiseprobe.training.concept import Concept as Concept
 from noiseprobe.training.concept import load_concept as load_concept
+from noiseprobe.training.live_losses import fixed_losses as fixed_losses
 from noiseprobe.training.tracker import Tracker as Tracker
 
 __all__: list[str]
