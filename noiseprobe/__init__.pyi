@@ -11,6 +11,7 @@ from noiseprobe.draws.factors import FACTORS as FACTORS
 from noiseprobe.draws.factors import Setting as Setting
 from noiseprobe.draws.factors import parse_setting as parse_setting
 from noiseprobe.logs import read_series as read_series
+from noiseprobe.logs import timestep_adjusted as timestep_adjusted
 from noiseprobe.models import load_model as load_model
 from noiseprobe.pictures.sampling import Sampler as Sampler
 from noiseprobe.pictures.similarity import Clip as Clip

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.logs.adjusting import with_adjusted
 from noiseprobe.logs.content import content_of
 from noiseprobe.logs.delimited import read_delimited
 from noiseprobe.logs.events import read_events
@@ -33,6 +34,8 @@ def read_log(source: str | Path) -> Log:
     What a file is, its content says, not its name: TensorBoard events (whose records begin with a
     checksum), Parquet, JSON Lines, JSON, or a table in text. A directory is a run of noiseprobe, a
     folder of TensorBoard events, which are one run, or one that holds a `trainer_state.json`.
+    Beside a training loss whose timesteps were recorded too, there is the one that is adjusted for
+    them (`timestep_adjusted`).
 
     Raises:
         UserError: there is nothing readable at `source`.
@@ -47,11 +50,11 @@ def read_log(source: str | Path) -> Log:
     """
     path = Path(source)
     if path.is_dir():
-        return _read_directory(path)
+        return with_adjusted(_read_directory(path))
     content = content_of(path)
     if is_events(path, content):
-        return read_events(path, [path])
-    return table_log(_read_table(path, content))
+        return with_adjusted(read_events(path, [path]))
+    return with_adjusted(table_log(_read_table(path, content)))
 
 
 def read_series(path: str | Path, column: str | None = None) -> Series:
