@@ -11,6 +11,7 @@ from noiseprobe.draws.factors import FACTORS as FACTORS
 from noiseprobe.draws.factors import Setting as Setting
 from noiseprobe.draws.factors import parse_setting as parse_setting
 from noiseprobe.logs import read_series as read_series
+from noiseprobe.logs import timestep_adjusted as timestep_adjusted
 from noiseprobe.models import load_model as load_model
 from noiseprobe.pictures.sampling import Sampler as Sampler
 from noiseprobe.pictures.similarity import Clip as Clip
@@ -34,6 +35,7 @@ from noiseprobe.stopping import Turn as Turn
 from noiseprobe.stopping import Uprising as Uprising
 from noiseprobe.training.concept import Concept as Concept
 from noiseprobe.training.concept import load_concept as load_concept
+from noiseprobe.training.live_losses import fixed_losses as fixed_losses
 from noiseprobe.training.tracker import Tracker as Tracker
 
 __all__: list[str]

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.criteria.any_log import section
 from experiments.criteria.fresh import CONCEPTS
 from noiseprobe.analysis.regret import Judged, paired, regret, summary
 from noiseprobe.analysis.tuning import best_parameters, tune
@@ -19,12 +20,14 @@ from noiseprobe.core.files import written_whole
 from noiseprobe.plots.regret import counted, draw_differences
 from noiseprobe.plots.saving import save
 from noiseprobe.plots.style import FONT_SIZE, PAGE, look, new_figure, several_panels
-from noiseprobe.stopping import ON_MEANS
+from noiseprobe.stopping import CRITERIA, ON_MEANS, Grid
 
 AGAINST = ("dvar", "never")
 MIN_GAIN = (
     0.02  # what counts as a gain in CLIP similarity for the CLIP criterion (Voronov et al. 2023)
 )
+STUDIED = tuple(name for name in ON_MEANS if name != "gain-interval")
+"""Those that were there when the fresh runs were made; experiments/paired has the other."""
 SCALED = {"steps": tuple(range(15, 301, 15))}
 
 
@@ -39,8 +42,9 @@ def write_report(
     Both are by method: `traces` are those that parameters are chosen on, each for the others, and
     `fresh` those that had no part in any choice.
     """
-    names = list(ON_MEANS)
-    settings: dict[str, Any] = {"grids": {"fixed": SCALED}, "min_gain": MIN_GAIN}
+    names = list(STUDIED)
+    grids: dict[str, Grid] = {name: counts_alone(name) for name in names} | {"fixed": SCALED}
+    settings: dict[str, Any] = {"grids": grids, "min_gain": MIN_GAIN}
     chosen = {method: best_parameters(traces[method], names, **settings) for method in fresh}
     raw = Tables.of({method: tune(runs, names, **settings) for method, runs in traces.items()})
     confirmed = Tables.of(
@@ -53,7 +57,17 @@ def write_report(
     save(figure_of(raw.differences), figures / "13-regret-comparison")
     save(figure_of(confirmed.differences), figures / "12-regret")
     with written_whole(directory / "RESULTS.md") as beside:
-        beside.write_text(report(raw, confirmed), encoding="utf-8")
+        text = report(raw, confirmed) + "\n" + "\n".join(section(traces, fresh, MIN_GAIN)) + "\n"
+        beside.write_text(text, encoding="utf-8")
+
+
+def counts_alone(name: str) -> Grid:
+    """The grid of a criterion as it was when the fresh runs were made: windows that are counts."""
+    grid = CRITERIA[name].grid
+    return {
+        key: tuple(value for value in values if key != "window" or value >= 1)
+        for key, values in grid.items()
+    }
 
 
 @dataclass(frozen=True)

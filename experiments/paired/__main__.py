@@ -11,6 +11,8 @@ import argparse
 from pathlib import Path
 
 from experiments.paired.record import choosing, planned, record, testing
+from experiments.paired.report import write_report
+from experiments.paired.tables import read_tables, tables_of, write_tables
 from experiments.tiny_sd.concepts import every, write
 
 HERE = Path(__file__).parent
@@ -32,6 +34,9 @@ def main() -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         record(method, photographs / name, file)
         print(f"{method} {name}: recorded", flush=True)
+    if any(chosen.out.glob("*/*.parquet")):
+        write_tables(tables_of(chosen.out), chosen.results)
+    write_report(read_tables(chosen.results), chosen.results, chosen.figures)
 
 
 if __name__ == "__main__":

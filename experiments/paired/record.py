@@ -13,7 +13,7 @@ all of them, `step` says how many steps of training the weights have taken.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,7 +91,7 @@ class Recorder:
 
     ready: Personalization
     tables: list[pd.DataFrame] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def losses(self, batch: Batch) -> Tensor:
         """The loss of each sample under the live model, (B,)."""

@@ -8,6 +8,7 @@ import pandas as pd
 
 from noiseprobe.analysis.crossing import crossed, recommended
 from noiseprobe.run.directory import Run
+from noiseprobe.stopping.window import shown_window
 from noiseprobe.training.watching import Watch, best_step, fired, watches
 
 UNFINISHED = (None, "interrupt")
@@ -130,8 +131,9 @@ def _why(watch: Watch, train: pd.DataFrame) -> str:
     if watch.name == "dvar":
         window, threshold = (getattr(watch.criterion, name) for name in ("window", "threshold"))
         ratio = float(train["dvar_ratio"].iloc[-1])
+        told = f"{shown_window(window)}{' of the' if window < 1 else ''}"
         return (
-            f"the variance of the last {window} values of L_det was {ratio:.4g} times that of all, "
+            f"the variance of the last {told} values of L_det was {ratio:.4g} times that of all, "
             f"below {threshold:g}"
         )
-    return f"{watch.criterion!r} on {watch.column}, which is {watch.criterion.formula}"
+    return f"{watch.criterion!r} on {watch.column}: {watch.criterion.formula}"

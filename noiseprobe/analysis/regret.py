@@ -20,10 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noiseprobe.analysis.bootstrap import RESAMPLES, bootstrap_interval
-from noiseprobe.analysis.replay import warn_of_skipped
+from noiseprobe.analysis.replay import seen_by, warn_of_skipped
 from noiseprobe.analysis.sources import Judged, params_on
 from noiseprobe.core.errors import UserError
-from noiseprobe.stopping import as_losses, build, outcome
+from noiseprobe.stopping import build, outcome
 
 MEASURES = ("regret", "kept_regret", "steps_spent")
 """The columns of raw numbers that `summary` and `paired` average over traces."""
@@ -76,14 +76,16 @@ def regret(
     Args:
         traces: losses with their judges, each under a name of its own.
         criteria: names of criteria, with parameters or, as a sequence, at their defaults. DVAR's
-            are those of the run directory that the losses came from.
+            are those of the run directory that the losses came from; of other losses, what a
+            criterion has as `scale_free` stands before its defaults.
         min_gain: a trace whose judge gains no more than this has no regret. Beside a gain within
             the judge's own noise, any step looks far from the best.
 
     Returns:
-        Columns: trace, criterion, params (as JSON), fired, could_fire (False where it has too few
-        losses for it, or no step late enough), stop_step, kept_step (that of the best loss, for a
-        criterion that keeps a best; else the stop), best_step (of the judge), judge (at the stop),
+        Columns: trace, origin (see `Judged`), criterion, params (as JSON), fired, could_fire (False
+        where it has too few losses for it, or no step late enough), stop_step, kept_step (that of
+        the best loss, for a criterion that keeps a best; else the stop), best_step (of the judge),
+        judge (at the stop),
         judge_first, judge_best, regret (of the stop), kept_regret (of the kept step), and
         steps_spent (steps up to the stop over those up to the judge's best, both counted from the
         first that was recorded). The last three are NaN where the judge never improved on
@@ -129,8 +131,7 @@ def row_of(
 ) -> dict[str, object]:
     """The row of `regret` for one trace and the criterion `name` with all its parameters."""
     trace, verdict = judged.trace, _Verdict.of(judged)
-    losses = as_losses(trace.column, trace.values)
-    found = outcome(build(name, params), losses, trace.steps)
+    found = outcome(build(name, params), seen_by(name, trace), trace.steps)
     stop = len(trace.steps) - 1 if found.stop_index is None else found.stop_index
     stop_step, kept_step = int(trace.steps[stop]), int(trace.steps[found.kept_index])
     start = min([int(trace.steps[0]), *verdict.steps[:1].tolist()])
@@ -139,6 +140,7 @@ def row_of(
     defined = needed > 0 and not math.isnan(stopped_regret)
     return {
         "trace": judged.name,
+        "origin": judged.origin,
         "criterion": name,
         "params": json.dumps(dict(params)),
         "fired": found.stop_index is not None,
@@ -159,23 +161,28 @@ def summary(raw: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> 
     """One row per criterion, of what `regret` or `noiseprobe.analysis.tuning.tune` gave.
 
     Columns: criterion, traces (with a regret), left_out (without one: the judge never improved),
-    could_fire (on how many of the traces it had losses and steps enough), regret_median (which a
-    trace that hardly improved does not rule, as it can the mean), then for each of `MEASURES` and
-    for `never`, the share of those traces on which it does not fire, the mean over traces with
-    `_low` and `_high`, its 95% interval by percentile bootstrap
-    over traces (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3). The same
-    `seed` draws the same traces for all criteria.
+    origins (of how many origins these traces are), could_fire (on how many of the traces it had
+    losses and steps enough), regret_median (which an origin that hardly improved does not rule, as
+    it can the mean), then for each of `MEASURES` and for `never`, the share of those traces on
+    which it does not fire, the mean with `_low` and `_high`, its 95% interval by percentile
+    bootstrap (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, §13.3).
+
+    Traces of one origin are averaged first, and origins are averaged and resampled: a copy of a
+    trace changes no number but that of traces. The same `seed` draws the same origins for all
+    criteria.
     """
-    rows = []
+    raw, rows = _with_origins(raw), []
     for name, of_one in raw.groupby("criterion", sort=False):
         known = of_one[of_one["regret"].notna()]
         row: dict[str, object] = {"criterion": name, "traces": len(known)}
         row["left_out"] = len(of_one) - len(known)
+        never = 1.0 - known["fired"].astype("float64")
+        means = _by_origin(known.assign(never=never), [*MEASURES, "never"])
+        row["origins"] = len(means)
         row["could_fire"] = int(known["could_fire"].sum())
-        row["regret_median"] = float(known["regret"].median())
-        for measure in MEASURES:
-            row |= _with_interval(measure, known[measure].to_numpy(), resamples, seed)
-        row |= _with_interval("never", 1.0 - known["fired"].to_numpy("float64"), resamples, seed)
+        row["regret_median"] = float(means["regret"].median())
+        for measure in means:
+            row |= _with_interval(str(measure), means[measure].to_numpy(), resamples, seed)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -185,10 +192,10 @@ def paired(
 ) -> pd.DataFrame:
     """One row per other criterion: its measures less those of `against` on the same trace.
 
-    Columns: criterion, against, traces (on which both have a regret), for each of `MEASURES` the
-    mean difference with `_low` and `_high` as in `summary`, below 0 where the criterion does better
-    than `against`; and `better` and `worse`, the shares of traces on which its regret is lower and
-    higher.
+    Columns: criterion, against, traces (on which both have a regret), origins (of these), for each
+    of `MEASURES` the mean difference with `_low` and `_high` as in `summary`, below 0 where the
+    criterion does better than `against`; and `better` and `worse`, the shares on which its regret
+    is lower and higher.
 
     Raises:
         UserError: `raw` has no criterion `against`.
@@ -196,6 +203,8 @@ def paired(
     names = list(dict.fromkeys(raw["criterion"]))
     if against not in names:
         raise UserError(f"--against {against}: choose one of {', '.join(names)}")
+    raw = _with_origins(raw)
+    origins = raw.drop_duplicates("trace").set_index("trace")["origin"]
     wide = raw.pivot(index="trace", columns="criterion", values=list(MEASURES))
     rows = []
     for name in [name for name in names if name != against]:
@@ -204,18 +213,31 @@ def paired(
         )
         known = differences[differences["regret"].notna()]
         row: dict[str, object] = {"criterion": name, "against": against, "traces": len(known)}
+        ways = {"better": known["regret"] < 0, "worse": known["regret"] > 0}
+        placed = known.assign(origin=origins, **ways)
+        means = _by_origin(placed.sort_values("origin", kind="stable"), [*MEASURES, *ways])
+        row["origins"] = len(means)
         for measure in MEASURES:
-            row |= _with_interval(measure, known[measure].to_numpy(), resamples, seed)
-        row["better"] = float((known["regret"] < 0).mean())
-        row["worse"] = float((known["regret"] > 0).mean())
+            row |= _with_interval(measure, means[measure].to_numpy(), resamples, seed)
+        row |= {way: float(means[way].mean()) for way in ways}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _with_origins(raw: pd.DataFrame) -> pd.DataFrame:
+    """The raw numbers; each trace is its own origin where no column says otherwise."""
+    return raw if "origin" in raw else raw.assign(origin=raw["trace"])
+
+
+def _by_origin(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The means of the columns over the traces of each origin, in their order."""
+    return rows.groupby("origin", sort=False)[columns].mean()
 
 
 def _with_interval(
     name: str, values: NDArray[np.float64], resamples: int, seed: int
 ) -> dict[str, float]:
-    """The mean of (traces,) values with its 95% interval; NaN where there are too few traces."""
+    """The mean of (origins,) values with its 95% interval; NaN where there are too few origins."""
     low, high = bootstrap_interval(values, resamples=resamples, seed=seed)
     mean = float(values.mean()) if len(values) else math.nan
     return {name: mean, f"{name}_low": low, f"{name}_high": high}

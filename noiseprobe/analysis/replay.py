@@ -9,7 +9,9 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
 from noiseprobe.stopping import (
     DVAR,
@@ -18,6 +20,7 @@ from noiseprobe.stopping import (
     as_losses,
     build,
     completed,
+    criterion_named,
     dvar_grid,
     dvar_ratios,
     dvar_stops,
@@ -74,7 +77,7 @@ class Replay:
     Attributes:
         trace: the name of the series.
         points: how many points were recorded, non-finite ones included.
-        window: the window of DVAR, in points.
+        window: the window of DVAR, in points; below 1, a share of the points so far.
         threshold: the ratio below which DVAR fires.
         stop_index: 0-based index of the point at which it fires; None if it never does.
         stop_step: the step of that point; None if it never fires.
@@ -85,7 +88,7 @@ class Replay:
 
     trace: str
     points: int
-    window: int
+    window: float
     threshold: float
     stop_index: int | None
     stop_step: int | None
@@ -93,11 +96,11 @@ class Replay:
     saved_fraction: float
 
 
-def replay(series: Series, window: int, threshold: float) -> Replay:
+def replay(series: Series, window: float, threshold: float) -> Replay:
     """Replay DVAR over `series`; a trace shorter than `window` never fires.
 
     Raises:
-        UserError: `window` is below 2, or `threshold` is not finite and above 0.
+        UserError: `window` or `threshold` is outside its range.
 
     Warns:
         NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
@@ -118,7 +121,7 @@ def replay(series: Series, window: int, threshold: float) -> Replay:
     return Replay(
         trace=series.name,
         points=len(series.values),
-        window=int(window),
+        window=DVAR(window).window,
         threshold=float(threshold),
         stop_index=stop,
         stop_step=None if stop is None else int(series.steps[stop]),
@@ -146,8 +149,7 @@ def replay_criterion(
         (40, 20, 0.2)
     """
     chosen = completed(criterion, params)
-    losses = as_losses(series.column, series.values)
-    found = outcome(build(criterion, chosen), losses, series.steps)
+    found = outcome(build(criterion, chosen), seen_by(criterion, series), series.steps)
     warn_of_skipped(series)
     stop, best = found.stop_index, best_index(series)
     return CriterionReplay(
@@ -166,6 +168,24 @@ def replay_criterion(
         loss_at_stop=_value(series, stop),
         loss_at_keep=_value(series, found.kept_index),
     )
+
+
+def seen_by(criterion: str, series: Series) -> NDArray[np.float64]:
+    """What a criterion looks at in a series, lower being better: (n,), or (n, B) of samples."""
+    samples = series.samples if criterion_named(criterion).per_sample else None
+    return as_losses(series.column, series.values if samples is None else samples)
+
+
+def check_samples(traces: Sequence[Series], criteria: Sequence[str]) -> None:
+    """Raise `UserError` if a criterion looks at the losses of samples, and a trace has none."""
+    for name in criteria:
+        for series in traces:
+            if criterion_named(name).per_sample and series.samples is None:
+                raise UserError(
+                    f"--criterion {name}: it needs the losses of each sample, and {series.name} "
+                    f"has the mean alone of {series.column}; runs have them of l_det and l_val, "
+                    "with --tag"
+                )
 
 
 def best_index(series: Series) -> int | None:
@@ -194,18 +214,19 @@ def replayed(series: Series, criterion: str, params: Mapping[str, float]) -> dic
 
 def grid_of(series: Series) -> dict[str, Any]:
     """What `dvar-replay --grid --json` prints: the stop steps over a default grid."""
-    stops = replay_grid(series, *default_grid(len(series.values)))
+    windows, thresholds = default_grid(len(series.values))
+    stops = replay_grid(series, windows, thresholds)
     return {
         "trace": series.name,
         "tag": series.column,
-        "thresholds": [float(each) for each in stops.columns],
-        "windows": [int(each) for each in stops.index],
+        "thresholds": thresholds,
+        "windows": list(windows),
         "stop_steps": stops.astype(object).where(stops.notna(), None).to_numpy().tolist(),
     }
 
 
 def replay_grid(
-    series: Series, windows: Sequence[int], thresholds: Sequence[float]
+    series: Series, windows: Sequence[float], thresholds: Sequence[float]
 ) -> pd.DataFrame:
     """The step at which DVAR fires for every window (rows) and threshold (columns).
 
@@ -213,7 +234,7 @@ def replay_grid(
         A table of Int64, <NA> where DVAR never fires.
 
     Raises:
-        UserError: a window is below 2, or a threshold is not finite and above 0.
+        UserError: a window or a threshold is outside its range.
 
     Warns:
         NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
@@ -231,26 +252,27 @@ def replay_grid(
 
 
 def replay_grids(
-    traces: Sequence[Series], windows: Sequence[int], thresholds: Sequence[float]
+    traces: Sequence[Series], windows: Sequence[float], thresholds: Sequence[float]
 ) -> pd.DataFrame:
     """The grids of many traces as one: as `replay_grid`, with the name of the series before it."""
     grids = [replay_grid(series, windows, thresholds) for series in traces]
     return pd.concat(grids, keys=[series.name for series in traces], names=["trace"])
 
 
-def default_grid(points: int) -> tuple[list[int], list[float]]:
+def default_grid(points: int) -> tuple[list[float], list[float]]:
     """Windows and thresholds worth trying on a trace of `points` points.
 
-    Windows are 5, 10, 20, 50, 100, … up to half of the trace: a longer one holds most of what it is
-    compared with. The thresholds run from 0.01 to 0.5.
+    Windows are 5, 10, 20, 50, 100, … up to half of the trace, as a longer one holds most of what it
+    is compared with, and then shares of what was seen so far. The thresholds run from 0.01 to 0.5.
 
     Example:
         >>> default_grid(300)[0]
-        [5, 10, 20, 50, 100]
+        [5, 10, 20, 50, 100, 0.2, 0.3, 0.5, 0.7]
     """
-    series = [digit * 10**power for power in range(len(str(points))) for digit in (1, 2, 5)]
-    windows = [window for window in series if 5 <= window <= points // 2]
-    return windows or [2], list(DVAR.grid["threshold"])
+    counts = [digit * 10**power for power in range(len(str(points))) for digit in (1, 2, 5)]
+    fitting = [window for window in counts if 5 <= window <= points // 2]
+    shares = [window for window in DVAR.grid["window"] if window < 1]
+    return [*(fitting or [2]), *shares], list(DVAR.grid["threshold"])
 
 
 def _saved_fraction(series: Series, stop: int) -> float:

@@ -4,12 +4,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from noiseprobe.analysis.origins import grouped, marks_of
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Log, Series, choose_tags, read_logs, run_of
 from noiseprobe.logs.tags import is_training_loss
-from noiseprobe.stopping import completed, to_be_high
+from noiseprobe.stopping import completed, criterion_named, to_be_high
+
+Defaults = Literal["run", "any log", "criterion"]
+"""Where parameters come from that nobody gave."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,18 @@ class Judged:
         judge: the judge by step; it may be sparser than the losses.
         maximize: whether the judge is to be high; else it is to be low.
         dvar: DVAR's parameters, where the losses came from a run directory.
+        origin: the name of the first trace of the same origin (`noiseprobe.analysis.origins`); by
+            default its own.
     """
 
     trace: Series
     judge: Series
     maximize: bool
     dvar: Mapping[str, float] = field(default_factory=dict)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", self.origin or self.name)
 
     @property
     def name(self) -> str:
@@ -55,10 +65,36 @@ def params_on(
 ) -> dict[str, float]:
     """All parameters of a criterion on these losses: given, those of the run itself, or defaults.
 
+    A log that is no run directory has losses at any distance, and a number of them says nothing:
+    its defaults are the criterion's `scale_free`.
+
     Raises:
         UserError: there is no such criterion or parameter.
     """
-    return completed(criterion, {**(source.dvar if criterion == "dvar" else {}), **given})
+    return completed(criterion, {**_usual(source, criterion), **given})
+
+
+def defaults_on(
+    source: Source | Judged, criterion: str, given: Mapping[str, float]
+) -> Defaults | None:
+    """Where the parameters come from that were not given; None where all were.
+
+    Those of the `run` itself; such as fit `any log`; or the `criterion`'s own.
+    """
+    missing = params_on(source, criterion, given).keys() - given.keys()
+    if not missing:
+        return None
+    usual = _usual(source, criterion)
+    if missing.isdisjoint(usual):
+        return "criterion"
+    return "run" if source.dvar else "any log"
+
+
+def _usual(source: Source | Judged, criterion: str) -> Mapping[str, float]:
+    """What is not the criterion's own default on these losses, where nothing else is given."""
+    if source.dvar:
+        return source.dvar if criterion == "dvar" else {}
+    return criterion_named(criterion).scale_free
 
 
 def losses_of(given: Sequence[Path], pattern: str | None) -> list[Source]:
@@ -94,7 +130,7 @@ def _beside(log: Log, tag: str) -> Series | None:
 def judged_losses(
     given: Sequence[Path], judge: str, pattern: str | None, maximize: bool | None
 ) -> list[Judged]:
-    """The losses of each source with the judge that was recorded beside them.
+    """The losses of each source with the judge that was recorded beside them, and its origin.
 
     Args:
         given: the sources; each must hold both. A table of several runs, as Weights & Biases
@@ -106,7 +142,7 @@ def judged_losses(
     Raises:
         UserError: a source cannot be read, or lacks either, or the choice is not clear.
     """
-    judged = []
+    judged, marks = [], []
     for log, tags in read_logs(given, lambda tags: _flat(_pairs(tags, judge, pattern))):
         pairs = _pairs(log.tags, judge, pattern)
         for trace, verdict in pairs:
@@ -117,7 +153,9 @@ def judged_losses(
             if len(pairs) > 1:
                 losses = replace(losses, name=f"{losses.name}: {run_of(trace)}")
             judged.append(Judged(losses, log.series(verdict), high, _dvar_of(log.path)))
-    return judged
+            marks.append(marks_of(log.path, run_of(trace) if len(pairs) > 1 else ""))
+    first = grouped(marks)
+    return [replace(each, origin=judged[first[place]].name) for place, each in enumerate(judged)]
 
 
 def listed(given: Sequence[Path]) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 What a criterion with chosen parameters is worth can only be seen on traces that had no part in the
 choice (Stone, Cross-Validatory Choice and Assessment of Statistical Predictions, J. R. Stat. Soc. B
-36, 1974).
+36, 1974). Traces of one origin (`noiseprobe.analysis.origins`) are on one side, and weigh as much
+together as one of another.
 """
 
 import itertools
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from noiseprobe.analysis.origins import SAME
 from noiseprobe.analysis.regret import check, row_of
 from noiseprobe.analysis.sources import Judged
 from noiseprobe.core.errors import UserError
@@ -49,16 +51,16 @@ def tune(
 ) -> pd.DataFrame:
     """What `noiseprobe.analysis.regret.regret` returns, with parameters chosen on other traces.
 
-    Of a criterion's grid, the parameters with the least mean regret over the traces for choosing
+    Of a criterion's grid, the parameters with the least mean regret over the origins for choosing
     count; among equals those that spend fewer steps, then the first. Traces without a regret have
     no say.
 
     Args:
         traces: losses with their judges, at least two.
         criteria: names of criteria.
-        how: `leave-one-out`: parameters for each trace are chosen on all others. Or a share between
-            0 and 1: they are chosen on this share of the traces, drawn by `seed`, and only the rest
-            is reported.
+        how: `leave-one-out`: parameters for each trace are chosen on all that are of another
+            origin. Or a share between 0 and 1: they are chosen on this share of the origins, drawn
+            by `seed`, and only the rest is reported.
         grids: for a criterion's name the values to try; by default the criterion's own `grid`.
         seed: draws the share.
         min_gain: as in `regret`.
@@ -67,7 +69,7 @@ def tune(
         UserError: as `regret`; or `how` is neither, or leaves nothing to choose on or to report.
     """
     check(traces, min_gain)
-    choosing = _others(len(traces), how, seed)
+    choosing = _others(_origins(traces), how, seed)
     chosen_by_name = {}
     for name in criteria:
         tried = _Tried.of(traces, name, (grids or {}).get(name), min_gain)
@@ -113,6 +115,7 @@ class _Tried:
     rows: list[list[dict[str, object]]]
     regrets: NDArray[np.float64]  # (parameters, traces)
     steps: NDArray[np.float64]
+    origins: NDArray[np.int64]  # (traces,)
 
     @classmethod
     def of(
@@ -124,7 +127,7 @@ class _Tried:
             np.array([[row[key] for row in of_one] for of_one in rows], dtype=np.float64)
             for key in ("regret", "steps_spent")
         )
-        return cls(params, rows, regrets, steps)
+        return cls(params, rows, regrets, steps, _origins(traces))
 
     @property
     def judged(self) -> NDArray[np.bool_]:
@@ -134,23 +137,43 @@ class _Tried:
     def best(self, chosen: NDArray[np.int64]) -> int:
         """Which parameters have the least mean regret on these traces, then the fewest steps.
 
-        The first, where none of the traces has a regret.
+        Means are over origins, of which each counts alike. The first parameters, where none of the
+        traces has a regret.
         """
         known = chosen[self.judged[chosen]]
         if not len(known):
             return 0
+        alike = np.bincount(self.origins[known])[self.origins[known]]
         means = zip(
-            self.regrets[:, known].mean(axis=1), self.steps[:, known].mean(axis=1), strict=True
+            *(
+                np.average(of[:, known], axis=1, weights=1 / alike)
+                for of in (self.regrets, self.steps)
+            ),
+            strict=True,
         )
         return min(enumerate(means), key=lambda each: each[1])[0]
 
 
-def _others(count: int, how: str | float, seed: int) -> dict[int, NDArray[np.int64]]:
+def _origins(traces: Sequence[Judged]) -> NDArray[np.int64]:
+    """The number of each trace's origin, (traces,), from 0 on in the order of the traces."""
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(e.origin for e in traces))}
+    return np.array([numbers[judged.origin] for judged in traces])
+
+
+def _others(
+    origins: NDArray[np.int64], how: str | float, seed: int
+) -> dict[int, NDArray[np.int64]]:
     """For each trace that is reported, the traces on which its parameters are chosen."""
+    count = int(origins.max()) + 1
     if how == LEAVE_ONE_OUT:
-        if count < 2:
+        if len(origins) < 2:
             raise UserError("--tune leave-one-out: give two sources or more, to choose on others")
-        return {place: np.delete(np.arange(count), place) for place in range(count)}
+        if count < 2:
+            raise UserError(
+                f"--tune leave-one-out: all {len(origins)} traces are of one origin, {SAME}; give "
+                "each training a folder of its own"
+            )
+        return {place: np.flatnonzero(origins != own) for place, own in enumerate(origins)}
     try:
         share = float(how)
     except ValueError:
@@ -159,6 +182,10 @@ def _others(count: int, how: str | float, seed: int) -> dict[int, NDArray[np.int
         raise UserError(f"--tune {how}: give {LEAVE_ONE_OUT}, or a share of the traces such as 0.5")
     size = round(share * count)
     if not 0 < size < count:
-        raise UserError(f"--tune {how}: {size} of {count} traces to choose on; give more sources")
-    order = np.random.default_rng(seed).permutation(count)
-    return {int(place): np.sort(order[:size]) for place in np.sort(order[size:])}
+        raise UserError(
+            f"--tune {how}: {size} of {count} origins to choose on ({len(origins)} traces; those "
+            f"of {SAME} are one); give more sources"
+        )
+    drawn = np.random.default_rng(seed).permutation(count)[:size]
+    chosen = np.isin(origins, drawn)
+    return {int(place): np.flatnonzero(chosen) for place in np.flatnonzero(~chosen)}

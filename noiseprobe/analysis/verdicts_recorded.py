@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from noiseprobe.analysis.origins import SAME
 from noiseprobe.analysis.replay import best_index
 from noiseprobe.analysis.sources import Source
 from noiseprobe.analysis.trend import FEWEST, Trend, trend_of
@@ -15,7 +16,8 @@ from noiseprobe.analysis.verdicts import shown
 from noiseprobe.core.words import command, enumerated, visible
 from noiseprobe.logs import Series
 from noiseprobe.logs.tags import is_held_out, is_training_loss
-from noiseprobe.stopping import to_be_high
+from noiseprobe.stopping import CRITERIA, to_be_high
+from noiseprobe.stopping.params import shown_params
 
 MOST_TOLD = 3
 """Traces of which each has its own sentences; more are summed up."""
@@ -106,6 +108,35 @@ def of_replays(sources: Sequence[Source], rows: Sequence[Mapping[str, Any]]) -> 
         if source.training is not None and trend_of(source.training.values).noisy:
             found += of_losses(source.training)
         told += [before + sentence for sentence in found]
+    return told + of_defaults(rows)
+
+
+def of_defaults(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which parameters nobody gave, where they are from, and why; of `replayed` rows.
+
+    Nothing is said of a criterion that has the parameters that `noiseprobe criteria` lists for it.
+    """
+    told = []
+    runs = [row for row in rows if row.get("defaults") == "run"]
+    if len(runs) > MOST_TOLD:
+        told.append(f"DVAR has what each of {len(runs)} runs was started with.")
+    else:
+        told += [
+            f"DVAR has what {visible(row['trace'])} was started with where no flag says otherwise: "
+            f"{shown_params(row['params'])}."
+            for row in runs
+        ]
+    free = {row["criterion"]: row for row in rows if row.get("defaults") == "any log"}
+    windows = [
+        f"{name} {shown_params({key: row['params'][key] for key in CRITERIA[name].scale_free})}"
+        for name, row in free.items()
+    ]
+    if free:
+        told.append(
+            f"{_capital(enumerated(windows).replace(' ', ' has ', 1))} of all values so far, since "
+            "no run directory says how often they were recorded: a share can fire on a log of any "
+            "length, the published numbers of values cannot."
+        )
     return told
 
 
@@ -131,7 +162,7 @@ def _summed_up(sources: Sequence[Source], rows: Sequence[Mapping[str, Any]]) -> 
             f"{len(noisy)} of them are training losses in which noise from one value to the next "
             "rules: where a criterion stops on these is chance."
         )
-    return told
+    return told + of_defaults(rows)
 
 
 def next_of_replay(
@@ -145,14 +176,19 @@ def next_of_replay(
     hopeless = any(not row["could_fire"] for row in rows if row["criterion"] == "dvar")
     points = min(np.count_nonzero(np.isfinite(each.trace.values)) for each in sources)
     if hopeless and points >= FEWEST:
-        return command(*own, "--window", max(points // 4, 2))
+        return command(*own, "--window", "50%")
     if len(rows) == len(sources):
         return command(*own, "--all")
     return command(*own, "--all", "--plot", "stops.png") if len(sources) <= MOST_DRAWN else ""
 
 
 def of_regret(
-    summary: pd.DataFrame, paired: pd.DataFrame, judge: str, maximize: bool, traces: int
+    summary: pd.DataFrame,
+    paired: pd.DataFrame,
+    judge: str,
+    maximize: bool,
+    traces: int,
+    origins: int | None = None,
 ) -> list[str]:
     """Which criterion stops nearest to the judge's best, and whether that is sure.
 
@@ -160,6 +196,7 @@ def of_regret(
         summary, paired: what `noiseprobe.analysis.regret` gives.
         judge: the judge's tag, which is to be high if `maximize`.
         traces: how many were judged.
+        origins: of how many origins they are; by default each of its own.
     """
     known = summary[summary["regret"].notna()]
     way = "high" if maximize else "low"
@@ -172,8 +209,15 @@ def of_regret(
         f"By {visible(judge)} ({way} is good), {names} stop{'s' * (len(same) == 1)} nearest to the "
         f"best: regret {best:.2f}, where 0 is the best and 1 the first value."
     ]
-    if traces < FEWEST_JUDGED:
-        few = "One trace is" if traces == 1 else f"{traces} traces are"
+    distinct = traces if origins is None else origins
+    if distinct < traces:
+        told.append(
+            f"The {traces} traces are of {distinct} origin{'s' * (distinct > 1)}: those of {SAME} "
+            "count together as one."
+        )
+    if distinct < FEWEST_JUDGED:
+        what = "trace" if distinct == traces else "origin"
+        few = f"One {what} is" if distinct == 1 else f"{distinct} {what}s are"
         return [*told, f"{few} too few to tell criteria apart."]
     if paired.empty:
         return told

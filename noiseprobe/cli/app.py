@@ -201,17 +201,23 @@ def plot(
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw the figures of runs, as PNG and SVG, into each one's figures/."""
+    """Draw the figures of runs, as PNG and SVG, into each one's figures/.
+
+    Also of a folder that a noiseprobe.Tracker wrote.
+    """
     from noiseprobe.core.files import check_folder
     from noiseprobe.run.directory import Run
-    from noiseprobe.stages import pipeline
+    from noiseprobe.stages import drawing
 
     if across:
         check_folder("--across", across)
-    opened = [Run.open(directory) for directory in runs]
-    figures = [str(path) for run in opened for path in pipeline.plot_stage(run)]
+    trackers = [each for each in runs if Run(each).tracker_file.is_file()]
+    opened = [Run.open(directory) for directory in runs if directory not in trackers]
+    paths = [path for folder in trackers for path in drawing.plot_tracker(folder)]
+    paths += [path for run in opened for path in drawing.plot_stage(run)]
+    figures = [str(path) for path in paths]
     if across:
-        figures += map(str, pipeline.plot_across(opened, across))
+        figures += map(str, drawing.plot_across(opened, across))
     if json_output:
         print_json(figures)
     else:
@@ -251,7 +257,7 @@ def measure(
     from noiseprobe.cli.terminal import Terminal
     from noiseprobe.cli.text_runs import metrics_table
     from noiseprobe.run.directory import Run
-    from noiseprobe.stages import pipeline
+    from noiseprobe.stages import drawing, pipeline
 
     check_plot(plot_file)
     opened = [Run.open(directory) for directory in runs]
@@ -264,7 +270,7 @@ def measure(
         from noiseprobe.plots import plot_metrics
         from noiseprobe.plots.saving import save_one
 
-        ends = {str(run.directory): pipeline.ends_of(run) for run in opened}
+        ends = {str(run.directory): drawing.ends_of(run) for run in opened}
         save_one(plot_metrics(measured, ends), plot_file)
     if json_output:
         print_json({name: trace.to_dict("records") for name, trace in measured.items()})
@@ -429,10 +435,10 @@ def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool
     from noiseprobe.analysis.run_tables import analyze as analyzed
     from noiseprobe.analysis.verdicts import of_analysis
     from noiseprobe.cli.text_runs import analysis_text, print_analysis_json
-    from noiseprobe.stages import pipeline
+    from noiseprobe.stages import drawing
 
     found = analyzed(run, second_order)
-    figures = pipeline.draw_analysis(found, run.figures_directory) if plot else []
+    figures = drawing.draw_analysis(found, run.figures_directory) if plot else []
     verdict = of_analysis(found)
     if json_output:
         print_analysis_json(found, figures, verdict)

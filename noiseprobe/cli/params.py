@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from noiseprobe.core.errors import UserError
 from noiseprobe.stopping import ON_MEANS, build, completed, criterion_named
 from noiseprobe.stopping.params import parse_param
+from noiseprobe.stopping.window import parse_window
 
 Params = dict[str, dict[str, float]]
 """The parameters that were given, by criterion and name."""
@@ -23,19 +24,6 @@ def chosen_criteria(given: Sequence[str] | None, every: bool) -> list[str]:
     if every:
         return [name for name in ON_MEANS if name != "never"]
     return list(dict.fromkeys(given or ["dvar"]))
-
-
-def check_on_means(names: Sequence[str]) -> None:
-    """Raise `UserError` if one of the criteria looks at the losses of samples.
-
-    Recorded traces hold one loss per step, their mean.
-    """
-    for name in names:
-        if name not in ON_MEANS:
-            raise UserError(
-                f"--criterion {name}: it needs the losses of each sample, and a trace has their "
-                f"mean alone; choose another here, and --stop {name} to end a training"
-            )
 
 
 def parse_params(
@@ -76,7 +64,7 @@ def parse_params(
 def dvar_params(
     params: Mapping[str, Mapping[str, float]],
     criteria: Sequence[str],
-    window: int | None,
+    window: str | None,
     threshold: float | None,
 ) -> Params:
     """DVAR's own flags as parameters, added to those it has in `params`.
@@ -84,10 +72,10 @@ def dvar_params(
     Raises:
         UserError: one was given, and DVAR is not among `criteria`.
     """
-    flags = {"window": window, "threshold": threshold}
+    flags = {"window": None if window is None else parse_window(window), "threshold": threshold}
     given = {name: value for name, value in flags.items() if value is not None}
     if given and "dvar" not in criteria:
-        name, value = next(iter(given.items()))
+        name, value = next(iter({**given, **({"window": window} if window else {})}.items()))
         raise UserError(
             f"--{name} {value}: it is DVAR's, which is not replayed; add --criterion dvar, or "
             f"leave out --{name}"

@@ -53,7 +53,8 @@ Criteria = Annotated[
 Params = Annotated[
     list[str] | None,
     option(
-        "A parameter, patience=20; with several criteria, patience.patience=20; repeatable.",
+        "A parameter, patience=20 or window=20%; with several criteria, patience.patience=20; "
+        "repeatable.",
         STOPPING,
         "--param",
         metavar="NAME=VALUE",
@@ -64,10 +65,17 @@ Params = Annotated[
 def dvar_replay(
     sources: Sources,
     window: Annotated[
-        int | None, option("DVAR: last values compared with all (default: 310).", STOPPING)
+        str | None,
+        option(
+            "DVAR: last values compared with all: how many, or a share such as 20% (default: a "
+            "run's own; of any other log 70%).",
+            STOPPING,
+            metavar="N|SHARE%",
+        ),
     ] = None,
     threshold: Annotated[
-        float | None, option("DVAR: stop below this variance ratio (default: 0.15).", STOPPING)
+        float | None,
+        option("DVAR: stop below this variance ratio (default: a run's own; 0.15).", STOPPING),
     ] = None,
     criterion: Criteria = None,
     param: Params = None,
@@ -94,16 +102,13 @@ def dvar_replay(
     """Say where DVAR, or another criterion, would have stopped recorded losses.
 
     A run directory is replayed with its own window and threshold unless others are given.
+
+    Any other log is replayed with windows that are shares of what was seen so far.
     """
     from noiseprobe.analysis import replay
     from noiseprobe.analysis import sources as recorded
     from noiseprobe.analysis import verdicts_recorded as verdicts
-    from noiseprobe.cli.params import (
-        check_on_means,
-        chosen_criteria,
-        dvar_params,
-        parse_params,
-    )
+    from noiseprobe.cli.params import chosen_criteria, dvar_params, parse_params
     from noiseprobe.cli.text_recorded import cannot_fire, grid_table, list_table, replay_table
 
     dvar_alone: dict[str, object] = {
@@ -123,12 +128,13 @@ def dvar_replay(
         check_alone("--grid", dvar_alone)
     check_outputs(csv, plot, sources)
     names = chosen_criteria(criterion, every)
-    check_on_means(names)
     params = parse_params(param or [], names)
     params |= dvar_params(params, names, window, threshold)
     found = recorded.losses_of(sources, tag)
+    replay.check_samples([each.trace for each in found], names)
     replays = [
         replay.replayed(each.trace, name, recorded.params_on(each, name, params.get(name, {})))
+        | {"defaults": recorded.defaults_on(each, name, params.get(name, {}))}
         for each in found
         for name in names
     ]
@@ -200,19 +206,22 @@ def write_csv(found: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a row per trace and criterion, or of grids, per trace, window and threshold."""
     import pandas as pd
 
-    from noiseprobe.cli.text_recorded import shown_params
+    from noiseprobe.stopping.params import shown_params
 
     rows: list[dict[str, Any]] = []
     for each in found:
         if "params" in each:
-            rows.append(dict(each) | {"params": shown_params(each["params"])})
+            row = dict(each) | {"params": shown_params(each["params"])}
+            if "window" in each:
+                row["window"] = f"{each['window']:.12g}"
+            rows.append(row)
             continue
         for window, steps in zip(each["windows"], each["stop_steps"], strict=True):
             for threshold, step in zip(each["thresholds"], steps, strict=True):
-                place = {"trace": each["trace"], "tag": each["tag"], "window": window}
+                place = {"trace": each["trace"], "tag": each["tag"], "window": f"{window:.12g}"}
                 rows.append(place | {"threshold": threshold, "stop_step": step})
     table = pd.DataFrame(rows)
-    whole = [name for name in ("window", "stop_index", "stop_step") if name in table]
+    whole = [name for name in ("stop_index", "stop_step") if name in table]
     with written_whole(path) as beside:
         table.astype(dict.fromkeys(whole, "Int64")).to_csv(beside, index=False)
 
@@ -238,6 +247,7 @@ def criteria(plot: PlotFile = None, json_output: Json = False, debug: Debug = Fa
             "summary": (criterion.__doc__ or "").strip().splitlines()[0],
             "formula": criterion.formula,
             "parameters": completed(name),
+            "scale_free": dict(criterion.scale_free),
             "grid": {key: list(values) for key, values in criterion.grid.items()},
             "source": criterion.source,
         }
@@ -271,7 +281,7 @@ def regret(
     tune: Annotated[
         str | None,
         option(
-            "Choose parameters on other traces: leave-one-out, or on this share of them and "
+            "Choose parameters on other origins: leave-one-out, or on this share of them and "
             "report the rest, e.g. 0.5.",
             STOPPING,
             metavar="leave-one-out|SHARE",
@@ -295,16 +305,19 @@ def regret(
     json_output: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say how far from a judge's best each criterion stops: mean and 95% interval over traces.
+    """Say how far from a judge's best each criterion stops: mean and 95% interval over origins.
 
-    0 is the best of the judge, 1 its first value. Criteria are at their defaults unless tuned.
+    0 is the best of the judge, 1 its first value. Parameters are as in dvar-replay unless tuned.
+
+    Logs of one folder, or with the same bytes, are of one origin: they count as one.
     """
     from noiseprobe.analysis.regret import paired, summary
     from noiseprobe.analysis.regret import regret as raw_numbers
+    from noiseprobe.analysis.replay import check_samples
     from noiseprobe.analysis.sources import judged_losses
     from noiseprobe.analysis.tuning import tune as tuned_numbers
     from noiseprobe.analysis.verdicts_recorded import of_regret
-    from noiseprobe.cli.params import check_on_means, chosen_criteria, parse_params
+    from noiseprobe.cli.params import chosen_criteria, parse_params
     from noiseprobe.cli.text_recorded import regret_text
     from noiseprobe.core.words import command
     from noiseprobe.stopping import CRITERIA, ON_MEANS
@@ -316,11 +329,11 @@ def regret(
     if against not in CRITERIA:
         raise UserError(f"--against {against}: choose one of {', '.join(CRITERIA)}")
     names = list(dict.fromkeys([*chosen, against]))
-    check_on_means(names)
     params = parse_params(param or [], names, meant=chosen)
     if tune and params:
         raise UserError("--param: --tune chooses the parameters; leave one of them out")
     traces = judged_losses(sources, judge, tag, maximize)
+    check_samples([judged.trace for judged in traces], names)
     if tune:
         raw = tuned_numbers(traces, names, tune, seed=seed, min_gain=min_gain)
     else:
@@ -336,17 +349,18 @@ def regret(
 
         save_one(plot_regret(means, differences), plot)
     losses = list(dict.fromkeys(judged.trace.column for judged in traces))
+    origins = len({judged.origin for judged in traces})
     if tag is None:
         print(f"losses: {visible(', '.join(losses))} (another: --tag)", file=sys.stderr)
     if not json_output:
         first = traces[0]
         print_verdict(
-            of_regret(means, differences, first.judge.column, first.maximize, len(traces))
+            of_regret(means, differences, first.judge.column, first.maximize, len(traces), origins)
         )
         print(regret_text(traces, raw, means, differences))
         again = ["noiseprobe", "regret", *sources, "--judge", judge]
         again += ["--tag", tag] if tag is not None else []
-        further = ["--against", "never"] if tune or len(traces) < 3 else ["--tune", "leave-one-out"]
+        further = ["--against", "never"] if tune or origins < 3 else ["--tune", "leave-one-out"]
         print_next(command(*again, *further))
         return
     print_json(
@@ -354,6 +368,7 @@ def regret(
             "losses": losses,
             "judge": traces[0].judge.column,
             "maximize": traces[0].maximize,
+            "origins": origins,
             "summary": records(means),
             "paired": records(differences),
             "traces": [row | {"params": json.loads(row["params"])} for row in records(raw)],

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from noiseprobe.cli.tables import cell, paragraph, plain, with_interval
 from noiseprobe.core.words import visible
 from noiseprobe.stopping import FixedSteps, build
+from noiseprobe.stopping.params import shown_params
+from noiseprobe.stopping.window import shown_window
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,19 +16,19 @@ if TYPE_CHECKING:
     from noiseprobe.analysis.sources import Judged
 
 
-def shown_params(params: Mapping[str, float]) -> str:
-    """The parameters in one word each: `window=310 threshold=0.15`."""
-    return " ".join(f"{name}={value:.12g}" for name, value in params.items())
-
-
 def catalogue_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The criteria as a person reads them: a paragraph each."""
     return "\n\n".join(
-        f"{row['name']}: {shown_params(row['parameters']) or 'no parameters'}\n"
+        f"{row['name']}: {shown_params(row['parameters']) or 'no parameters'}"
+        f"{_of_any_log(row['scale_free'])}\n"
         f"    stops when {row['formula']}\n"
         f"    {row['source']}"
         for row in rows
     )
+
+
+def _of_any_log(scale_free: Mapping[str, float]) -> str:
+    return f"; {shown_params(scale_free)} on a log of no run" if scale_free else ""
 
 
 def list_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -90,7 +92,7 @@ def cannot_fire(replays: Sequence[Mapping[str, Any]]) -> list[str]:
         needs = f"{criterion.least} finite losses, of {first['points']} points in all"
         if isinstance(criterion, FixedSteps):
             needs = f"a step of at least {criterion.steps}"
-        mend = "; give a smaller --window" if name == "dvar" else ""
+        mend = "; give a smaller --window, or a share such as 20%" if name == "dvar" else ""
         more = f" (and {len(others)} more like it)" if others else ""
         lines.append(f"{first['trace']}: {criterion!r} cannot fire: it needs {needs}{mend}{more}")
     return lines
@@ -102,7 +104,7 @@ def grid_table(grids: Sequence[Mapping[str, Any]]) -> str:
     for grid in grids:
         rows = [["", *(f"{threshold:g}" for threshold in grid["thresholds"])]]
         for window, steps in zip(grid["windows"], grid["stop_steps"], strict=True):
-            rows.append([str(window), *(cell(step, "d") for step in steps)])
+            rows.append([shown_window(window), *(cell(step, "d") for step in steps)])
         title = f"{visible(grid['trace'])}: stop step by window (down) and threshold (across)\n"
         blocks.append(title + plain(rows))
     return "\n\n".join(blocks)
@@ -116,7 +118,10 @@ def regret_text(
 ) -> str:
     """The means, what is left out, what cannot fire, and the differences."""
     judge, way = visible(traces[0].judge.column), "high" if traces[0].maximize else "low"
-    title = f"Regret by {judge} ({way} is good), means over traces with 95% intervals"
+    over, origins = f"{len(traces)} traces", len({judged.origin for judged in traces})
+    if origins < len(traces):
+        over = f"{origins} origin{'s' * (origins > 1)} of {over}"
+    title = f"Regret by {judge} ({way} is good), means over {over} with 95% intervals"
     lines = [paragraph(title), _means(summary, raw)]
     left_out = int(summary["left_out"].max())
     if left_out:

@@ -1,5 +1,6 @@
 """Recorded losses from a run, or from the log that any other tool wrote."""
 
+from noiseprobe.logs.adjusting import timestep_adjusted
 from noiseprobe.logs.finding import find_sources
 from noiseprobe.logs.gathering import read_logs
 from noiseprobe.logs.log import (
@@ -28,4 +29,5 @@ __all__ = [
     "read_logs",
     "read_series",
     "run_of",
+    "timestep_adjusted",
 ]

@@ -35,12 +35,15 @@ class Series:
         steps: shape (n,), int64, never falling.
         values: shape (n,), float64; NaN where the log has an empty cell.
         column: the tag, or the name of the column, that holds the values.
+        samples: shape (n, B): the losses of the samples whose means the values are; None where they
+            were not recorded.
     """
 
     name: str
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
     column: str
+    samples: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """What a source is, by its content, and reading it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.logs.adjusting import with_adjusted
 from noiseprobe.logs.content import content_of
 from noiseprobe.logs.delimited import read_delimited
 from noiseprobe.logs.events import read_events
@@ -15,7 +18,7 @@ from noiseprobe.logs.parquet import MAGIC, read_parquet
 from noiseprobe.logs.records import HEADER, looks_like_records
 from noiseprobe.logs.table import Column, Table, table_log
 from noiseprobe.logs.tags import choose_tags
-from noiseprobe.run.traces import TRAIN_COLUMNS, parts, read_trace
+from noiseprobe.run.traces import TRACKED_COLUMNS, TRAIN_COLUMNS, parts, read_trace, samples_of
 
 TRAINER_STATE = "trainer_state.json"
 HEAD = 1 << 16
@@ -31,6 +34,8 @@ def read_log(source: str | Path) -> Log:
     What a file is, its content says, not its name: TensorBoard events (whose records begin with a
     checksum), Parquet, JSON Lines, JSON, or a table in text. A directory is a run of noiseprobe, a
     folder of TensorBoard events, which are one run, or one that holds a `trainer_state.json`.
+    Beside a training loss whose timesteps were recorded too, there is the one that is adjusted for
+    them (`timestep_adjusted`).
 
     Raises:
         UserError: there is nothing readable at `source`.
@@ -45,11 +50,11 @@ def read_log(source: str | Path) -> Log:
     """
     path = Path(source)
     if path.is_dir():
-        return _read_directory(path)
+        return with_adjusted(_read_directory(path))
     content = content_of(path)
     if is_events(path, content):
-        return read_events(path, [path])
-    return table_log(_read_table(path, content))
+        return with_adjusted(read_events(path, [path]))
+    return with_adjusted(table_log(_read_table(path, content)))
 
 
 def read_series(path: str | Path, column: str | None = None) -> Series:
@@ -144,7 +149,7 @@ def read_head(path: Path) -> Table | None:
 
 def _read_directory(path: Path) -> Log:
     if is_run(path):
-        return table_log(_read_run(path))
+        return _with_samples(path, table_log(_read_run(path)))
     try:
         files = event_files(path)
     except OSError as error:
@@ -180,13 +185,30 @@ def _read_table(path: Path, content: bytes) -> Table:
 def _read_run(path: Path) -> Table:
     trace = path / "traces" / "train"
     try:
-        frame = read_trace(trace, TRAIN_COLUMNS)
+        known = [name for part in parts(trace) for name in pq.read_schema(part).names]
+        # A tracker records under the names that its losses were given.
+        columns_of = TRAIN_COLUMNS | dict.fromkeys([*known], "float64") | {"step": "int64"}
+        frame = read_trace(trace, columns_of)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{trace}: not a training trace ({one_line(error)}); run the training again"
         ) from None
     columns = {}
-    for name in TRAIN_COLUMNS:
+    for name in columns_of:
         values = frame[name].to_numpy(np.float64)
         columns[name] = Column(np.arange(len(frame)), np.ma.array(values, mask=np.isnan(values)))
     return Table(path, "run directory", len(frame), columns, "row {}".format, sparse=True)
+
+
+def _with_samples(path: Path, log: Log) -> Log:
+    """The log of a run, whose tracked losses have those of their samples."""
+
+    def series(tag: str) -> Series:
+        found = log.series(tag)
+        tracked = read_trace(path / "traces" / "tracked", TRACKED_COLUMNS, "run the training again")
+        losses = samples_of(tracked, tag)
+        if len(losses) == 0 or not set(found.steps.tolist()) <= set(losses.index):
+            return found
+        return replace(found, samples=losses.loc[found.steps].to_numpy(np.float64))
+
+    return replace(log, _read=series)

@@ -26,6 +26,9 @@ STEP_COLUMNS = (
 Names that say as much in other words, such as `Training Step` or `batch_idx`, come after them.
 """
 
+ADJUSTED = "(timestep-adjusted)"
+"""What ends the name of a trace that `logs.adjusting` derives from a loss and its timesteps."""
+
 _COUNTERS = (
     {"step", "steps"},
     {"iteration", "iterations", "iter", "iters"},
@@ -72,7 +75,8 @@ def choose_tags(tags: Sequence[str], pattern: str | None) -> list[str]:
     Args:
         tags: those that there are.
         pattern: the whole name of a tag, or a glob (`*`, `?`, `[…]`, case-sensitive; `*` also
-            matches slashes). None chooses: `l_det`; else the first loss whose name says that it is
+            matches slashes; a timestep-adjusted trace is meant where it says `adjusted`). None
+            chooses: `l_det`; else the first loss whose name says that it is
             held out (validation, eval, test, …); else the first other loss (of both, rather one
             whose name says nothing more, such as prior or a single photograph's; and rather a loss
             than an mse, objective or the like); else the only trace that is no learning rate,
@@ -93,7 +97,8 @@ def choose_tags(tags: Sequence[str], pattern: str | None) -> list[str]:
     """
     if pattern is not None:
         chosen = [tag for tag in tags if tag == pattern]
-        chosen = chosen or [tag for tag in tags if fnmatchcase(tag, pattern)]
+        meant = [tag for tag in tags if "adjusted" in pattern or not tag.endswith(ADJUSTED)]
+        chosen = chosen or [tag for tag in meant if fnmatchcase(tag, pattern)]
         if not chosen:
             raise UserError(f"no trace matches {one_line(pattern)!r}; {suggestion(pattern, tags)}")
         return chosen

@@ -15,20 +15,26 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 class DiffusionModel(Protocol):
-    """A latent diffusion model behind one interface; all weights but a method's own are frozen.
+    """A latent diffusion model behind one interface, around live modules that it leaves alone.
 
-    `dtype` is the precision in which the denoiser computes.
+    `load_model` gives one with all weights frozen; a method thaws its own.
     """
 
     name: str
-    device: torch.device
-    dtype: torch.dtype
     resolution: int
     latent_shape: tuple[int, ...]
     num_train_timesteps: int
     tokenizer: Any
     text_encoder: Any
     unet: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser is now."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision in which the denoiser computes."""
 
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, each (B, C, h, w) float32, of the VAE's posterior.

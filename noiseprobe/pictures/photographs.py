@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 PHOTOGRAPH_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
+Photograph = Path | Image.Image
+"""Where one lies, or the picture itself."""
+
+
 class PhotographWarning(UserWarning):
     """A photograph can be used, but not quite as its owner may expect."""
 
@@ -30,7 +34,7 @@ def photographs_in(folder: Path) -> tuple[Path, ...]:
     )
 
 
-def load_pixels(path: Path, resolution: int, center_crop: bool) -> "torch.Tensor":
+def load_pixels(photograph: Photograph, resolution: int, center_crop: bool) -> "torch.Tensor":
     """The photograph as a float32 tensor (3, resolution, resolution) in [-1, 1].
 
     It is shown as a viewer would show it: turned by its EXIF orientation, palette and CMYK colours
@@ -40,11 +44,11 @@ def load_pixels(path: Path, resolution: int, center_crop: bool) -> "torch.Tensor
     """
     import torch
 
-    image = read_photograph(path)
+    image = read_photograph(photograph)
     if min(image.size) < resolution:
         warnings.warn(
-            f"{path}: {image.width}x{image.height} is smaller than the resolution {resolution}; "
-            "it is enlarged",
+            f"{name_of(photograph)}: {image.width}x{image.height} is smaller than the "
+            f"resolution {resolution}; it is enlarged",
             PhotographWarning,
             stacklevel=2,
         )
@@ -54,15 +58,24 @@ def load_pixels(path: Path, resolution: int, center_crop: bool) -> "torch.Tensor
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
-def read_photograph(path: Path) -> Image.Image:
+def name_of(photograph: Photograph) -> str:
+    """What messages call it: its path, or what kind of picture it is."""
+    return str(photograph) if isinstance(photograph, Path) else repr(photograph).split(" at ")[0]
+
+
+def read_photograph(photograph: Photograph) -> Image.Image:
     """The photograph in RGB, as a viewer would show it; see `load_pixels`.
 
     Raises `UserError` for what cannot be read as an image.
     """
+    path = name_of(photograph)
     try:
-        with Image.open(path) as opened:
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
+        if isinstance(photograph, Path):
+            with Image.open(photograph) as opened:
+                opened.load()
+                image = ImageOps.exif_transpose(opened)
+        else:
+            image = ImageOps.exif_transpose(photograph)
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not an image; replace it or remove it") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -67,7 +67,7 @@ def draw_all(
     drawn: Sequence[Drawn] = (),
     num_timesteps: int = 1000,
     *,
-    window: int | None = None,
+    window: float | None = None,
     seen: pd.DataFrame | None = None,
     ended: tuple[str, int] | None = None,
     photographs: Sequence[Image.Image] = (),

@@ -25,6 +25,7 @@ from noiseprobe.plots.style import (
     styled,
     whole_steps,
 )
+from noiseprobe.stopping.window import shown_window, window_after
 
 
 @styled
@@ -33,7 +34,7 @@ def plot_dvar(
     threshold: float,
     stop_step: int | None = None,
     axes: Sequence[Axes] | None = None,
-    window: int | None = None,
+    window: float | None = None,
 ) -> list[Axes]:
     """L_det over training steps with the stop, and below it the DVAR ratio with its threshold.
 
@@ -47,7 +48,7 @@ def plot_dvar(
         threshold: the ratio below which DVAR stops.
         stop_step: the step at which it stopped; None if it did not.
         axes: where to draw, two panels; a new figure if None.
-        window: how many values DVAR compares with all, which words then say.
+        window: how many values DVAR compares with all, or which share; words then say it.
     """
     panels = several_panels(
         axes, ("l_det", "dvar_ratio"), COLUMN, 3.0, down=True, sharex=True, height_ratios=(5, 4)
@@ -69,7 +70,7 @@ def plot_dvar(
     else:
         _say_why_empty(below, len(l_det), window)
     above.set(xlabel="", ylabel="deterministic\nloss $L_{\\mathrm{det}}$")
-    compared = f"last {window}" if window else "last values"
+    compared = f"last {shown_window(window)}" if window else "last values"
     below.set(xlabel="training step", ylabel=f"DVAR ratio: var of\n{compared} / of all")
     if stop_step is not None:
         _mark_stop(panels, l_det, stop_step)
@@ -122,9 +123,9 @@ def _mark_earliest(ax: Axes, earliest: int, l_det: pd.Series) -> None:
         put_heading(ax, f"no stop possible before step {earliest}", "left")
 
 
-def _say_why_empty(ax: Axes, values: int, window: int | None) -> None:
+def _say_why_empty(ax: Axes, values: int, window: float | None) -> None:
     ax.set_yticks([], [])
-    needed = f"the last {window} values" if window else "a window of values"
+    needed = f"the last {window_after(window, 0)} values" if window else "a window of values"
     words = (
         f"no stop possible: DVAR compares\n{needed} of $L_{{\\mathrm{{det}}}}$; here are {values}"
     )

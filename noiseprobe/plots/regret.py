@@ -16,7 +16,7 @@ def plot_regret(
 ) -> list[Axes]:
     """A row per criterion, the least regret on top: its mean regret, and its paired difference.
 
-    Bars are 95% intervals over traces; the means stand at the right.
+    Bars are 95% intervals over origins of traces; the means stand at the right.
 
     Args:
         summary: what `noiseprobe.analysis.regret.summary` returns.
@@ -33,8 +33,8 @@ def plot_regret(
     draw_regrets(own, table)
     own.set_title("regret: 0 the judge's best, 1 its first", loc="left")
     own.set_xlim(left=min(0.0, own.get_xlim()[0]))
-    over = "95% intervals over " if table["traces"].max() > 1 else ""
-    own.set_xlabel(over + counted(table["traces"]))
+    over = "95% intervals over " if table["origins"].max() > 1 else ""
+    own.set_xlabel(over + _units(table))
     if len(paired):
         draw_differences(less, paired, [str(name) for name in table.index])
     else:
@@ -67,6 +67,12 @@ def draw_differences(ax: Axes, paired: pd.DataFrame, names: Sequence[str]) -> No
         put_value(ax, row, f"{value:+.2f}".replace("-", "−") if value == value else unknown)
     name_rows(ax, names)
     ax.set_xlabel(f"regret less that of {against} on the same {counted(paired['traces'])}")
+
+
+def _units(table: pd.DataFrame) -> str:
+    """What the intervals are over: the traces, or their origins where these are fewer."""
+    traces, origins = counted(table["traces"]), counted(table["origins"])
+    return traces if traces == origins else f"{origins.replace('trace', 'origin')} of {traces}"
 
 
 def counted(traces: pd.Series) -> str:

@@ -46,6 +46,7 @@ class Run:
         self.metrics_directory = self.directory / "traces" / "metrics"
         self.samples_directory = self.directory / "samples"
         self.held_out_directory = self.directory / "traces" / "held-out"
+        self.tracker_file = self.directory / "tracker.json"
         self.result_directory = self.directory / "result"
         self.refit_directory = self.directory / "refit"
         self.cross_directory = self.directory / "cross"

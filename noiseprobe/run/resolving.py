@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.core.files import written_whole
+from noiseprobe.run.checks import require_its_own
 from noiseprobe.run.defaults import BUNDLED_MODEL, DEFAULT_CONCEPT, METHODS, defaults_of
-from noiseprobe.run.settings import ABOUT, RunConfig, flag, require_its_own
+from noiseprobe.run.settings import ABOUT, RunConfig, flag
 
 
 def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:

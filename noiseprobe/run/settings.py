@@ -5,14 +5,19 @@ declaration. What has no default here takes one by the model's family and the me
 (`noiseprobe.run.defaults`).
 """
 
-import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.draws.factors import NAMED_SETTINGS, Layout, parse_settings
@@ -22,7 +27,6 @@ from noiseprobe.run.defaults import (
     METHODS,
     PUBLISHED_CLIP,
     RATE_WITH_PRIOR,
-    defaults_of,
     shown,
 )
 
@@ -252,8 +256,11 @@ class RunConfig(BaseModel):
         usual="nothing more",
     )
     paired_every: int = _stopping("Steps between values of the paired loss", 1, ge=1)
-    window: int = _stopping(
-        "Last values of L_det that are compared with all", ge=2, criteria=("dvar",), on_resume=True
+    window: int | float = _stopping(
+        "Last values of L_det that are compared with all: how many, or a share such as 20%",
+        metavar="N|SHARE%",
+        criteria=("dvar",),
+        on_resume=True,
     )
     threshold: float = _stopping(
         "Stop below this ratio of variances", gt=0, **_FINITE, criteria=("dvar",), on_resume=True
@@ -330,6 +337,19 @@ class RunConfig(BaseModel):
             raise UserError("--settings: none given; name at least one, such as timesteps")
         return tuple(setting.name for setting in settings)
 
+    @field_validator("window", mode="before")
+    @classmethod
+    def _window(cls, value: Any) -> float:
+        from noiseprobe.stopping.window import parse_window
+
+        return parse_window(str(value))
+
+    @field_serializer("window", when_used="json")
+    def _as_people_write_it(self, window: float) -> int | str:
+        from noiseprobe.stopping.window import shown_window
+
+        return shown_window(window) if window < 1 else int(window)
+
     @field_validator("hold_out", mode="before")
     @classmethod
     def _held(cls, value: Any) -> Any:
@@ -361,35 +381,9 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _watched_is_recorded(self) -> "RunConfig":
-        """Refuse to look at a column that such a run does not record."""
-        held = self.hold_out is not None or self.validation is not None
-        if self.watch not in (None, *WATCHED):
-            mend = did_you_mean(str(self.watch), WATCHED, f"choose one of {', '.join(WATCHED)}")
-            raise UserError(f"--watch: '{self.watch}' given, but it is not recorded; {mend}")
-        if unknown := [each for each in self.track if each != "paired"]:
-            raise UserError(f"--track: '{unknown[0]}' given; paired is all that there is")
-        if self.hold_out is not None and self.validation is not None:
-            raise UserError("--validation: it takes the place of --hold-out; give one of them")
-        if self.cross and held:
-            raise UserError(
-                "--cross: it holds each photograph out in turn; leave out --hold-out and "
-                "--validation"
-            )
-        if self.refit and self.hold_out is None:
-            raise UserError(
-                "--refit: nothing is held out that could be added; add --hold-out 1, or leave it "
-                "out"
-            )
-        if self.watched == "l_val" and not held and not self.cross:
-            raise UserError(
-                f"--{'stop' if self.watch is None else 'watch'}: l_val is the loss on held-out "
-                "photographs, and there are none; add --hold-out 1 or --validation DIR"
-            )
-        if self.stop == "turn" and self.watched not in PER_SAMPLE:
-            raise UserError(
-                f"--watch: turn looks at the losses of samples, and {self.watched} has none; "
-                f"choose one of {', '.join(PER_SAMPLE)}"
-            )
+        from noiseprobe.run.checks import check_recorded
+
+        check_recorded(self)
         return self
 
     @property
@@ -474,7 +468,9 @@ def kind(key: str) -> Any:
         return list[str]
     annotation = RunConfig.model_fields[key].annotation
     if get_origin(annotation) is UnionType:
-        annotation = get_args(annotation)[0]
+        annotation, *others = (each for each in get_args(annotation) if each is not NoneType)
+        if others:
+            return str
     return annotation if annotation in (bool, int, float) else str
 
 
@@ -488,40 +484,6 @@ def told_default(key: str) -> str:
     if isinstance(default, bool):
         default = "yes" if default else "no"
     return ",".join(default) if isinstance(default, tuple) else str(default)
-
-
-def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
-    """Raise `UserError` where a setting was given that counts with another method or criterion."""
-    from noiseprobe.stopping import CRITERIA
-
-    if given.get("watch", config.watched) != config.watched:
-        raise UserError(
-            f"--watch: the criterion {config.stop} looks at {config.watched}; leave it out"
-        )
-    if config.cross and {"stop", "watch", "keep"} & given.keys():
-        raise UserError(
-            "--cross: it takes as many steps as were best on average; leave out --stop, --watch "
-            "and --keep"
-        )
-    usual = defaults_of(config.model, config.method)
-    for key in given:
-        about, field = ABOUT[key], RunConfig.model_fields[key]
-        if getattr(config, key) == usual.get(key, field.default):
-            continue
-        if about.methods and config.method not in about.methods:
-            raise UserError(
-                f"{flag(key)}: it belongs to {' and '.join(about.methods)}, not to "
-                f"{config.method}; leave it out"
-            )
-        watched = {config.stop, "clip" if config.checks else ""}
-        if about.criteria and config.stop != "none" and watched.isdisjoint(about.criteria):
-            mend = "leave it out"
-            if key in inspect.signature(CRITERIA.get(config.stop, object)).parameters:
-                mend = f"write --param {key}={getattr(config, key)}"
-            raise UserError(
-                f"{flag(key)}: it belongs to --stop {about.criteria[0]}, not to {config.stop}; "
-                f"{mend}"
-            )
 
 
 def _texts(name: str, value: Any) -> list[str]:

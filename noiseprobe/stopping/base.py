@@ -39,6 +39,8 @@ class LossCriterion(ABC):
         formula: when it stops, in one line of text, in the names of its parameters.
         source: where it was published.
         grid: for each parameter the values worth trying, which `analysis.tuning.tune` takes.
+        scale_free: what its parameters are instead of their defaults where nothing is known of how
+            often its losses were recorded; experiments/criteria/RESULTS.md has why these.
         kept_for: the parameters without which a saved state says nothing; the others are no part of
             what was seen, so that a run may be resumed with other ones.
         kept: what was seen: names of numbers and lists, each of a private attribute.
@@ -48,6 +50,7 @@ class LossCriterion(ABC):
     formula: ClassVar[str]
     source: ClassVar[str]
     grid: ClassVar[Grid]
+    scale_free: ClassVar[Mapping[str, float]] = {}
     kept_for: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ()
     per_sample: ClassVar[bool] = False

@@ -1,4 +1,8 @@
-"""Where DVAR fires in recorded losses: all of its ratios at once, over windows and thresholds."""
+"""Where DVAR fires in recorded losses: all of its ratios at once, over windows and thresholds.
+
+A window that is a count takes numpy; one that is a share changes its length from loss to loss, and
+`DVAR` itself is asked, at some microseconds per loss.
+"""
 
 from collections.abc import Sequence
 
@@ -6,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.stopping.dvar import DVAR
+from noiseprobe.stopping.window import window_after
 
 NEVER = -1
 """Stands in a grid where DVAR never fires."""
@@ -17,7 +22,7 @@ _LARGEST, _SMALLEST_CHANGE = 1e150, 1e-140
 """Losses beyond these have squares that leave the range of a float64."""
 
 
-def dvar_ratios(losses: ArrayLike, window: int) -> NDArray[np.float64]:
+def dvar_ratios(losses: ArrayLike, window: float) -> NDArray[np.float64]:
     """The DVAR ratio at every index of a recorded trace, in O(n) time and memory with numpy.
 
     Windows are taken as the end of one block of `window` losses and the beginning of the next. Each
@@ -27,14 +32,16 @@ def dvar_ratios(losses: ArrayLike, window: int) -> NDArray[np.float64]:
 
     Args:
         losses: shape (n,).
-        window: how many of the last losses to compare with all of them, at least 2.
+        window: how many of the last losses to compare with all of them, or which share, as in
+            `DVAR`.
 
     Returns:
-        Shape (n,). NaN before `window` finite losses, where all losses so far are equal, and at a
-        loss that is NaN or infinite: such a loss is left out of both variances.
+        Shape (n,). NaN before `window` finite losses (5 where it is a share), where all losses so
+        far are equal, and at a loss that is NaN or infinite: such a loss is left out of both
+        variances.
 
     Raises:
-        UserError: `window` is below 2.
+        UserError: `window` is outside its range.
 
     Example:
         >>> dvar_ratios([0.9, 0.5, 0.3, 0.25, 0.25], window=3).round(4)
@@ -47,11 +54,12 @@ def dvar_ratios(losses: ArrayLike, window: int) -> NDArray[np.float64]:
     ratios = np.full(values.shape, np.nan)
     finite = np.isfinite(values)
     known = values[finite]
-    ratios[np.flatnonzero(finite)[window - 1 :]] = _finite_ratios(known, window, _variances(known))
+    places = np.flatnonzero(finite)[window_after(window, 0) - 1 :]
+    ratios[places] = _finite_ratios(known, window, _variances(known))
     return ratios
 
 
-def dvar_stops(losses: ArrayLike, window: int, thresholds: Sequence[float]) -> list[int | None]:
+def dvar_stops(losses: ArrayLike, window: float, thresholds: Sequence[float]) -> list[int | None]:
     """Where `DVAR` fires in a recorded trace, for each threshold; None where it never does.
 
     The row of `dvar_grid` for one window, with the same arguments and errors.
@@ -65,7 +73,7 @@ def dvar_stops(losses: ArrayLike, window: int, thresholds: Sequence[float]) -> l
 
 
 def dvar_grid(
-    losses: ArrayLike, windows: Sequence[int], thresholds: Sequence[float]
+    losses: ArrayLike, windows: Sequence[float], thresholds: Sequence[float]
 ) -> NDArray[np.int64]:
     """Where `DVAR` fires in a recorded trace, for each window and threshold.
 
@@ -74,7 +82,7 @@ def dvar_grid(
 
     Args:
         losses: shape (n,); NaN and infinite ones are left out, as in `DVAR`.
-        windows: how many of the last losses to compare with all of them, each at least 2.
+        windows: how many of the last losses to compare with all of them, or which share.
         thresholds: the ratios below which to stop, each finite and above 0.
 
     Returns:
@@ -95,14 +103,15 @@ def dvar_grid(
     variances = _variances(known)
     grid = np.full((len(windows), len(limits)), NEVER, dtype=np.int64)
     for row, window in enumerate(DVAR(window).window for window in windows):
-        if window > len(known):
+        least = window_after(window, 0)
+        if least > len(known):
             continue
         lowest = np.fmin.accumulate(_finite_ratios(known, window, variances))
         lowest[np.isnan(lowest)] = np.inf
         # Negated, the lowest ratio so far rises, which is the order that searchsorted needs.
         np.negative(lowest, out=lowest)
         first, last = (
-            window - 1 + np.searchsorted(lowest, -limits * factor, side="right")
+            least - 1 + np.searchsorted(lowest, -limits * factor, side="right")
             for factor in (1 + _ROUNDING, 1 - _ROUNDING)
         )
         for doubtful in np.flatnonzero(first != last):
@@ -112,7 +121,9 @@ def dvar_grid(
     return grid
 
 
-def _exact_stop(values: NDArray[np.float64], window: int, threshold: float, otherwise: int) -> int:
+def _exact_stop(
+    values: NDArray[np.float64], window: float, threshold: float, otherwise: int
+) -> int:
     criterion = DVAR(window, threshold)
     return next((index for index, value in enumerate(values) if criterion.update(value)), otherwise)
 
@@ -131,21 +142,23 @@ def _variances(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def _finite_ratios(
-    values: NDArray[np.float64], window: int, variances: NDArray[np.float64] | None
+    values: NDArray[np.float64], window: float, variances: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
-    """The ratio at each of the finite values from the `window`-th on, (n - window + 1,).
+    """The ratio at each of the finite values from the first on at which there is a whole window.
 
     `variances` is what `_variances` says of the values.
     """
-    if len(values) < window:
+    criterion = DVAR(window, threshold=1.0)
+    if len(values) < criterion.least:
         return np.empty(0)
-    if variances is None:
-        criterion, ratios = DVAR(window, threshold=1.0), []
-        for value in values:
+    if variances is None or window < 1:
+        ratios = []
+        for value in values.tolist():
             criterion.update(value)
             ratios.append(criterion.ratio)
-        return np.array(ratios[window - 1 :])
-    return _window_squares(values, window) / (variances[window - 1 :] * window)
+        return np.array(ratios[criterion.least - 1 :])
+    count = int(window)
+    return _window_squares(values, count) / (variances[count - 1 :] * count)
 
 
 def _window_squares(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:

@@ -2,9 +2,11 @@
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from typing import ClassVar
 
-from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive, checked_whole
+from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive
+from noiseprobe.stopping.window import checked_window, window_after
 
 
 class RelativeRange(LossCriterion):
@@ -21,7 +23,8 @@ class RelativeRange(LossCriterion):
     proportion to the window at most.
 
     Args:
-        window: how many of the last losses to look at, at least 2.
+        window: how many of the last losses to look at, at least 2; or, as a number between 0 and 1,
+            which share of them: at the n-th loss max(5, ceil(window·n)).
         threshold: the relative range below which to stop, finite and above 0.
 
     Raises:
@@ -38,14 +41,15 @@ class RelativeRange(LossCriterion):
     formula: ClassVar[str] = "2 (max - min) / (|max| + |min|) of the last window < threshold"
     source: ClassVar[str] = "Press et al., Numerical Recipes, 3rd ed., 2007, section 10.5"
     grid: ClassVar[Grid] = {
-        "window": (5, 10, 20, 50, 100, 200),
+        "window": (5, 10, 20, 50, 100, 200, 0.2, 0.3, 0.5, 0.7),
         "threshold": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
     }
+    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.5}
     kept_for = ("window",)
     kept = ("count", "highest", "lowest")
 
-    def __init__(self, window: int = 50, threshold: float = 0.02) -> None:
-        self.window = checked_whole("window", window, 2, "losses")
+    def __init__(self, window: float = 50, threshold: float = 0.02) -> None:
+        self.window = checked_window(window, 2)
         self.threshold = checked_positive("threshold", threshold, 0.02)
         self._count = 0
         # Pairs of place and loss; along each queue places rise, and losses fall or rise.
@@ -54,13 +58,13 @@ class RelativeRange(LossCriterion):
 
     @property
     def least(self) -> int:
-        """`window`: nothing is decided before there are as many losses."""
-        return self.window
+        """`window`, or 5 where it is a share: nothing is decided before there are as many."""
+        return window_after(self.window, 0)
 
     @property
     def ratio(self) -> float:
         """The relative range of the last `window` finite losses; NaN before there are as many."""
-        if self._count < self.window:
+        if self._count < self.least:
             return math.nan
         high, low = self._highest[0][1], self._lowest[0][1]
         if high == low:
@@ -71,11 +75,12 @@ class RelativeRange(LossCriterion):
         return 2 * (high - low) / (abs(high) + abs(low))
 
     def _take(self, loss: float) -> bool:
+        first = self._count + 1 - window_after(self.window, self._count + 1)
         for queue, sign in ((self._highest, 1.0), (self._lowest, -1.0)):
             while queue and sign * queue[-1][1] <= sign * loss:
                 queue.pop()
             queue.append((self._count, loss))
-            if queue[0][0] <= self._count - self.window:
+            if queue[0][0] < first:
                 queue.popleft()
         self._count += 1
         return self.ratio < self.threshold

@@ -1,12 +1,15 @@
 """Theil–Sen: stop when a robust line over the last losses no longer falls."""
 
 import math
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.stopping.base import Grid, LossCriterion, checked_whole
+from noiseprobe.stopping.base import Grid, LossCriterion
+from noiseprobe.stopping.window import SortedLosses, checked_window, window_after
 
 
 class TheilSen(LossCriterion):
@@ -22,14 +25,15 @@ class TheilSen(LossCriterion):
     The test takes losses for independent but for their trend. Those of neighbouring steps are not,
     so that it sees a fall a little longer than there is one.
 
-    Each loss brings S up to date: time and memory per loss are about in proportion to the window.
-    Nothing is decided before `window` losses were seen. A window of equal losses has
+    Each loss brings S up to date, in time of the logarithm of the window; memory is in proportion
+    to it. Nothing is decided before `window` losses were seen. A window of equal losses has
     p = 1. A loss that is NaN or infinite is no evidence: it enters no window, it warns with a
     `NonFiniteLossWarning`, and TheilSen does not stop on it.
 
     Args:
         window: how many of the last losses to lay the line over, at least 4: of three losses, none
-            is significant.
+            is significant; or, as a number between 0 and 1, which share of them: at the n-th loss
+            max(5, ceil(window·n)).
         alpha: the level of the one-sided test, between 0 and 1.
 
     Raises:
@@ -45,21 +49,27 @@ class TheilSen(LossCriterion):
 
     formula: ClassVar[str] = "P(S <= Kendall's S of the last window | no trend) >= alpha"
     source: ClassVar[str] = "Sen, JASA 63, 1968; Mann, Econometrica 13, 1945"
-    grid: ClassVar[Grid] = {"window": (10, 20, 50, 100, 200), "alpha": (0.001, 0.01, 0.05, 0.2)}
+    grid: ClassVar[Grid] = {
+        "window": (10, 20, 50, 100, 200, 0.2, 0.3, 0.5, 0.7),
+        "alpha": (0.001, 0.01, 0.05, 0.2),
+    }
+    scale_free: ClassVar[Mapping[str, float]] = {"window": 0.5}
     kept_for = ("window",)
+    kept = ("count", "recent")
 
-    def __init__(self, window: int = 50, alpha: float = 0.05) -> None:
-        self.window = checked_whole("window", window, 4, "losses")
+    def __init__(self, window: float = 50, alpha: float = 0.05) -> None:
+        self.window = checked_window(window, 4)
         if not 0 < alpha < 1:
             raise UserError(f"alpha {alpha}: give a number between 0 and 1, such as 0.05")
         self.alpha = float(alpha)
-        self._recent = np.full(self.window, np.nan)
+        self._recent: deque[float] = deque()
+        self._sorted = SortedLosses()
         self._count = self._score = self._tied = 0
 
     @property
     def least(self) -> int:
-        """`window`: nothing is decided before there are as many losses."""
-        return self.window
+        """`window`, or 5 where it is a share: nothing is decided before there are as many."""
+        return window_after(self.window, 0)
 
     @property
     def score(self) -> int:
@@ -68,10 +78,10 @@ class TheilSen(LossCriterion):
 
     @property
     def p_value(self) -> float:
-        """How probable S or a lower one is without a trend; NaN before `window` losses."""
-        if self._count < self.window:
+        """How probable S or a lower one is without a trend; NaN before `least` losses."""
+        n = len(self._recent)
+        if n < self.least:
             return math.nan
-        n = self.window
         variance = (n * (n - 1) * (2 * n + 5) - self._tied) / 18
         return math.erfc(-self._score / math.sqrt(2 * variance)) / 2 if variance else 1.0
 
@@ -79,44 +89,42 @@ class TheilSen(LossCriterion):
     def slope(self) -> float:
         """The Theil–Sen slope over the window, in units of the loss per evaluation.
 
-        NaN before `window` losses. Computed when asked, in time and memory of window².
+        NaN before `least` losses. Computed when asked, in time and memory of window².
         """
-        if self._count < self.window:
+        if len(self._recent) < self.least:
             return math.nan
-        losses = self._in_order()
-        first, second = np.triu_indices(self.window, k=1)
+        losses = np.array(self._recent)
+        first, second = np.triu_indices(len(losses), k=1)
         return float(np.median((losses[second] - losses[first]) / (second - first)))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The losses of the window, oldest first."""
-        return super().state_dict() | {"recent": self._in_order().tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`; alpha is no part of what was seen."""
         super().load_state_dict(state)
-        for loss in state["recent"]:
-            self._take(loss)
+        losses = list(self._recent)
+        self._recent.clear()
+        for loss in losses:
+            self._add(loss)
 
     def _take(self, loss: float) -> bool:
-        place = self._count % self.window
-        self._count_in(float(self._recent[place]), -1)
-        self._recent[place] = np.nan
-        self._count_in(loss, 1)
-        self._recent[place] = loss
         self._count += 1
+        self._add(loss)
+        if len(self._recent) > window_after(self.window, self._count):
+            oldest = self._recent.popleft()
+            self._sorted.remove(oldest)
+            self._score += self._against_others(oldest, -1)
         return self.p_value >= self.alpha
 
-    def _count_in(self, loss: float, change: int) -> None:
-        """Keep S and Σ t(t−1)(2t+5) as the window gains or loses its newest or oldest loss.
+    def _add(self, loss: float) -> None:
+        self._score += self._against_others(loss, 1)
+        self._sorted.add(loss)
+        self._recent.append(loss)
 
-        NaN, which stands where there is no loss yet, is above, below or equal to none.
+    def _against_others(self, loss: float, change: int) -> int:
+        """The losses of the window below this one, less those above it.
+
+        That is what S gains with a newest loss, and what it gains without the oldest one. Where the
+        loss is one of a group of equal ones, Σ t(t−1)(2t+5) is kept as that changes.
         """
-        above, below = np.count_nonzero(self._recent > loss), np.count_nonzero(self._recent < loss)
-        self._score += int(below) - int(above)
-        others = int(np.count_nonzero(self._recent == loss)) - (change < 0)
-        if others > 0:
-            self._tied += change * 6 * others * (others + 2)  # as its group has one more or less
-
-    def _in_order(self) -> np.ndarray:
-        ordered = np.roll(self._recent, -(self._count % self.window))
-        return ordered[~np.isnan(ordered)]
+        below, equal, above = self._sorted.around(loss)
+        self._tied += change * 6 * equal * (equal + 2)
+        return below - above

@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from noiseprobe.core.progress import Reporter
 from noiseprobe.draws.draws import Batch, Draws, Stream
 from noiseprobe.models.base import DiffusionModel
+from noiseprobe.pictures.photographs import Photograph
 from noiseprobe.training.views import Look
 
 T = TypeVar("T")
@@ -27,13 +27,15 @@ class Objective:
     `mean` and `std` are (views, photographs, C, h, w) float32.
     """
 
-    def __init__(self, model: DiffusionModel, photographs: Sequence[Path], look: Look) -> None:
+    def __init__(
+        self, model: DiffusionModel, photographs: Sequence[Photograph], look: Look
+    ) -> None:
         self.model = model
         self.look = look
         means, stds, masks = [], [], []
         self.prefixes: list[list[str]] = []
-        for number, path in enumerate(photographs):
-            views = look(number, path)
+        for number, photograph in enumerate(photographs):
+            views = look(number, photograph)
             mean, std = model.encode_images(torch.stack([view.pixels for view in views]))
             means.append(mean)
             stds.append(std)
@@ -67,13 +69,14 @@ class Objective:
 
     def losses(self, batch: Batch, conditioning: Tensor) -> Tensor:
         """The loss of each sample, (B,) float32; `conditioning` has one row per sample."""
-        device = self.mean.device
+        device = self.model.device
         chosen = torch.from_numpy(batch.views), torch.from_numpy(batch.images)
+        mean, std = self.mean[chosen].to(device), self.std[chosen].to(device)
         vae_noise = torch.from_numpy(batch.vae_noise).to(device)
-        latents = self.model.sample_latents(self.mean[chosen], self.std[chosen], vae_noise)
+        latents = self.model.sample_latents(mean, std, vae_noise)
         noise = torch.from_numpy(batch.noise).to(device)
         timesteps = torch.from_numpy(batch.timesteps).to(device)
-        mask = None if self.mask is None else self.mask[chosen]
+        mask = None if self.mask is None else self.mask[chosen].to(device)
         return self.model.loss(latents, noise, timesteps, conditioning, mask)
 
 

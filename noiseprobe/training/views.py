@@ -5,14 +5,13 @@ photograph, one of which is drawn with it, rather than made anew at each step.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noiseprobe.pictures.photographs import load_pixels
+from noiseprobe.pictures.photographs import Photograph, load_pixels
 
 _STREAM = 3  # of the seed's spawn keys, beside those of `noiseprobe.draws.factors.Stream`
 # Kumari et al. 2023 (arXiv 2212.04488, section 3.2 and supplement): two thirds of the photographs
@@ -48,9 +47,9 @@ class Flips:
         """The probability of each view."""
         return (self.flip, 1 - self.flip)
 
-    def __call__(self, number: int, path: Path) -> list[View]:
+    def __call__(self, number: int, photograph: Photograph) -> list[View]:
         """The photograph flipped, and as it is."""
-        pixels = load_pixels(path, self.resolution, self.center_crop)
+        pixels = load_pixels(photograph, self.resolution, self.center_crop)
         return [View(pixels.flip(-1)), View(pixels)]
 
 
@@ -75,9 +74,9 @@ class Rescales:
         """The probability of each view."""
         return (1 / self.count,) * self.count
 
-    def __call__(self, number: int, path: Path) -> list[View]:
+    def __call__(self, number: int, photograph: Photograph) -> list[View]:
         """The photograph's views."""
-        pixels = load_pixels(path, self.resolution, self.center_crop)
+        pixels = load_pixels(photograph, self.resolution, self.center_crop)
         return [self._view(pixels, number, index) for index in range(self.count)]
 
     def _view(self, pixels: Tensor, number: int, index: int) -> View:

@@ -79,7 +79,7 @@ class Watch:
         if least <= values:
             return ""
         fits = max(values // 4, 2)
-        mend = f"; give a smaller --window, such as {fits}" if self.name == "dvar" else ""
+        mend = f"; give a smaller --window, such as {fits} or 20%" if self.name == "dvar" else ""
         return (
             f"{self.criterion!r} cannot fire: it needs {least} values of {self.column}, and "
             f"{config.steps} steps give {values}{mend}"

@@ -41,7 +41,9 @@ def test_dvar_keeps_its_stop_and_says_what_it_compared(tmp_path: Path) -> None:
     assert "the last 3 values of L_det was 0.125 times that of all, below 0.05" in found.why
 
 
-@pytest.mark.parametrize(("best", "said"), [(4, "of its best, step 4"), (3, "nearest to its best")])
+@pytest.mark.parametrize(
+    ("best", "said"), [(4, "of the best of l_det, step 4"), (3, "nearest to the best")]
+)
 def test_a_criterion_that_keeps_a_best_keeps_the_checkpoint_nearest_to_it(
     tmp_path: Path, best: int, said: str
 ) -> None:

@@ -41,6 +41,7 @@ def test_regret_of_a_validation_loss_by_hand() -> None:
     row = only(regret([judged([4.0, 3.0, 2.5, 2.0, 2.2])], PATIENCE))
     assert row == {
         "trace": "run",
+        "origin": "run",
         "criterion": "patience",
         "params": json.dumps({"patience": 2, "min_delta": 0.0}),
         "fired": True,
@@ -121,7 +122,7 @@ def test_without_an_improvement_there_is_no_regret_and_the_trace_is_left_out(
 def test_names_alone_mean_defaults() -> None:
     raw = regret([judged([4.0, 2.0])], ["dvar", "fixed"])
     assert raw["params"].map(json.loads).tolist() == [
-        {"window": 310, "threshold": 0.15},
+        {"window": 0.7, "threshold": 0.15},
         {"steps": 475},
     ]
 

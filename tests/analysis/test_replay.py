@@ -107,7 +107,11 @@ def test_a_grid_warns_once_of_what_it_leaves_out() -> None:
 
 @pytest.mark.parametrize("points", [0, 1, 9, 10, 11, 300, 6000, 123456])
 def test_the_default_grid_fits_the_trace(points: int) -> None:
-    windows, thresholds = default_grid(points)
+    every, thresholds = default_grid(points)
+    windows = [window for window in every if window >= 1]
+    shares = every[len(windows) :]
+    assert shares == sorted(set(shares))
+    assert DVAR.scale_free["window"] in shares
     assert windows == sorted(set(windows))
     assert min(windows) >= 2
     assert max(windows) <= max(2, points // 2)

@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     def refuse(run: Run) -> list[Path]:
         raise PermissionError(13, "Permission denied", str(run.figures_directory))
 
-    monkeypatch.setattr("noiseprobe.stages.pipeline.plot_stage", refuse)
+    monkeypatch.setattr("noiseprobe.stages.drawing.plot_stage", refuse)
     code, _, err = call("plot", finished)
     assert (code, err.count("\n")) == (2, 1)
     assert f"no permission for '{finished / 'figures'}'" in err
@@ -211,7 +211,7 @@ def test_an_error_of_ours_is_one_line_and_exit_code_one(
     def fail(run: Run) -> list[Path]:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("noiseprobe.stages.pipeline.plot_stage", fail)
+    monkeypatch.setattr("noiseprobe.stages.drawing.plot_stage", fail)
     code, out, err = call("plot", finished)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "--debug" in err

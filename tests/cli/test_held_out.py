@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from noiseprobe import Tracker, Turn
 from tests.cli.test_app import flags
 
 __all__ = ["flags"]
@@ -71,6 +73,24 @@ def test_probe_held_out_shows_the_gap(call: Any, to_train: list[str], tmp_path: 
     code, text, _ = call("probe", out, "--held-out", *few)
     assert code == 0
     assert "on those held out" in text
+
+
+def test_what_a_tracker_wrote_is_plotted_and_replayed(call: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    base = random.uniform(0, 1, 16)
+    curve = iter([0.0, -0.2, -0.3, -0.25, -0.1, 0.1])
+    losses = {"mine": lambda: base + next(curve) + random.normal(0, 0.01, 16)}
+    tracker = Tracker(losses, criterion=Turn(), out=tmp_path / "run")
+    stopped = next(step for step in range(6) if tracker.update(step))
+    code, text, err = call("plot", tmp_path / "run")
+    assert code == 0, err
+    assert "11-held-out.png" in text
+    code, text, err = call(
+        "dvar-replay", tmp_path / "run", "--tag", "mine", "--criterion", "turn", "--json"
+    )
+    assert code == 0, err
+    (told,) = json.loads(text)
+    assert (told["stop_step"], told["kept_step"]) == (stopped, tracker.best_step)
 
 
 @pytest.mark.parametrize(

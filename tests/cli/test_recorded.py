@@ -33,7 +33,8 @@ def logs(tmp_path: Path) -> list[Path]:
                 "clip_img": np.where(steps % 5 == 0, 0.6 - np.abs(steps - turn) / 200, np.nan),
             }
         )
-        paths.append(tmp_path / f"run-{place}.csv")
+        paths.append(tmp_path / f"run-{place}" / "log.csv")
+        paths[-1].parent.mkdir()
         table.to_csv(paths[-1], index=False)
     return paths
 
@@ -60,20 +61,17 @@ def test_criteria_are_listed_with_formula_parameters_and_source(call: Any) -> No
 def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path]) -> None:
     code, out, err = call("dvar-replay", logs[0], "--all", "--json")
     assert code == 0
-    assert err.splitlines() == [
-        "replayed: l_det (another: --tag)",
+    assert len(err.splitlines()) == 2
+    rows = json.loads(out)
+    assert [row["criterion"] for row in rows if not row["could_fire"]] == ["gain-interval"]
+    windows = ["--param", "dvar.window=310", "--param", "gain-share.window=150"]
+    assert call("dvar-replay", logs[0], "--all", *windows)[2].splitlines()[1:] == [
         f"{logs[0]}: DVAR(window=310, threshold=0.15) cannot fire: it needs 310 finite losses, of "
-        "60 points in all; give a smaller --window",
+        "60 points in all; give a smaller --window, or a share such as 20%",
         f"{logs[0]}: GainShare(window=150, threshold=0.1) cannot fire: it needs 150 finite losses, "
         "of 60 points in all",
         f"{logs[0]}: GainInterval(window=60, share=0.1, confidence=0.95) cannot fire: it needs 120 "
         "finite losses, of 60 points in all",
-    ]
-    rows = json.loads(out)
-    assert [row["criterion"] for row in rows if not row["could_fire"]] == [
-        "dvar",
-        "gain-share",
-        "gain-interval",
     ]
     late = call("dvar-replay", logs[0], "--criterion", "fixed", "--param", "steps=591")
     assert "FixedSteps(steps=591) cannot fire: it needs a step of at least 591" in late[2]
@@ -81,9 +79,11 @@ def test_all_compares_every_criterion_at_its_defaults(call: Any, logs: list[Path
     assert [row["criterion"] for row in rows] == MAY_STOP
     assert {row["tag"] for row in rows} == {"l_det"}
     listed = json.loads(call("criteria", "--json")[1])
-    parameters = {each["name"]: each["parameters"] for each in listed}
+    about = {each["name"]: each for each in listed}
     for row in rows:
-        assert row["params"] == parameters[row["criterion"]]
+        free = about[row["criterion"]]["scale_free"]
+        assert row["params"] == about[row["criterion"]]["parameters"] | free
+        assert row["defaults"] == ("any log" if free else "criterion")
     text = call("dvar-replay", logs[0], "--all")[1]
     assert all(name in text for name in MAY_STOP)
 
@@ -141,7 +141,8 @@ def test_the_table_and_the_grid_are_written_as_csv(
     table = pd.read_csv(out)
     assert len(table) == len(grid["windows"]) * len(grid["thresholds"])
     wide = table.pivot(index="window", columns="threshold", values="stop_step")
-    assert wide.index.tolist() == grid["windows"]
+    wide = wide.loc[grid["windows"]]
+    assert len(wide) == len(grid["windows"])
     assert wide.iloc[0].fillna(-1).tolist() == [
         -1 if step is None else step for step in grid["stop_steps"][0]
     ]
@@ -170,7 +171,7 @@ def test_regret_reports_each_criterion_against_dvar(call: Any, logs: list[Path])
     assert [row["criterion"] for row in document["summary"]] == list(ON_MEANS)
     assert len(document["paired"]) == len(ON_MEANS) - 1
     assert len(document["traces"]) == 6 * len(ON_MEANS)
-    assert document["traces"][0]["params"] == {"window": 310, "threshold": 0.15}
+    assert document["traces"][0]["params"] == {"window": 0.7, "threshold": 0.15}
     low = json.loads(call("regret", *logs, "--judge", "val_loss", "--json")[1])
     assert low["maximize"] is False
     assert {row["best_step"] for row in low["traces"]} == {150, 190, 230, 270, 310, 350}
@@ -181,9 +182,11 @@ def test_regret_reports_each_criterion_against_dvar(call: Any, logs: list[Path])
 
 def test_what_cannot_fire_is_not_reported_as_what_did_not(call: Any, logs: list[Path]) -> None:
     given = ["regret", *logs, "--judge", "val_loss", "--criterion", "patience"]
+    assert "cannot fire" not in call(*given)[1]
+    short, given = given, [*given, "--param", "dvar.window=310"]
     told = "dvar cannot fire on 6 of 6 traces"
     assert told in call(*given)[1]
-    assert told not in call(*given, "--param", "dvar.window=60")[1]
+    assert told not in call(*short, "--param", "dvar.window=60")[1]
     document = json.loads(call(*given, "--json")[1])
     assert [row["could_fire"] for row in document["summary"]] == [6, 0]
     assert {row["could_fire"] for row in document["traces"][1::2]} == {False}
@@ -212,6 +215,42 @@ def test_a_run_is_judged_with_its_own_dvar_as_it_is_replayed(
     assert judged["stop_step"] == replayed["stop_step"]
     (told,) = json.loads(call(*given, "--param", "window=12")[1])["traces"]
     assert told["params"] == {"window": 12, "threshold": 0.2}
+
+
+def test_a_log_of_no_run_is_replayed_with_a_share_and_the_reason(
+    call: Any, logs: list[Path], tmp_path: Path
+) -> None:
+    (row,) = json.loads(call("dvar-replay", logs[0], "--json")[1])
+    assert (row["window"], row["params"]["window"], row["defaults"]) == (0.7, 0.7, "any log")
+    assert row["stop_step"] is not None
+    told = "DVAR has window=70% of all values so far, since no run directory says"
+    assert any(sentence.startswith(told) for sentence in row["verdict"])
+    text = call("dvar-replay", logs[0])[1]
+    assert told in " ".join(text.split())
+    assert "window=70% threshold=0.15" in text
+    (given,) = json.loads(call("dvar-replay", logs[0], "--window", "70%", "--json")[1])
+    assert (given["window"], given["defaults"]) == (0.7, "criterion")
+    assert given["stop_step"] == row["stop_step"]
+    assert not any("run directory" in sentence for sentence in given["verdict"])
+    run = Run.create(tmp_path / "run", resolve({"window": "30%", "threshold": 0.2}), "cpu")
+    write_part(run.train_directory, TRAIN_COLUMNS, pd.read_csv(logs[0]))
+    (own,) = json.loads(call("dvar-replay", run.directory, "--json")[1])
+    assert (own["window"], own["threshold"], own["defaults"]) == (0.3, 0.2, "run")
+    assert "started with where no flag says otherwise: window=30% threshold=0.2" in " ".join(
+        own["verdict"]
+    )
+
+
+@pytest.mark.parametrize("window", ["20%", "0.2"])
+def test_a_window_may_be_a_share_in_every_flag(call: Any, logs: list[Path], window: str) -> None:
+    flag = json.loads(call("dvar-replay", *logs, "--window", window, "--json")[1])
+    param = json.loads(call("dvar-replay", *logs, "--param", f"window={window}", "--json")[1])
+    assert flag == param
+    assert [row["window"] for row in flag] == [0.2] * 6
+    (grid,) = json.loads(call("dvar-replay", logs[0], "--grid", "--json")[1])
+    stops = grid["stop_steps"][grid["windows"].index(0.2)]
+    assert stops[grid["thresholds"].index(0.15)] == flag[0]["stop_step"]
+    assert "20%" in call("dvar-replay", logs[0], "--grid")[1]
 
 
 def test_a_similarity_is_replayed_as_what_is_to_be_high(call: Any, logs: list[Path]) -> None:
@@ -304,7 +343,7 @@ def test_no_output_replaces_a_source_however_that_was_named(
     link = tmp_path / "elsewhere" / "link.csv"
     link.parent.mkdir()
     link.symlink_to(logs[0])
-    for given in (logs[0], logs[0].parent, f"{logs[0].parent}/run-*.csv"):
+    for given in (logs[0], logs[0].parent, f"{tmp_path}/run-*/*.csv"):
         for command in (["dvar-replay", given], ["regret", given, "--judge", "val_loss"]):
             for path in (logs[0], link):
                 code, out, err = call(*command, "--csv", path)

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.criteria.any_log import WINDOWED, Tried, best, halves, thinned
 from experiments.criteria.collect import judged_by_method
 from experiments.criteria.fresh import CONCEPTS, things
 from experiments.criteria.report import Tables, report
 from experiments.tiny_sd.concepts import every
 from noiseprobe.analysis.tuning import tune
 from noiseprobe.stopping import CRITERIA, ON_MEANS
+from noiseprobe.stopping.window import shown_window
 
 
 @pytest.fixture
@@ -82,3 +84,37 @@ def test_the_committed_fresh_traces_are_those_of_all_fresh_things() -> None:
     names = {f"{method}/{thing.name}" for method in by_method for thing in things()}
     assert len(by_method) == 3
     assert {judged.name for runs in by_method.values() for judged in runs} == names
+
+
+def test_a_share_is_chosen_that_fires_often_enough_with_the_least_regret() -> None:
+    found = {
+        0.2: Tried(fires=(1.0, 0.9), regret=(0.9, 0.7)),
+        0.4: Tried(fires=(0.8, 0.5), regret=(0.6, 0.8)),
+        0.6: Tried(fires=(0.9, 0.4), regret=(0.1, 0.1)),
+    }
+    assert best(found) == 0.4
+    assert best({0.2: Tried((0.3, 0.1), (0, 0)), 0.4: Tried((0.2, 0.2), (1, 1))}) == 0.4
+
+
+def test_halves_share_no_concept_and_a_thinned_run_keeps_its_judge(traces: Path) -> None:
+    by_method = judged_by_method(traces)
+    first, second = halves(by_method)
+    assert len(first) == len(second) == 4
+    assert {run.origin for run in first}.isdisjoint({run.origin for run in second})
+    sparse = thinned(first[0], 10)
+    assert sparse.trace.steps.tolist() == [0, 10, 20, 30, 40, 50, 60]
+    assert sparse.trace.values.tolist() == first[0].trace.values[::10].tolist()
+    assert sparse.judge is first[0].judge
+
+
+def test_the_shares_that_criteria_have_are_those_that_the_study_chose() -> None:
+    folder = Path(__file__).parents[2] / "experiments/criteria"
+    text = (folder / "RESULTS.md").read_text(encoding="utf-8").split("## Windows for any log")[1]
+    for name in WINDOWED:
+        (row,) = [
+            line
+            for line in text.split(f"### {name}\n")[1].split("###")[0].splitlines()
+            if line.endswith("| chosen |")
+        ]
+        share = row.split("|")[1].strip()
+        assert share == shown_window(CRITERIA[name].scale_free["window"])

@@ -52,7 +52,9 @@ def test_folders_are_remembered_by_their_full_path(
     ("given", "named"),
     [
         ({"steps": 0}, "--steps: 0 given"),
-        ({"window": 1}, "--window: 1 given"),
+        ({"window": 1}, "--window 1: give a whole number of losses, from 2 to .* or a share"),
+        ({"window": "100%"}, "--window 100%: give"),
+        ({"window": True}, "--window True: give"),
         ({"threshold": 0.0}, "--threshold: 0.0 given"),
         ({"threshold": float("nan")}, "--threshold"),
         ({"learning_rate": -1.0}, "--learning-rate: -1.0"),
@@ -111,3 +113,15 @@ def test_on_resume_flags_may_be_repeated_as_they_were_typed(
     assert resumed(recorded, typed) == recorded
     with pytest.raises(UserError, match=r"--lora-targets: this run was started with"):
         resumed(recorded, {"lora_targets": "to_q"})
+
+
+@pytest.mark.parametrize("written", ["20%", 0.2, "0.2"])
+def test_a_window_that_is_a_share_is_kept_as_people_write_it(tmp_path: Path, written: Any) -> None:
+    file = tmp_path / "run.toml"
+    write_toml(resolve({"window": written}), file)
+    assert 'window = "20%"' in file.read_text(encoding="utf-8").splitlines()
+    again = resolve({}, file)
+    assert again.window == 0.2
+    assert resumed(again, {"window": "20%", "steps": 9}).window == 0.2
+    write_toml(resolve({"window": "120"}), file)
+    assert "window = 120" in file.read_text(encoding="utf-8").splitlines()

@@ -8,8 +8,8 @@ from PIL import Image
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, write_part
+from noiseprobe.stages.drawing import drawn_by_criterion, ended_by, photographs_of
 from noiseprobe.stages.measuring import save_strip
-from noiseprobe.stages.pipeline import drawn_by_criterion, ended_by, photographs_of
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def embedding(run: Run, step: int) -> bytes:
 
 
 def numbers(run: Run) -> pd.DataFrame:
-    return run.train_trace().drop(columns=["seconds", "l_det_seconds", "check_seconds"])
+    trace = run.train_trace()
+    return trace.loc[:, [not str(name).endswith("seconds") for name in trace]]
 
 
 class InterruptAt(Silent):
