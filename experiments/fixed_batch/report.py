@@ -81,7 +81,7 @@ def by_batch(table: pd.DataFrame) -> pd.DataFrame:
         curves = group.pivot(index="batch", columns="step", values="l_det").to_numpy()
         offsets = curves.mean(1) - target.mean()
         gaps = curves - curves.mean(1, keepdims=True) - (target - target.mean())
-        usual = stops_of(curves, steps, config.window, config.threshold)
+        usual = stops_of(curves, steps, int(config.window), config.threshold)
         comparable = layout != "weighted"
         columns = {
             "correlation": [np.corrcoef(curve, target)[0, 1] for curve in curves],

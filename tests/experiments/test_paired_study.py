@@ -55,8 +55,8 @@ def made(noise: float = 0.0, seed: int = 0, rate: float = 60.0) -> Recorded:
 
     every, known = np.arange(record.LAST), np.array(record.STEPS)
     thirds = every[::3]
-    lags = np.array([step for step in every if record.lagging(step) is not None])
-    before = np.array([record.lagging(step) for step in lags])
+    lags = np.array([step for step in every if record.lagging(int(step)) is not None])
+    before = np.array([record.lagging(int(step)) for step in lags])
     times = random.integers(0, 1000, (record.LAST, 4))
     by_time = np.exp(-np.arange(1000) / 200)
     own = 0.5 + by_time[times] - by_time.mean()

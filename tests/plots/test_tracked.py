@@ -31,7 +31,7 @@ def words(ax: Axes) -> str:
 
 def bands(ax: Axes) -> list[tuple[float, float]]:
     found = [each for each in ax.collections if isinstance(each, PolyCollection)]
-    edges = [each.get_paths()[0].vertices[:, 1] for each in found]
+    edges = [np.asarray(each.get_paths()[0].vertices)[:, 1] for each in found]
     return [(float(edge.min()), float(edge.max())) for edge in edges]
 
 
@@ -82,7 +82,7 @@ def test_the_paired_loss_has_a_dot_a_batch_and_the_band_of_its_mean(tmp_path: Pa
     ax = plot_paired(trace)
     rows = trace[1:]
     assert rows["paired_mean"].tolist() in lines(ax)
-    assert len(ax.collections[0].get_offsets()) == 59
+    assert len(np.asarray(ax.collections[0].get_offsets())) == 59
     reach = 1.96 * 0.002
     ends = (rows["paired_mean"].min() - reach, rows["paired_mean"].max() + reach)
     assert ends in [pytest.approx(each) for each in bands(ax)]

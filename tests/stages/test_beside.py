@@ -39,6 +39,11 @@ def weights(folder: Path) -> bytes:
     return (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
 
 
+def best_step(run: Run) -> int:
+    trace = run.train_trace()
+    return int(trace["step"].iloc[int(trace["l_val"].argmin())])
+
+
 class InterruptAt(Silent):
     """Sends this process Ctrl-C when a step of the so-manieth training is reached."""
 
@@ -140,8 +145,7 @@ def test_the_result_is_the_best_by_what_is_watched_or_the_last(
     held: dict[str, Any], tmp_path: Path
 ) -> None:
     best = trained(tmp_path / "best", held | {"watch": "l_val", "keep": "best"})
-    l_val = best.train_trace().set_index("step")["l_val"]
-    step = int(l_val.idxmin())
+    step = best_step(best)
     assert 0 < step < 10, "the settings make no turn; choose others"
     assert weights(best.result_directory) == weights(best.checkpoint(step))
     last = trained(tmp_path / "last", held | {"watch": "l_val", "keep": "last"})
@@ -151,7 +155,7 @@ def test_the_result_is_the_best_by_what_is_watched_or_the_last(
 
 def test_refit_is_a_training_on_all_photographs(held: dict[str, Any], tmp_path: Path) -> None:
     run = trained(tmp_path / "run", held | {"refit": True})
-    step = int(run.train_trace().set_index("step")["l_val"].idxmin())
+    step = best_step(run)
     alone = {"steps": step, "hold_out": None, "track": ()}
     other = trained(tmp_path / "other", held | alone)
     assert weights(run.result_directory) == weights(other.checkpoint(step))

@@ -315,6 +315,7 @@ def test_the_gain_interval_stops_when_it_is_sure() -> None:
     # Windows of 20 up to c + 9.5 fall short of all by y = e^(-c/40), nearly, and brought
     # (e^0.5 - 1) y. That is 0.1 (1 - y) at y = 0.1336, c = 80.5.
     share = outcome(GainInterval(20, share=0.1, confidence=0.5), falling).stop_index
+    assert share is not None
     assert share == pytest.approx(80.5 + 9.5, abs=1)
     noisy = falling + np.random.default_rng(0).normal(0, 0.1, 400) * np.sqrt(-falling)
     sure = outcome(GainInterval(20, share=0.1, confidence=0.99), noisy).stop_index
