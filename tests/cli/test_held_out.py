@@ -78,10 +78,10 @@ def test_probe_held_out_shows_the_gap(call: Any, to_train: list[str], tmp_path: 
 def test_what_a_tracker_wrote_is_plotted_and_replayed(call: Any, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     base = random.uniform(0, 1, 16)
-    curve = iter([0.0, -0.2, -0.3, -0.25, -0.1, 0.1])
+    curve = iter([0.0, -0.2, -0.3, -0.25, -0.1, 0.1, 0.1, 0.1])
     losses = {"mine": lambda: base + next(curve) + random.normal(0, 0.01, 16)}
     tracker = Tracker(losses, criterion=Turn(), out=tmp_path / "run")
-    stopped = next(step for step in range(6) if tracker.update(step))
+    stopped = next(step for step in range(8) if tracker.update(step))
     code, text, err = call("plot", tmp_path / "run")
     assert code == 0, err
     assert "11-held-out.png" in text
