@@ -80,8 +80,8 @@ def draw_class(config: RunConfig) -> None:
 def study(out: Path, cell: Cell, config: RunConfig, design: Design) -> None:
     """Train the run to its last step, judge it on the way, and write what was measured.
 
-    L_det and the held-out loss are evaluated at every step until DVAR has fired, as DVAR needs
-    L_det; from the next part of the run on at every fifth.
+    L_det is evaluated at every step until DVAR has fired, which needs it; from the next part of the
+    run on at every fifth.
     """
     place, began = out / "running" / cell.name, time.process_time()
     shutil.rmtree(place, ignore_errors=True)  # of a run that was cut off

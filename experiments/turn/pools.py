@@ -59,7 +59,7 @@ def pool_of(
     """The pool of the run in `place`, which is trained if it is not there."""
     if not place.exists():
         given = {"concept": concept, "method": method, "steps": steps, "stop": "none"}
-        held = {"hold_out": "1", "val_batch": draws, "eval_every": every, "eval_batch": 1}
+        held = {"hold_out": "1", "val_batch": draws, "val_every": every, "eval_batch": 1}
         config = resolve({**given, **held, "checkpoint_every": steps})
         run, ready = start(config, place, to)
         train_stage(run, config, ready, to)

@@ -203,7 +203,8 @@ class RunConfig(BaseModel):
         metavar="DIR",
         usual="none",
     )
-    val_batch: int = _held_out("Samples of the fixed batch of l_val", 16, ge=1)
+    val_batch: int = _held_out("Samples of the fixed batch of l_val", 32, ge=1)
+    val_every: int = _held_out("Steps between values of l_val", 5, ge=1)
     refit: bool = _held_out(
         "At the end, train anew on all photographs up to the best step of l_val",
         False,
@@ -248,7 +249,7 @@ class RunConfig(BaseModel):
     fixed_batch: Layout = _stopping(
         "How L_det's batch is laid out: random, stratified, antithetic or weighted", "stratified"
     )
-    eval_every: int = _stopping("Steps between values of L_det and l_val", 1, ge=1)
+    eval_every: int = _stopping("Steps between values of L_det", 1, ge=1)
     track: tuple[str, ...] = _stopping(
         "paired: the starting model's loss on each training batch, and the difference",
         (),

@@ -89,6 +89,7 @@ class _Driver:
     best: dict[str, Tensor] = field(default_factory=dict)
     first_fire: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
+    latest: dict[str, float] = field(default_factory=dict)
     saved_at: float = field(default_factory=time.monotonic)
     save_cost: float = 0.0
 
@@ -198,8 +199,8 @@ class _Driver:
     @property
     def shown_loss(self) -> str:
         """The tracked loss beside the progress: the held-out one, if there is one."""
-        name = "l_val" if "l_val" in self.tracked else "l_det"
-        return f"{name} {self.tracked[name].mean():.5f}" if self.tracked else ""
+        name = "l_val" if self.held_out else "l_det"
+        return f"{name} {self.latest[name]:.5f}" if name in self.latest else ""
 
     @property
     def stops(self) -> bool:
@@ -256,8 +257,7 @@ class _Driver:
             )
         if at_start is not None:
             row |= self.pair(losses, at_start)
-        if evaluated("l_det", self.step, self.config):
-            row |= self.track()
+        row |= self.track()
         if evaluated("clip_img", self.step, self.config):
             row |= self.check_now()
         self.first_fire = self.show(row)
@@ -306,10 +306,13 @@ class _Driver:
         return {"paired": found, "paired_mean": self.paired.mean, "paired_se": self.paired.se}
 
     def track(self) -> dict[str, float]:
-        """L_det now, and the held-out loss."""
-        self.tracked = self.tracker.measure(self.step)
+        """L_det now, and the held-out loss, as far as they are due."""
+        due = [name for name in self.fixed if evaluated(name, self.step, self.config)]
+        self.tracked = self.tracker.measure(self.step, due) if due else {}
         self.spent |= {f"{name}_seconds": spent for name, spent in self.tracker.seconds.items()}
-        return {name: float(losses.mean()) for name, losses in self.tracked.items()}
+        found = {name: float(losses.mean()) for name, losses in self.tracked.items()}
+        self.latest |= found
+        return found
 
     def check_now(self) -> dict[str, float]:
         """The CLIP similarity of what is drawn now; nothing without `previews`."""

@@ -6,7 +6,7 @@ A tracker needs neither diffusers nor the package's own driver, which uses it as
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,12 @@ class Tracker:
             self.on_best(step)
         return stops
 
-    def measure(self, step: int) -> dict[str, NDArray[np.float64]]:
-        """Evaluate and record all losses now, whether due or not: (B,) by name; for `update`.
+    def measure(
+        self, step: int, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Evaluate and record losses now, whether due or not: (B,) by name.
 
-        Raises `UserError` as `update` does.
+        These are all, or those of `names`. Raises `UserError` as `update` does.
         """
         if self._rows and step <= self._rows[-1]["step"]:
             raise UserError(
@@ -137,6 +139,8 @@ class Tracker:
         found: dict[str, NDArray[np.float64]] = {}
         with torch_without_gradients(), undisturbed(self.modules):
             for name, evaluate in self.losses.items():
+                if names is not None and name not in names:
+                    continue
                 started = time.monotonic()
                 found[name] = self._evaluated(name, evaluate, step)
                 self.seconds[name] += time.monotonic() - started

@@ -115,7 +115,7 @@ def keeper(watched: list[Watch], config: RunConfig) -> Watch:
 def evaluated(column: str, step: int, config: RunConfig) -> bool:
     """Whether a value of the column belongs to `step`."""
     if column in PER_SAMPLE:
-        return step % config.eval_every == 0
+        return step % (config.val_every if column == "l_val" else config.eval_every) == 0
     if column.startswith("paired"):
         return step > 0 and step % config.paired_every == 0
     return step % config.check_every == 0 if column == "clip_img" else step > 0
@@ -125,8 +125,12 @@ def values_of(column: str, config: RunConfig) -> int:
     """How many values of the column all steps of a run give."""
     if column.startswith("paired"):
         return config.steps // config.paired_every
-    every = config.check_every if column == "clip_img" else config.eval_every
-    return config.steps // every + 1 if column in (*PER_SAMPLE, "clip_img") else config.steps
+    every = {
+        "l_det": config.eval_every,
+        "l_val": config.val_every,
+        "clip_img": config.check_every,
+    }.get(column)
+    return config.steps // every + 1 if every else config.steps
 
 
 def show_recorded(

@@ -25,7 +25,8 @@ def test_a_run_with_a_held_out_photograph_says_its_best_step(
     call: Any, flags: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    held = ["--hold-out", "1", "--track", "paired", "--watch", "l_val", "--keep", "best"]
+    held = ["--hold-out", "1", "--val-every", "2", "--track", "paired"]
+    held += ["--watch", "l_val", "--keep", "best"]
     code, text, err = call("run", *flags, *held, "--out", out, "--json")
     assert code == 0, err
     summary = json.loads(text)
@@ -51,7 +52,7 @@ def test_turn_ends_a_training_from_the_command_line(
     rest = [word for at, word in enumerate(to_train) if at not in own and at - 1 not in own]
     rest = [*rest, "--method", "dreambooth", "--learning-rate", "0.01", "--steps", "30"]
     out = tmp_path / "run"
-    turn = ["--stop", "turn", "--param", "confidence=0.8", "--hold-out", "1"]
+    turn = ["--stop", "turn", "--param", "confidence=0.8", "--hold-out", "1", "--val-every", "1"]
     code, text, err = call("train", *rest, *turn, "--out", out, "--json")
     assert code == 0, err
     told = json.loads(text)

@@ -24,7 +24,13 @@ from tests.training.test_driver import numbers
 @pytest.fixture
 def held(given: dict[str, Any]) -> dict[str, Any]:
     """Settings of a run that learns fast, and overfits."""
-    rate = {"learning_rate": 0.01, "steps": 10, "checkpoint_every": 4, "val_batch": 4}
+    rate = {
+        "learning_rate": 0.01,
+        "steps": 10,
+        "checkpoint_every": 4,
+        "val_batch": 4,
+        "val_every": 1,
+    }
     return given | rate | {"method": "dreambooth", "hold_out": "1", "track": ("paired",)}
 
 
@@ -61,7 +67,7 @@ class InterruptAt(Silent):
 def test_l_val_is_the_loss_of_the_held_out_photographs(
     held: dict[str, Any], tmp_path: Path
 ) -> None:
-    run = trained(tmp_path / "run", held | {"eval_every": 2})
+    run = trained(tmp_path / "run", held | {"val_every": 2})
     trace = run.train_trace().set_index("step")
     assert trace.index[trace["l_val"].notna()].tolist() == [0, 2, 4, 6, 8, 10]
     ready = prepare(run.config)
