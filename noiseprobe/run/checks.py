@@ -17,6 +17,11 @@ def check_recorded(config: RunConfig) -> None:
         raise UserError(f"--watch: '{config.watch}' given, but it is not recorded; {mend}")
     if unknown := [each for each in config.track if each != "paired"]:
         raise UserError(f"--track: '{unknown[0]}' given; paired is all that there is")
+    if config.tracks_paired and config.train_batch_size < 2:
+        raise UserError(
+            "--track: the error of the paired loss is told by the samples of a batch, and there is "
+            "one; give --train-batch-size 2 or more"
+        )
     if config.hold_out is not None and config.validation is not None:
         raise UserError("--validation: it takes the place of --hold-out; give one of them")
     if config.cross and held:

@@ -119,10 +119,18 @@ class _Driver:
         self.spent |= {"l_val_seconds": 0.0} if self.held_out else {}
         if config.tracks_paired:
             self.spent["paired_seconds"] = 0.0
-            # Where all weights are trained, a copy of them takes memory; float16 is what most files
-            # have, and its rounding of others is far below the noise.
-            whole = config.method == "dreambooth"
-            self.start = self.method.copies(torch.float16 if whole else None)
+            self.start = self._starting_weights()
+
+    def _starting_weights(self) -> dict[str, Tensor]:
+        """What is trained, as it was before the first step, on the model's device."""
+        # Where all weights are trained, a copy of them takes memory; float16 is what most files
+        # have, and its rounding of others is far below the noise.
+        dtype = torch.float16 if self.config.method == "dreambooth" else None
+        first = self.run.checkpoint(0)
+        if not first.is_dir():
+            return self.method.copies(dtype)
+        device = self.objective.model.device
+        return {name: each.to(device, dtype) for name, each in self.method.read(first).items()}
 
     def _fixed(self, objective: Objective, stream: Stream, size: int) -> FixedLosses:
         config, captions = self.config, self.method.captions

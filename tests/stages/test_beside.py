@@ -131,6 +131,16 @@ def test_what_is_tracked_changes_nothing_of_the_training(
     pd.testing.assert_frame_equal(with_it.train_trace()[same], without.train_trace()[same])
 
 
+def test_a_training_in_parts_keeps_its_starting_model(held: dict[str, Any], tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole", held)
+    config = resolve(held | {"steps": 4})
+    run, ready = start(config, tmp_path / "parts")
+    train_stage(run, config, ready)
+    config = config.model_copy(update={"steps": 10})
+    train_stage(run, config, ready)  # with the same live model, trained as it is
+    pd.testing.assert_series_equal(run.train_trace()["paired"], whole.train_trace()["paired"])
+
+
 @pytest.mark.parametrize("at", [3, 9])
 def test_an_interrupted_run_goes_on_bit_for_bit(
     held: dict[str, Any], tmp_path: Path, at: int
@@ -215,6 +225,7 @@ def test_cross_takes_the_steps_that_were_best_on_average(
         ({"stop": "turn", "watch": "loss"}, "--watch: turn looks at the losses of samples"),
         ({"validation": "."}, "--validation: it takes the place of --hold-out"),
         ({"track": "pared"}, "--track: 'pared' given"),
+        ({"train_batch_size": 1}, "give --train-batch-size 2 or more"),
         ({"watch": "l_vla"}, "did you mean 'l_val'?"),
         ({"hold_out": None, "cross": True, "stop": "patience"}, "leave out --stop"),
     ],
