@@ -32,14 +32,14 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_the_tracker_ends_the_loop_and_changes_no_bit_of_the_weights(
     loop: Callable[..., Trained],
 ) -> None:
-    tracked = loop(steps=400)
+    tracked = loop(steps=1000)
     assert tracked.tracker
-    assert tracked.tracker.stop_step == tracked.steps < 400
+    assert tracked.tracker.stop_step == tracked.steps < 1000
     assert same(tracked.weights, loop(steps=tracked.steps, tracks=False).weights)
 
 
 def test_the_weights_of_the_best_step_are_kept(loop: Callable[..., Trained]) -> None:
-    tracked = loop(steps=400)
+    tracked = loop(steps=1000)
     assert tracked.tracker
     assert tracked.best
     best = tracked.tracker.best_step
