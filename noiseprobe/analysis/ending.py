@@ -9,7 +9,7 @@ import pandas as pd
 from noiseprobe.analysis.crossing import crossed, recommended
 from noiseprobe.run.directory import Run
 from noiseprobe.stopping.window import shown_window
-from noiseprobe.training.watching import Watch, best_step, fired, watches
+from noiseprobe.training.watching import Watch, fired, recorded
 
 UNFINISHED = (None, "interrupt")
 """What stopped a training that may go on."""
@@ -78,11 +78,10 @@ def ending_of(run: Run) -> Ending:
     or the last.
     """
     config, train, stopped_by = run.config, run.train_trace(), run.status["stopped_by"]
-    tracked = run.tracked_trace()
-    watched, steps = watches(config), int(train["step"].max())
+    watched, keeps = recorded(train, run.tracked_trace(), config)
+    steps, best = int(train["step"].max()), keeps.best_step
     ended = config.stop != "none" and stopped_by == config.stop
     keep, which = steps, "where it stopped" if ended else "the last step"
-    best = best_step(train, tracked, config)
     if config.keeps_best and best not in (None, steps):
         keep, which = best, f"the best of {config.watched}, step {best}"
     nearest = run.nearest_checkpoint(keep)
@@ -100,7 +99,7 @@ def ending_of(run: Run) -> Ending:
         seconds=float(train["seconds"].max()),
         stopped_by=stopped_by,
         why=_why(watched[0], train) if ended else "",
-        fired=fired(train, tracked, config),
+        fired=fired(watched),
         cannot_fire=[told for each in watched if (told := each.cannot_fire(config))],
         take=str(path) if path.is_dir() and stopped_by not in UNFINISHED else None,
         take_why=take_why,
@@ -121,7 +120,7 @@ def _held_out(train: pd.DataFrame) -> HeldOut | None:
 
 def _crossed(run: Run) -> Mapping[str, float] | None:
     folds = [fold.train_trace() for fold in run.cross_runs()]
-    if any(fold.empty for fold in folds) or not folds:
+    if not folds or any(fold.empty for fold in folds):
         return None
     table = crossed(folds)
     return dict(table.set_index("step", drop=False).loc[recommended(table)])

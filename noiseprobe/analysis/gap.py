@@ -15,6 +15,8 @@ from noiseprobe.analysis.intervals import LEVEL, Floats, mean_interval
 from noiseprobe.analysis.timesteps import BINS, edges, paired_draws
 from noiseprobe.core.errors import UserError
 
+_NUMBERS = [f"{name}{end}" for name in ("trained", "held", "gap") for end in ("", "_low", "_high")]
+
 
 def gaps(trained: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
     """The change of the expected loss since the first checkpoint, on both kinds of photographs.
@@ -34,10 +36,8 @@ def gaps(trained: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
     steps = [step for step in ours.columns if step in theirs.columns]
     rows = []
     for step in steps:
-        here = ours[step].to_numpy(), theirs[step].to_numpy()
-        rows.append((step, *_interval(here[0]), *_interval(here[1]), *_welch(*here)))
-    names = [f"{name}{end}" for name in ("trained", "held", "gap") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["step", *names])
+        rows.append((step, *_numbers(ours[step].to_numpy(), theirs[step].to_numpy())))
+    return pd.DataFrame(rows, columns=["step", *_NUMBERS])
 
 
 def gap_by_timestep(
@@ -57,10 +57,8 @@ def gap_by_timestep(
             changes[last].to_numpy()[timesteps * bins // num_timesteps == index]
             for changes, timesteps in both
         ]
-        numbers = (*_interval(here[0]), *_interval(here[1]), *_welch(*here))
-        table.append((index, *edges(index, bins, num_timesteps), *numbers))
-    names = [f"{name}{end}" for name in ("trained", "held", "gap") for end in ("", "_low", "_high")]
-    return pd.DataFrame(table, columns=["bin", "from", "to", *names])
+        table.append((index, *edges(index, bins, num_timesteps), *_numbers(*here)))
+    return pd.DataFrame(table, columns=["bin", "from", "to", *_NUMBERS])
 
 
 def _changes(trace: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
@@ -75,6 +73,11 @@ def _changes(trace: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
             "setting that redraws timesteps, such as original; probe them again with it"
         )
     return losses.sub(losses.iloc[:, 0], axis=0), timesteps
+
+
+def _numbers(trained: Floats, held: Floats) -> tuple[float, ...]:
+    """Of the changes of both kinds, in the order of `_NUMBERS`."""
+    return (*_interval(trained), *_interval(held), *_welch(trained, held))
 
 
 def _interval(changes: Floats) -> tuple[float, float, float]:

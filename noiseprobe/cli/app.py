@@ -4,10 +4,11 @@ import os.path
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from noiseprobe.cli import probing
 from noiseprobe.cli import recorded as commands_replay
 from noiseprobe.cli.ends import to_the_end
 from noiseprobe.cli.flags import (
@@ -161,9 +162,9 @@ def probe(
     if held_out:
         if design != "settings":
             raise UserError("--design: with --held-out it is settings; leave it out")
-        return probe_held_out(run_directory, changed(context), json_output)
+        return probing.probe_held_out(run_directory, changed(context), json_output)
     if design != "settings":
-        return probe_sobol(design, run_directory, changed(context), json_output)
+        return probing.probe_sobol(design, run_directory, changed(context), json_output)
     with Terminal() as terminal:
         opened, chosen = pipeline.reopen(run_directory, changed(context))
         ready = prepare(chosen, opened)
@@ -185,7 +186,7 @@ def analyze(
     """Say what the noise is made of, how much of each trace is progress, and where it is made."""
     from noiseprobe.run.directory import Run
 
-    print_analysis(Run.open(run_directory), second_order, plot, json_output)
+    probing.print_analysis(Run.open(run_directory), second_order, plot, json_output)
 
 
 @app.command()
@@ -379,75 +380,6 @@ def table(
 app.command("dvar-replay")(commands_replay.dvar_replay)
 app.command()(commands_replay.criteria)
 app.command()(commands_replay.regret)
-
-
-def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:
-    """Probe the Sobol design, whose flags are its own, and print what it says."""
-    from noiseprobe.cli.terminal import Terminal
-    from noiseprobe.stages import pipeline
-    from noiseprobe.training.preparing import prepare
-
-    if design != "sobol":
-        raise UserError(f"--design: '{design}' given; choose from settings, sobol")
-    if "settings" in given:
-        raise UserError("--settings: a Sobol design redraws every factor; leave the flag out")
-    for key, own in (("replicates", "design_replicates"), ("probe_batch", "design_batch")):
-        if key in given:
-            given[own] = given.pop(key)
-    with Terminal() as terminal:
-        opened, chosen = pipeline.reopen(directory, given)
-        ready = prepare(chosen, opened)
-        pipeline.design_stage(opened, chosen, ready, terminal)
-    print_analysis(opened, False, True, json_output)
-
-
-def probe_held_out(directory: Path, given: dict[str, Any], json_output: bool) -> None:
-    """Probe the held-out photographs, and print how far their loss is from that of the others."""
-    from noiseprobe.analysis.gap import gap_by_timestep, gaps
-    from noiseprobe.analysis.verdicts import Verdict
-    from noiseprobe.analysis.verdicts_held_out import of_gap
-    from noiseprobe.cli.tables import records
-    from noiseprobe.cli.terminal import Terminal
-    from noiseprobe.cli.text_runs import gap_text
-    from noiseprobe.stages import pipeline
-    from noiseprobe.training.preparing import prepare
-
-    with Terminal() as terminal:
-        opened, chosen = pipeline.reopen(directory, given)
-        pipeline.held_out_stage(opened, chosen, prepare(chosen, opened), terminal)
-        figures = pipeline.plot_stage(opened)
-    trained, held = opened.probe_trace(), opened.held_out_trace()
-    table = gaps(trained, held)
-    bins = gap_by_timestep(trained, held, num_timesteps=opened.num_timesteps)
-    sentences, following = of_gap(opened.directory, table)
-    verdict = Verdict(sentences, following)
-    if json_output:
-        found = {"run": str(opened.directory), "gap": records(table), "timesteps": records(bins)}
-        print_json(found | {"figures": [str(path) for path in figures]} | verdict.document)
-    else:
-        print_verdict(verdict.sentences)
-        print(gap_text(table, bins))
-        print_next(verdict.next)
-
-
-def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:
-    """Analyze a run, draw its figures, and print tables or JSON."""
-    from noiseprobe.analysis.run_tables import analyze as analyzed
-    from noiseprobe.analysis.verdicts import of_analysis
-    from noiseprobe.cli.text_runs import analysis_text, print_analysis_json
-    from noiseprobe.stages import drawing
-
-    found = analyzed(run, second_order)
-    figures = drawing.draw_analysis(found, run.figures_directory) if plot else []
-    verdict = of_analysis(found)
-    if json_output:
-        print_analysis_json(found, figures, verdict)
-    else:
-        print_verdict(verdict.sentences)
-        print(analysis_text(found))
-        if figures:
-            print(f"\nFigures: {visible(run.figures_directory)}/")
-        print_next(verdict.next)
 
 
 def begin(

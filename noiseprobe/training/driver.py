@@ -26,7 +26,7 @@ from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, conditioning_of
 from noiseprobe.training.prior import Prior
 from noiseprobe.training.tracker import Tracker
-from noiseprobe.training.watching import evaluated, keeper, show_recorded, watches
+from noiseprobe.training.watching import distinct, evaluated, keeper, show_recorded, watches
 
 COUNTED = ("step", "seconds", "fixed_weights", "best_step", "best")
 """What the driver keeps beside tensors, and goes on with."""
@@ -106,6 +106,7 @@ class _Driver:
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
         self.watches = watches(config)
         self.keeper = keeper(self.watches, config)
+        self.shown_to = distinct(self.watches, self.keeper)
         self.parts = MicroBatches.of(self.objective.model, config.micro_batch, self.reporter)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         self.prior_draws = self.prior and self.prior.objective.draws(config.seed, "prior", 1)
@@ -167,8 +168,7 @@ class _Driver:
         self.scaler.load_state_dict(state["scaler"])
         for directory in (self.run.train_directory, self.run.tracked_directory):
             drop_after(directory, self.step)
-        seen = {id(watch): watch for watch in (*self.watches, self.keeper)}.values()
-        show_recorded(seen, self.run.train_trace(), self.run.tracked_trace(), self.config)
+        show_recorded(self.shown_to, self.run.train_trace(), self.run.tracked_trace(), self.config)
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
@@ -276,7 +276,7 @@ class _Driver:
     def show(self, row: dict[str, Any]) -> bool:
         """Show the criteria what was recorded; whether one of them fires for the first time."""
         first = False
-        for watch in {id(watch): watch for watch in (*self.watches, self.keeper)}.values():
+        for watch in self.shown_to:
             if watch.column in row:
                 first |= watch.see(self.step, self.tracked.get(watch.column, row[watch.column]))
         self.keep_best()

@@ -106,10 +106,15 @@ def watches(config: RunConfig) -> list[Watch]:
 
 
 def keeper(watched: list[Watch], config: RunConfig) -> Watch:
-    """What knows the best step: the criterion that may end training or, without one, a look at the
-    watched column that never ends it.
+    """What knows the best step: the criterion that may end training, one of those `watched`, or
+    where none may, a look at the watched column that never ends it.
     """
     return Watch("", config.watched, Never()) if config.stop == "none" else watched[0]
+
+
+def distinct(watched: list[Watch], keeps: Watch) -> list[Watch]:
+    """Those `watched`, and what `keeps` the best step if it is none of them."""
+    return watched if any(each is keeps for each in watched) else [*watched, keeps]
 
 
 def evaluated(column: str, step: int, config: RunConfig) -> bool:
@@ -152,19 +157,18 @@ def show_recorded(
                 watch.see(step, value)
 
 
-def fired(train: pd.DataFrame, tracked: pd.DataFrame, config: RunConfig) -> dict[str, int | None]:
-    """The step at which each watched criterion first fires in a recorded trace, by its name."""
+def recorded(
+    train: pd.DataFrame, tracked: pd.DataFrame, config: RunConfig
+) -> tuple[list[Watch], Watch]:
+    """All that are watched, and what knows the best step, as they are after a recorded training."""
     found = watches(config)
+    keeps = keeper(found, config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NonFiniteLossWarning)  # was told of while it trained
-        show_recorded(found, train, tracked, config)
-    return {watch.name: watch.fired_step for watch in found}
+        show_recorded(distinct(found, keeps), train, tracked, config)
+    return found, keeps
 
 
-def best_step(train: pd.DataFrame, tracked: pd.DataFrame, config: RunConfig) -> int | None:
-    """The best recorded step by what is watched; None where nothing finite was recorded of it."""
-    found = keeper(watches(config), config)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NonFiniteLossWarning)
-        show_recorded([found], train, tracked, config)
-    return found.best_step
+def fired(watched: Iterable[Watch]) -> dict[str, int | None]:
+    """The step at which each first fired, by its name."""
+    return {watch.name: watch.fired_step for watch in watched}

@@ -15,7 +15,7 @@ from noiseprobe.run.traces import samples_of
 from noiseprobe.stages.pipeline import reopen, train_stage
 from noiseprobe.stopping import CRITERIA, ON_MEANS, build, outcome
 from noiseprobe.training.preparing import prepare
-from noiseprobe.training.watching import fired, watches
+from noiseprobe.training.watching import fired, recorded, watches
 from tests.training.test_driver import InterruptAt, KillAt, embedding, numbers, trained
 
 EARLY: dict[str, list[str]] = {
@@ -72,7 +72,7 @@ def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     assert run.train_trace()["step"].iloc[-1] == expected
     stopped_by = name if found.stop_index is not None else "steps"
     assert run.status["stopped_by"] == stopped_by
-    told = fired(run.train_trace(), run.tracked_trace(), config)
+    told = fired(recorded(run.train_trace(), run.tracked_trace(), config)[0])
     if name != "never":
         assert next(iter(told.values())) == (None if found.stop_index is None else expected)
     assert embedding(run, expected) == embedding(whole, expected) if expected % 5 == 0 else True
@@ -117,7 +117,7 @@ def test_one_run_says_where_each_watched_criterion_would_have_ended_it(
 ) -> None:
     given |= {"stop": "none", "steps": STEPS, "window": 5, "threshold": 0.9}
     run: Run = trained(tmp_path / "run", resolve(given | {"checkpoint_every": STEPS}))
-    told = fired(run.train_trace(), run.tracked_trace(), run.config)
+    told = fired(recorded(run.train_trace(), run.tracked_trace(), run.config)[0])
     assert list(told) == ["dvar"]
     assert told["dvar"] is not None
     assert run.checkpoint_steps() == sorted({0, told["dvar"], STEPS})

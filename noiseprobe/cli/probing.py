@@ -1,0 +1,80 @@
+"""What `probe` and `analyze` do beside the usual probe: Sobol design, held-out photographs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noiseprobe.cli.tables import print_json, print_next, print_verdict
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.words import visible
+
+if TYPE_CHECKING:
+    from noiseprobe.run.directory import Run
+
+
+def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:
+    """Probe the Sobol design, whose flags are its own, and print what it says."""
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    if design != "sobol":
+        raise UserError(f"--design: '{design}' given; choose from settings, sobol")
+    if "settings" in given:
+        raise UserError("--settings: a Sobol design redraws every factor; leave the flag out")
+    for key, own in (("replicates", "design_replicates"), ("probe_batch", "design_batch")):
+        if key in given:
+            given[own] = given.pop(key)
+    with Terminal() as terminal:
+        opened, chosen = pipeline.reopen(directory, given)
+        ready = prepare(chosen, opened)
+        pipeline.design_stage(opened, chosen, ready, terminal)
+    print_analysis(opened, False, True, json_output)
+
+
+def probe_held_out(directory: Path, given: dict[str, Any], json_output: bool) -> None:
+    """Probe the held-out photographs, and print how far their loss is from that of the others."""
+    from noiseprobe.analysis.gap import gap_by_timestep, gaps
+    from noiseprobe.analysis.verdicts import Verdict
+    from noiseprobe.analysis.verdicts_held_out import of_gap
+    from noiseprobe.cli.tables import records
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import gap_text
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    with Terminal() as terminal:
+        opened, chosen = pipeline.reopen(directory, given)
+        pipeline.held_out_stage(opened, chosen, prepare(chosen, opened), terminal)
+        figures = pipeline.plot_stage(opened)
+    trained, held = opened.probe_trace(), opened.held_out_trace()
+    table = gaps(trained, held)
+    bins = gap_by_timestep(trained, held, num_timesteps=opened.num_timesteps)
+    sentences, following = of_gap(opened.directory, table)
+    verdict = Verdict(sentences, following)
+    if json_output:
+        found = {"run": str(opened.directory), "gap": records(table), "timesteps": records(bins)}
+        print_json(found | {"figures": [str(path) for path in figures]} | verdict.document)
+    else:
+        print_verdict(verdict.sentences)
+        print(gap_text(table, bins))
+        print_next(verdict.next)
+
+
+def print_analysis(run: "Run", second_order: bool, plot: bool, json_output: bool) -> None:
+    """Analyze a run, draw its figures, and print tables or JSON."""
+    from noiseprobe.analysis.run_tables import analyze as analyzed
+    from noiseprobe.analysis.verdicts import of_analysis
+    from noiseprobe.cli.text_runs import analysis_text, print_analysis_json
+    from noiseprobe.stages import drawing
+
+    found = analyzed(run, second_order)
+    figures = drawing.draw_analysis(found, run.figures_directory) if plot else []
+    verdict = of_analysis(found)
+    if json_output:
+        print_analysis_json(found, figures, verdict)
+    else:
+        print_verdict(verdict.sentences)
+        print(analysis_text(found))
+        if figures:
+            print(f"\nFigures: {visible(run.figures_directory)}/")
+        print_next(verdict.next)
