@@ -4,13 +4,13 @@
     python -m experiments.overfitting choose --out runs/overfitting
     python -m experiments.overfitting run --part testing --out runs/overfitting --workers 2
     python -m experiments.overfitting run --part all --out runs/overfitting --workers 2
+    python -m experiments.overfitting run --part folds --out runs/overfitting --workers 2
     python -m experiments.overfitting report --out runs/overfitting
 
 The rules are in RULES.md. `run` does the runs of a part that are not done yet, each into a file of
-its own, and may be interrupted at any time; `--rounds 0 1` does the first two held-out photographs
-alone, on all things and methods. `choose` writes `chosen.json`, which is to be committed before the
-runs for testing begin. `report` writes `numbers.parquet` from what is done in `--out`, and from it
-`RESULTS.md` and the figures; without `--out` it takes the numbers as they are.
+its own, and may be interrupted at any time. `choose` writes `chosen.json`, which is to be committed
+before the runs for testing begin. `report` writes `numbers.parquet` from what is done in `--out`,
+and from it `RESULTS.md` and the figures; without `--out` it takes the numbers as they are.
 """
 
 import argparse
@@ -31,8 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.overfitting", description=__doc__)
     parser.add_argument("what", choices=("run", "choose", "report"))
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--part", choices=("choosing", "testing", "all"), default="testing")
-    parser.add_argument("--rounds", type=int, nargs="+", metavar="N", help="default: all")
+    parser.add_argument(
+        "--part", choices=("choosing", "testing", "all", "folds"), default="testing"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
     chosen = parser.parse_args(arguments)
@@ -43,9 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
             from experiments.overfitting.runs import run_part
 
             with Terminal() as terminal:
-                failed = run_part(
-                    chosen.part, chosen.out, chosen.workers, terminal, rounds=chosen.rounds
-                )
+                failed = run_part(chosen.part, chosen.out, chosen.workers, terminal)
             if failed:
                 sys.exit(f"failed: {', '.join(failed)}")
         case "choose":

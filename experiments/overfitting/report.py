@@ -129,12 +129,14 @@ def report(found: Found) -> str:
 def opening(found: Found) -> list[str]:
     """What was run."""
     concepts = {run.concept for run in found.held}
-    rounds = {run.held for run in found.held}
+    once = [run for run in found.held if run.held == 0]
+    again = {run.concept for run in found.held if run.held != 0}
     about = (
         f"Made by `python -m experiments.overfitting report` from `numbers.parquet`; the rules, "
         f"written before the runs, are in [RULES.md](RULES.md). {len(found.held)} runs: "
-        f"{len(concepts)} things, {len(found.methods)} methods, {len(rounds)} of five photographs "
-        f"held out in turn; and {len(found.whole)} on all five. Intervals are 95%, over things."
+        f"{len(once)} of {len(concepts)} things by {len(found.methods)} methods, one of five "
+        f"photographs held out; {len(found.held) - len(once)} with another one of {len(again)} of "
+        f"these things; and {len(found.whole)} on all five. Intervals are 95%, over things."
     )
     return ["# When a fine-tune overfits, and what a stop is worth", "", about, ""]
 

@@ -26,8 +26,13 @@ from noiseprobe.training.driver import train
 from noiseprobe.training.preparing import prepare
 from noiseprobe.training.prior import draw_class_images, find_class_images
 
-PARTS = {"choosing": (0, 1), "testing": (0, 1, 2), "all": (ALL,)}
-"""What there is to run, and the photographs that are held out, one per round."""
+PARTS = {
+    "choosing": ("choosing", (0,)),
+    "testing": ("testing", (0,)),
+    "all": ("all", (ALL,)),
+    "folds": ("all", (1, 2)),
+}
+"""What there is to run: the group of things, and the photographs that are held out in turn."""
 
 
 def run_part(
@@ -35,7 +40,6 @@ def run_part(
     out: Path,
     workers: int,
     reporter: Reporter,
-    rounds: Sequence[int] | None = None,
     design: Design | None = None,
     names: Sequence[str] | None = None,
 ) -> dict[str, str]:
@@ -44,8 +48,8 @@ def run_part(
     Raises `Interrupted` on Ctrl-C; a run that was cut off begins anew, all others stay.
     """
     design = design or Design()
-    helds = [each for each in PARTS[part] if rounds is None or each in rounds]
-    chosen = list(cells(names or names_of(part), helds, design.steps))
+    group, helds = PARTS[part]
+    chosen = list(cells(names or names_of(group), helds, design.steps))
     made = numbered([thing for group in things() for thing in group])
     write_photographs(out, [made[name][1] for name in {cell.concept for cell in chosen}])
     jobs: Jobs = {}

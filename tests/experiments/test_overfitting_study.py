@@ -350,7 +350,6 @@ def test_a_run_leaves_its_numbers_and_nothing_else(tmp_path: Path, held: int, st
         assert run.l_val.shape == (7, 4)
         assert np.allclose(run.series("l_val")[1], run.l_val.mean(axis=1))
     assert file_of(tmp_path, cell).is_file()
-    names, rounds = [thing.name], [held]
     part = "all" if held == ALL else "testing"
-    again = run_part(part, tmp_path, 1, Silent(), rounds, design, names)
+    again = run_part(part, tmp_path, 1, Silent(), design, [thing.name])
     assert again == {}, "what is done is not done again"
