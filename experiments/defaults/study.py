@@ -12,13 +12,13 @@ from PIL import Image
 
 from noiseprobe.core.files import written_whole
 from noiseprobe.models import load_model
-from noiseprobe.models.stable_diffusion import StableDiffusion
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.pictures.similarity import Clip, mean_similarity, mean_similarity_within
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import reopen, start
 from noiseprobe.stages.probing import probe
 from noiseprobe.training.concept import load_concept
+from noiseprobe.training.conditioning import Conditioner
 from noiseprobe.training.driver import train
 from noiseprobe.training.objective import Objective
 from noiseprobe.training.preparing import prepare
@@ -94,19 +94,17 @@ def full_fine_tuning(
     """Train the whole UNet as DreamBooth does, without prior preservation; draw as it learns."""
     concept = load_concept(folder, None)
     model = load_model()
-    if not isinstance(model, StableDiffusion):
-        raise TypeError("full fine-tuning is written for the UNet of a Stable Diffusion")
-    objective = Objective(model, concept.photographs, Flips(model.resolution, flip=0.0))
+    look, once = Flips(model.resolution, flip=0.0), Conditioner(model, keep=True)
+    objective = Objective(model, concept.photographs, look, once)
     sampler = Sampler(model)
     prompt = f"a photo of a {RARE_WORD} {concept.class_noun}"
-    conditioning = model.encode_captions([prompt]).detach().expand(BATCH, -1, -1)
     draws = objective.draws(seed, "train", 1)
-    parameters = [*model.unet.requires_grad_(True).parameters()]
+    parameters = [*model.denoiser.requires_grad_(True).parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
     for step in range(steps + 1):
         if step % every == 0:
             save(sampler.draw([prompt] * DRAWN, seed), strip(out, step))
-        loss = objective.losses(draws.batch(range(BATCH), step + 1), conditioning).mean()
+        loss = objective.losses(draws.batch(range(BATCH), step + 1), [prompt] * BATCH).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -18,7 +18,7 @@ from noiseprobe.draws.fixed_batch import fixed_batch, sample_weights
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.stages.sweep import train_one
-from noiseprobe.training.objective import conditioning_of
+from noiseprobe.training.conditioning import Conditioner
 from noiseprobe.training.preparing import Personalization, prepare
 
 SIZES = (4, 8, 16, 32, 64)
@@ -106,12 +106,8 @@ def joined(batches: list[Batch]) -> Batch:
 def losses_of(ready: Personalization, batch: Batch) -> NDArray[np.float64]:
     """The loss of each sample under the live model, (B,) float64."""
     captions = ready.objective.captions(batch, ready.method.captions)
-    distinct, row_of = np.unique(captions, return_inverse=True)
-    conditioning = conditioning_of(ready.objective.model, distinct.tolist())
-    found = [
-        ready.objective.losses(part, conditioning[torch.from_numpy(row_of[place])])
-        for part, place in parts(batch)
-    ]
+    once = Conditioner(ready.model, keep=True)
+    found = [ready.objective.losses(part, captions[place], once) for part, place in parts(batch)]
     return torch.cat(found).double().cpu().numpy()
 
 

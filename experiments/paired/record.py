@@ -34,7 +34,7 @@ from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.training.objective import Objective, conditioning_of
+from noiseprobe.training.objective import Objective
 from noiseprobe.training.preparing import Personalization, prepare
 from noiseprobe.training.prior import Prior, draw_class_images, find_class_images
 from noiseprobe.training.views import Flips
@@ -96,8 +96,7 @@ class Recorder:
     def losses(self, batch: Batch) -> Tensor:
         """The loss of each sample under the live model, (B,)."""
         objective, templates = self.ready.objective, self.ready.method.captions
-        conditioning = conditioning_of(objective.model, objective.captions(batch, templates))
-        return objective.losses(batch, conditioning)
+        return objective.losses(batch, objective.captions(batch, templates))
 
     def keep(self, name: str, step: int, batch: Batch, losses: Tensor) -> None:
         """Add a row for each sample."""

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from noiseprobe.analysis.losses import batch_losses
+from noiseprobe.analysis.timesteps import bin_of
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +46,7 @@ def correlations(
         if len(both) > 2:
             rows[column] = _told(both[column].to_numpy(), both["clip_img"].to_numpy(), seed)
     fixed = probe[probe["setting"] == "deterministic"]
-    third = (fixed["timestep"] * 3 // num_timesteps).clip(0, 2)
+    third = pd.Series(bin_of(fixed["timestep"].to_numpy(), 3, num_timesteps), fixed.index)
     for number, name in enumerate(THIRDS):
         losses = batch_losses(fixed[third == number]).set_index("step")["loss"].dropna()
         if len(losses) > 2 and len(checks) > 1:

@@ -8,11 +8,10 @@ import math
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from noiseprobe.analysis.intervals import LEVEL, Floats, mean_interval
-from noiseprobe.analysis.timesteps import BINS, edges, paired_draws
+from noiseprobe.analysis.timesteps import BINS, bin_of, edges, paired_draws
 from noiseprobe.core.errors import UserError
 
 _NUMBERS = [f"{name}{end}" for name in ("trained", "held", "gap") for end in ("", "_low", "_high")]
@@ -54,14 +53,14 @@ def gap_by_timestep(
     last = max(set(both[0][0].columns) & set(both[1][0].columns))
     for index in range(bins):
         here = [
-            changes[last].to_numpy()[timesteps * bins // num_timesteps == index]
+            changes[last].to_numpy()[bin_of(timesteps, bins, num_timesteps) == index]
             for changes, timesteps in both
         ]
         table.append((index, *edges(index, bins, num_timesteps), *_numbers(*here)))
     return pd.DataFrame(table, columns=["bin", "from", "to", *_NUMBERS])
 
 
-def _changes(trace: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+def _changes(trace: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
     """The loss of each draw less that at the first checkpoint, and the timestep of each draw.
 
     There is a row per draw and a column per step.

@@ -44,7 +44,7 @@ def timestep_losses(
         finite at every checkpoint are left out; a bin without draws is NaN.
     """
     losses, timesteps = paired_draws(probe, sobol)
-    number = timesteps * bins // num_timesteps
+    number = bin_of(timesteps, bins, num_timesteps)
     rows = []
     for index in range(bins):
         here = losses.to_numpy()[number == index]
@@ -83,7 +83,7 @@ def learning_bins(
         checkpoints.
     """
     losses, timesteps = paired_draws(probe, sobol)
-    number = timesteps * bins // num_timesteps
+    number = bin_of(timesteps, bins, num_timesteps)
     steps = losses.columns.to_numpy(dtype="float64")
     names = ["bin", "from", "to", "samples", "change", "low", "high", "p", "trend"]
     if len(steps) < 3:
@@ -104,6 +104,11 @@ def learning_bins(
     return table.assign(trend=np.where(found, trend, "none"))
 
 
+def bin_of(timesteps: Floats, bins: int, num_timesteps: int) -> NDArray[np.int64]:
+    """The bin of each timestep, of `bins` of equal width; that of a flow at its end is the last."""
+    return np.minimum(timesteps * bins // num_timesteps, bins - 1).astype(np.int64)
+
+
 def edges(index: int, bins: int, num_timesteps: int) -> tuple[int, int]:
     """The first timestep of a bin, and the first of the next: t is in bin t · bins // T."""
     return -(-index * num_timesteps // bins), -(-(index + 1) * num_timesteps // bins)
@@ -111,7 +116,7 @@ def edges(index: int, bins: int, num_timesteps: int) -> tuple[int, int]:
 
 def paired_draws(
     probe: pd.DataFrame, sobol: pd.DataFrame | None = None
-) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+) -> tuple[pd.DataFrame, Floats]:
     """The loss of each draw (rows) at each step (columns), and the timestep of each draw.
 
     Which draws: see `timestep_losses`. Only those that are finite at every step.
@@ -128,7 +133,7 @@ def paired_draws(
     losses = samples.pivot(index=columns, columns="step", values="loss").astype("float64")
     losses = losses.loc[np.isfinite(losses.to_numpy()).all(axis=1)]
     timesteps = samples.drop_duplicates(columns).set_index(columns)["timestep"]
-    return losses, timesteps.reindex(losses.index).to_numpy(dtype="int64")
+    return losses, timesteps.reindex(losses.index).to_numpy(dtype="float64")
 
 
 def holm(p_values: Floats) -> NDArray[np.bool_]:

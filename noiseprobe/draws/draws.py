@@ -6,7 +6,7 @@ spawn keys). Nothing depends on the device, the batch size, the order of evaluat
 drawn before, and no global random state is read or changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -30,14 +30,14 @@ class Batch:
 
     `images` int64 index of the photograph, `views` int64 index of how it is seen (flipped, …),
     `captions` int64 index of the template, `vae_noise` and `noise` float32 (B, C, h, w) standard
-    normal, `timesteps` int64.
+    normal, `timesteps` times of the noise path: int64, or float64 of a flow.
     """
 
     images: NDArray[np.int64]
     views: NDArray[np.int64]
     captions: NDArray[np.int64]
     vae_noise: NDArray[np.float32]
-    timesteps: NDArray[np.int64]
+    timesteps: NDArray[Any]
     noise: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -56,7 +56,8 @@ class Draws:
     each checkpoint (`FRESH` + step); in the stream `train` the replicate is the training step, as
     it is in `prior`, which draws class images; `held-out` is as `probe`, of photographs that are
     not trained on. Discrete factors map one uniform number by inverse CDF, so that a draw is
-    defined for any number of photographs, templates and timesteps.
+    defined for any number of photographs, templates and timesteps. `times` maps those of the
+    timesteps (`noiseprobe.models.noise_paths`); None: to whole numbers below `num_timesteps`.
     `view_shares` are the probabilities of a photograph's views; they sum to 1.
     """
 
@@ -67,6 +68,7 @@ class Draws:
     num_timesteps: int
     latent_shape: tuple[int, ...]
     view_shares: tuple[float, ...] = (0.5, 0.5)
+    times: Callable[[NDArray[np.float64]], NDArray[Any]] | None = None
     _fixed: dict[tuple[str, int], NDArray[Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -132,17 +134,18 @@ class Draws:
         )
         return (one == other).all(axis=1)
 
-    def choices(self, factor: str, uniform: ArrayLike) -> NDArray[np.int64]:
+    def choices(self, factor: str, uniform: ArrayLike) -> NDArray[Any]:
         """What uniform numbers choose of a discrete factor by inverse CDF.
 
-        `uniform` is (n, k) in [0, 1), and what is returned (n, k) int64; k is 2 for images, which
-        are a photograph and its view, and 1 for captions and timesteps.
+        `uniform` is (n, k) in [0, 1), and what is returned (n, k) int64, or float64 for the times
+        of a flow; k is 2 for images, which are a photograph and its view, and 1 for captions and
+        timesteps.
         """
         numbers = np.asarray(uniform).reshape(-1, 2 if factor == "images" else 1)
         if factor == "captions":
             return _pick(numbers, self.num_captions)
         if factor == "timesteps":
-            return _pick(numbers, self.num_timesteps)
+            return self.times(numbers) if self.times else _pick(numbers, self.num_timesteps)
         views = np.searchsorted(np.cumsum(self.view_shares[:-1]), numbers[:, 1], side="right")
         return np.column_stack([_pick(numbers[:, 0], self.num_images), views])
 

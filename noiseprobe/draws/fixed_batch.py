@@ -6,6 +6,7 @@ timesteps and photographs evenly makes the curves of two batches more alike.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,7 +72,7 @@ def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatc
     return FixedBatch(stratified, weighted=layout == "weighted")
 
 
-def _pairs(draws: Draws, batch: Batch, timesteps: NDArray[np.int64]) -> Batch:
+def _pairs(draws: Draws, batch: Batch, timesteps: NDArray[Any]) -> Batch:
     size = len(timesteps)
     first = np.arange(size) // 2 * 2  # whose photograph, caption and noise each sample has
     images, views, captions = _balanced(draws, (size + 1) // 2)
@@ -86,7 +87,7 @@ def _pairs(draws: Draws, batch: Batch, timesteps: NDArray[np.int64]) -> Batch:
     )
 
 
-def _balanced(draws: Draws, size: int) -> NDArray[np.int64]:
+def _balanced(draws: Draws, size: int) -> NDArray[Any]:
     """Photographs, views and captions, (3, size), each as often as any other of its kind."""
     chosen = [draws.choices(of, _stratified(draws, of, size)) for of in ("images", "captions")]
     return np.column_stack(chosen).T

@@ -1,9 +1,10 @@
 """The diffusion models: one interface, one file per family."""
 
 import json
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.run.defaults import BUNDLED_MODEL
@@ -14,29 +15,92 @@ if TYPE_CHECKING:
     from noiseprobe.models.base import DiffusionModel
 
 
+FAMILIES = {
+    "StableDiffusionPipeline": "stable_diffusion.StableDiffusion",
+    "StableDiffusionXLPipeline": "stable_diffusion_xl.StableDiffusionXL",
+    "StableDiffusion3Pipeline": "stable_diffusion_3.StableDiffusion3",
+    "FluxPipeline": "flux.Flux",
+    "SanaPipeline": "sana.Sana",
+}
+"""Where each family is, by the pipeline class that it serves."""
+
+
 def load_model(
-    source: str = BUNDLED_MODEL, device: str = "auto", precision: str = "fp32"
+    source: str = BUNDLED_MODEL, device: str = "auto", precision: str = "fp32", **options: Any
 ) -> "DiffusionModel":
     """The model in the directory or under the hub id `source` (`tiny-sd`: the bundled one).
 
-    `device` is `auto` (CUDA, then MPS, then CPU) or a torch device; `precision` is that of the
-    denoiser: fp32, bf16 or fp16. Raises `UserError` for a model that cannot be loaded, a device
-    that is not there, or a family that is not supported.
+    All weights are frozen, in evaluation mode, and in float32 but for what `precision` says.
+
+    Args:
+        source: what is loaded.
+        device: `auto` (CUDA, then MPS, then CPU) or a torch device.
+        precision: of the denoiser: fp32, bf16 or fp16.
+        options: of `noiseprobe.models.base.DiffusionModel`.
+
+    Raises:
+        UserError: a model that cannot be loaded, a device that is not there, or a family that is
+            not known.
     """
+    where = model_location(source)
+    index = index_of(where)
+    if index["_class_name"] not in FAMILIES:
+        raise UserError(
+            f"--model: '{where}' is a {index['_class_name']}, which is not known; known are "
+            f"{', '.join(FAMILIES)}"
+        )
+
     from noiseprobe.models.base import PRECISIONS
-    from noiseprobe.models.stable_diffusion import StableDiffusion
+    from noiseprobe.models.loading import freeze, load_parts
 
     if precision not in PRECISIONS:
         raise UserError(f"--precision: '{precision}' is none of {', '.join(PRECISIONS)}")
-    where = model_location(source)
-    family = _family(where)
-    if family != "StableDiffusionPipeline":
-        raise UserError(
-            f"--model: '{where}' is a {family}; supported is StableDiffusionPipeline (1.x and 2.x)"
-        )
-    model = StableDiffusion.load(where, pick_device(device))
+    chosen = pick_device(device)
+    made = family(index["_class_name"])
+    parts = load_parts(where, index, made.part_names())
+    freeze(parts, chosen)
+    model = made(where, parts, **options)
     model.settle(precision)
     return model
+
+
+def family(pipeline: str) -> "type[DiffusionModel]":
+    """The family of a known pipeline class."""
+    module, kind = FAMILIES[pipeline].split(".")
+    made: type[DiffusionModel] = getattr(import_module(f"noiseprobe.models.{module}"), kind)
+    return made
+
+
+def index_of(where: str) -> dict[str, Any]:
+    """The `model_index.json` of a directory or hub id; raises `UserError`."""
+    directory = Path(where).expanduser()
+    if directory.is_dir():
+        return read_index(directory)
+    from diffusers import DiffusionPipeline
+
+    try:
+        return dict(DiffusionPipeline.load_config(where))
+    except (OSError, ValueError, KeyError) as error:
+        mend = did_you_mean(where, [BUNDLED_MODEL], "check its spelling and the connection")
+        raise UserError(
+            f"--model: '{where}' is no directory here and cannot be had from the hub; {mend}"
+        ) from error
+
+
+def read_index(directory: Path) -> dict[str, Any]:
+    """The `model_index.json` of a directory; raises `UserError`."""
+    index = directory / "model_index.json"
+    if not index.is_file():
+        raise UserError(
+            f"--model: '{directory}' has no model_index.json; "
+            "give a directory saved by a diffusers pipeline"
+        )
+    try:
+        content = dict(json.loads(index.read_text(encoding="utf-8")))
+        _ = content["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--model: {index}: not a diffusers index; save the model again") from error
+    return content
 
 
 def model_location(source: str, bundled: str = BUNDLED_MODEL) -> str:
@@ -63,33 +127,3 @@ def pick_device(device: str) -> "torch.device":
             f"--device: '{device}' is not there ({str(error).splitlines()[0]}); try --device auto"
         ) from error
     return chosen
-
-
-def _family(source: str) -> str:
-    from noiseprobe.models.base import local_directory
-
-    directory = local_directory(source)
-    if directory is None:
-        return _hub_family(source)
-    index = directory / "model_index.json"
-    if not index.is_file():
-        raise UserError(
-            f"--model: '{directory}' has no model_index.json; "
-            "give a directory saved by a diffusers pipeline"
-        )
-    try:
-        return str(json.loads(index.read_text(encoding="utf-8"))["_class_name"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--model: {index}: not a diffusers index; save the model again") from error
-
-
-def _hub_family(source: str) -> str:
-    from diffusers import DiffusionPipeline
-
-    try:
-        return str(DiffusionPipeline.load_config(source)["_class_name"])
-    except (OSError, ValueError, KeyError) as error:
-        mend = did_you_mean(source, [BUNDLED_MODEL], "check its spelling and the connection")
-        raise UserError(
-            f"--model: '{source}' is no directory here and cannot be had from the hub; {mend}"
-        ) from error

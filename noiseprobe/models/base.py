@@ -1,108 +1,349 @@
-"""What the training driver and the probe engine need of any diffusion model, and no more."""
+"""A model family: what the driver and the engine need of any diffusion model, and no more.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Protocol
+A family wraps live modules and leaves them as they are: it never freezes, casts, moves or lays them
+out anew. Loading (`noiseprobe.models.loading`) makes frozen modules of its own.
+"""
 
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import diffusers
 import torch
-from safetensors import SafetensorError
+from diffusers.utils import logging
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.models.noise_paths import NoisePath, path_of
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+Conditioning = dict[str, Tensor]
+"""What a denoiser is told beside latents and time: tensors by name, whose first dimension is B."""
 
-class DiffusionModel(Protocol):
-    """A latent diffusion model behind one interface, around live modules that it leaves alone.
+USUAL_LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
-    `load_model` gives one with all weights frozen; a method thaws its own.
-    """
+
+@dataclass(frozen=True)
+class Encoder:
+    """A text encoder and its tokenizer, by what the pipeline calls the encoder."""
 
     name: str
-    resolution: int
-    latent_shape: tuple[int, ...]
-    num_train_timesteps: int
     tokenizer: Any
-    text_encoder: Any
-    unet: Any
+    module: Any
+
+
+class DiffusionModel(ABC):
+    """A latent diffusion model behind one interface, around live modules that it leaves alone.
+
+    A family names its pipeline class and its parts, and says how captions are encoded and how its
+    denoiser is asked; the rest is common to all.
+
+    Class attributes:
+        pipeline_name: the pipeline class of diffusers.
+        denoiser_name: what the pipeline calls the denoiser.
+        encoder_names: what it calls each text encoder and its tokenizer.
+        worded: the text encoders that carry a learned word; empty where diffusers loads none.
+        lora_targets: the layers of the denoiser that adapters usually stand beside.
+        optional: parts that may be missing.
+        weighting, density: of the path, as the family's training script has them.
+        skips_layers: whether its pipeline takes `clip_skip`.
+
+    Args:
+        name: the directory or hub id, or what errors call the model.
+        parts: the live modules by the pipeline's names, which may be wrapped by
+            DistributedDataParallel or torch.compile. Of the scheduler the configuration is taken.
+        resolution: the side of pictures in pixels; by default what the denoiser was made for.
+        clip_skip: how many of the last layers of a CLIP are left out, where the family can.
+        path: options of `noiseprobe.models.noise_paths.path_of`.
+
+    Raises:
+        UserError: the parts are of another family, or an option does not fit.
+    """
+
+    pipeline_name: ClassVar[str]
+    denoiser_name: ClassVar[str] = "transformer"
+    encoder_names: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
+    worded: ClassVar[tuple[str, ...]] = ()
+    lora_targets: ClassVar[tuple[str, ...]] = USUAL_LORA_TARGETS
+    optional: ClassVar[tuple[str, ...]] = ()
+    weighting: ClassVar[str] = "none"
+    density: ClassVar[str] = "uniform"
+    skips_layers: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        name: str,
+        parts: Mapping[str, Any],
+        *,
+        resolution: int | None = None,
+        clip_skip: int | None = None,
+        **path: Any,
+    ) -> None:
+        self.name = name
+        self.parts = {part: unwrapped(module) for part, module in parts.items()}
+        self.vae: Any = self.parts["vae"]
+        self.denoiser: Any = self.parts[self.denoiser_name]
+        self._settled: torch.dtype | None = None
+        if clip_skip is not None and not self.skips_layers:
+            raise UserError(
+                f"--clip-skip: {self.pipeline_name} has no layers to skip; leave it out"
+            )
+        self.clip_skip = clip_skip
+        self.check()
+        self.cell = self.vae_cell()
+        self.resolution = self.usual_resolution() if resolution is None else resolution
+        grain = self.cell * self.patch
+        if self.resolution < grain or self.resolution % grain:
+            raise UserError(
+                f"--resolution: {self.resolution} given; give a multiple of {grain}, such as "
+                f"{self.usual_resolution()}"
+            )
+        side = self.resolution // self.cell
+        self.latent_shape: tuple[int, ...] = (self.channels, side, side)
+        usual = {"weighting": self.weighting, "density": self.density}
+        chosen = {key: value for key, value in path.items() if value is not None}
+        config = self.parts["scheduler"].config
+        self.path: NoisePath = path_of(
+            config, f"model {name}", (side // self.patch) ** 2, **(usual | chosen)
+        )
+
+    # What a family says.
+
+    @abstractmethod
+    def encode_captions(self, captions: Sequence[str]) -> Conditioning:
+        """The conditioning of each caption, one row per caption, as the denoiser takes it."""
+
+    @abstractmethod
+    def predict(
+        self, noisy: Tensor, times: Tensor, conditioning: Conditioning, places: Tensor
+    ) -> Tensor:
+        """What the denoiser predicts of noisy latents (B, C, h, w), in the same shape.
+
+        `places` (B, 4) are height and width of the photograph as it was, and top and left of the
+        part of it that is seen, in pixels after scaling.
+        """
+
+    def check(self) -> None:  # noqa: B027 - there is nothing to check of most families
+        """Raise `UserError` if the parts are not of this family."""
+
+    def usual_resolution(self) -> int:
+        """The side of the pictures that the denoiser was made for, in pixels."""
+        return int(self.denoiser.config.sample_size) * self.vae_cell()
+
+    def vae_cell(self) -> int:
+        """The side of what a latent stands for, in pixels."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def patch(self) -> int:
+        """The side of what is one token to the denoiser, in latents."""
+        return int(getattr(self.denoiser.config, "patch_size", None) or 1)
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        return int(self.vae.config.latent_channels)
+
+    # What is common to all.
+
+    @classmethod
+    def part_names(cls) -> list[str]:
+        """What the pipeline calls the parts that are used."""
+        encoders = [name for pair in cls.encoder_names.items() for name in pair]
+        return [*encoders, "vae", cls.denoiser_name, "scheduler"]
+
+    @property
+    def text_device(self) -> torch.device:
+        """Where the text encoders are now."""
+        return device_of(self.encoders[0].module)
+
+    @property
+    def encoders(self) -> list[Encoder]:
+        """The text encoders that the model has."""
+        return [
+            Encoder(name, self.parts.get(tokenizer), self.parts[name])
+            for name, tokenizer in self.encoder_names.items()
+            if self.parts.get(name) is not None
+        ]
+
+    def clips(self) -> list[Encoder]:
+        """Those of them that are CLIPs, which alone are trained; raises `UserError` if none is."""
+        found = [each for each in self.encoders if isinstance(each.tokenizer, CLIPTokenizer)]
+        if not found:
+            raise UserError(f"--train-text-encoder: {self.pipeline_name} has no CLIP; leave it out")
+        return found
 
     @property
     def device(self) -> torch.device:
         """Where the denoiser is now."""
+        return device_of(self.denoiser)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision in which the denoiser computes."""
-
-    def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, each (B, C, h, w) float32, of the VAE's posterior.
-
-        `pixels` is (B, 3, H, W) in [-1, 1]. Both are unscaled, as the VAE gives them.
-        """
-
-    def sample_latents(self, mean: Tensor, std: Tensor, vae_noise: Tensor) -> Tensor:
-        """The latents (mean + std · vae_noise) · scaling_factor, (B, C, h, w) float32."""
-
-    def encode_captions(self, captions: list[str]) -> Tensor:
-        """The conditioning of each caption, one row per caption, as the denoiser takes it."""
-
-    def loss(
-        self,
-        latents: Tensor,
-        noise: Tensor,
-        timesteps: Tensor,
-        conditioning: Tensor,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The training objective of each sample, (B,) float32, never reduced over samples.
-
-        `mask` (B, 1, h, w) is 1 where a latent counts, 0 where it does not.
-        """
+        """What the denoiser computes in: as `settle` said, else what most of its weights are in."""
+        if self._settled is not None:
+            return self._settled
+        counts: Counter[torch.dtype] = Counter()
+        for weight in self.denoiser.parameters():
+            counts[weight.dtype] += weight.numel()
+        return counts.most_common(1)[0][0]
 
     def settle(self, precision: str) -> None:
         """Cast what is frozen of the denoiser to `precision`, and compute in it from now on.
 
         What is trained stays in float32, so that no step is lost to rounding.
         """
+        self._settled = PRECISIONS[precision]
+        for weight in self.denoiser.parameters():
+            if not weight.requires_grad:
+                weight.data = weight.data.to(self._settled)
 
-    def pipeline(self) -> Any:
-        """The stock diffusers pipeline around the live modules, for `noiseprobe.Sampler`."""
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, each (B, C, h, w) float32, of the VAE's posterior.
+
+        `pixels` is (B, 3, H, W) in [-1, 1]. Both are unscaled, as the VAE gives them; the deviation
+        is 0 where the autoencoder draws nothing. One image at a time: memory does not grow.
+        """
+        device, dtype = device_of(self.vae), next(self.vae.parameters()).dtype
+        with torch.autocast(device.type, enabled=False):
+            found = [self.posterior(image[None].to(device, dtype)) for image in pixels]
+        means, stds = zip(*found, strict=True)
+        return torch.cat(means).float(), torch.cat(stds).float()
+
+    def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of what the autoencoder makes of one picture."""
+        encoded = self.vae.encode(pixels)
+        if (drawn := getattr(encoded, "latent_dist", None)) is not None:
+            return drawn.mean, drawn.std
+        return encoded.latent, torch.zeros_like(encoded.latent)
+
+    def sample_latents(self, mean: Tensor, std: Tensor, vae_noise: Tensor) -> Tensor:
+        """The latents (mean + std · vae_noise - shift) · scale, (B, C, h, w) float32."""
+        shift, scale = self._scaling
+        latents = mean + std * vae_noise
+        if shift is not None:
+            latents = latents - shift.to(latents.device)
+        return latents * scale.to(latents.device)
+
+    @cached_property
+    def _scaling(self) -> tuple[Tensor | None, Tensor]:
+        """What is subtracted of latents, and by what they are multiplied: by channel or for all."""
+        config = self.vae.config
+        scale = torch.tensor(float(config.scaling_factor))
+        means, stds = (getattr(config, f"latents_{name}", None) for name in ("mean", "std"))
+        if means is not None and stds is not None:
+            by_channel = (torch.tensor(each, dtype=torch.float32) for each in (means, stds))
+            mean, std = (each.view(1, -1, 1, 1) for each in by_channel)
+            return mean, scale / std
+        shift = getattr(config, "shift_factor", None)
+        return None if shift is None else torch.tensor(float(shift)), scale
+
+    def loss(
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        times: Tensor,
+        conditioning: Conditioning,
+        mask: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """The training objective of each sample, (B,) float32, never reduced over samples.
+
+        The squared error of the prediction, mean over channels and pixels, with the path's weight.
+
+        Args:
+            latents: (B, C, h, w), as `sample_latents` gives them.
+            noise: of the same shape.
+            times: (B,), of the path.
+            conditioning: one row per sample.
+            mask: (B, 1, h, w) is 1 where a latent counts, 0 where it does not.
+            places: (B, 4), see `predict`; None: photographs of just this size.
+        """
+        noisy = self.path.noisy(latents, noise, times)
+        device, dtype = self.device, self.dtype
+        if places is None:
+            whole = torch.tensor([self.resolution, self.resolution, 0, 0])
+            places = whole.expand(len(latents), 4)
+        told = {
+            name: each.to(device, dtype if each.is_floating_point() else None)
+            for name, each in conditioning.items()
+        }
+        # Weights that are trained stay in float32 and are cast where they are used. Where all are
+        # of one type, the autocast of whoever calls, if any, is let be.
+        mixed = dtype != torch.float32 and any(
+            weight.dtype != dtype for weight in self.denoiser.parameters()
+        )
+        with torch.autocast(device.type, dtype) if mixed else nullcontext():
+            prediction = self.predict(noisy.to(dtype), times, told, places.to(device))
+        if prediction.shape[1] == 2 * latents.shape[1]:
+            prediction = prediction.chunk(2, dim=1)[0]  # the other half is a learned variance
+        target = self.path.target(latents, noise, times)
+        errors = (prediction.float() - target.float()).square()
+        if mask is None:
+            losses = errors.flatten(1).mean(1)
+        else:
+            counted = mask.flatten(1).sum(1) * errors.shape[1]
+            losses = (errors * mask).flatten(1).sum(1) / counted
+        weights = self.path.weights(times)
+        return losses if weights is None else losses * weights
+
+    @cached_property
+    def stock(self) -> Any:
+        """The stock pipeline around these very modules, with the model's own sampler."""
+        kind = getattr(diffusers, self.pipeline_name)
+        parts = dict(self.parts)
+        scheduler = parts["scheduler"]
+        parts["scheduler"] = type(scheduler).from_config(scheduler.config)
+        missing = {name: None for name in (*self.part_names(), *self.optional) if name not in parts}
+        with _no_bars():
+            return kind(**parts, **missing, **self.pipeline_options())
+
+    def pipeline_options(self) -> dict[str, Any]:
+        """What the pipeline's constructor takes beside its parts."""
+        return {}
+
+    def drawing_options(self, guidance: float) -> dict[str, Any]:
+        """What the pipeline takes when it draws a picture, beside prompt, steps and generator."""
+        skip = {} if self.clip_skip is None else {"clip_skip": self.clip_skip}
+        sides = {"height": self.resolution, "width": self.resolution}
+        return {"guidance_scale": guidance} | sides | skip
 
 
-def load_whole(kind: Any, source: str, **options: Any) -> Any:
-    """The model that `kind.from_pretrained` loads, of diffusers or transformers, in float32.
+def chosen_rows(conditioning: Conditioning, rows: Tensor) -> Conditioning:
+    """Some rows of each tensor, in the order given."""
+    return {name: each[rows.to(each.device)] for name, each in conditioning.items()}
 
-    Raises `ValueError` where weights are missing or of another shape, for both libraries would put
-    random ones in their place.
+
+def unwrapped(module: Any) -> Any:
+    """The module inside of DistributedDataParallel and torch.compile.
+
+    It has a configuration, and computes without the other processes and without compiling anew.
     """
-    model, told = kind.from_pretrained(
-        source,
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **options,
-    )
-    if missing := sorted(told["missing_keys"]):
-        raise ValueError(f"it lacks {len(missing)} weights, such as {missing[0]}")
-    if wrong := sorted(told["mismatched_keys"]):
-        key, found, expected = wrong[0]
-        raise ValueError(f"{key} is {tuple(found)}, not {tuple(expected)} as its config.json says")
-    return model
+    for name in ("module", "_orig_mod"):
+        if isinstance(inner := getattr(module, name, None), torch.nn.Module):
+            return unwrapped(inner)
+    return module
+
+
+def device_of(module: Any) -> torch.device:
+    """Where the weights of a module are now."""
+    return next(module.parameters()).device
 
 
 @contextmanager
-def loading(told: str, mend: str) -> Iterator[None]:
-    """Turn whatever keeps a model from being loaded into one `UserError` line, with the reason."""
+def _no_bars() -> Iterator[None]:
+    """Keep diffusers from drawing a bar while it puts parts together that are loaded already."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0].split(". ")[0]
-        raise UserError(f"{told} ({reason}); {mend}") from error
-
-
-def local_directory(source: str) -> Path | None:
-    """`source` as a directory if it is one on this machine, else None (then it is a hub id)."""
-    path = Path(source).expanduser()
-    return path if path.is_dir() else None
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -18,6 +18,10 @@ PHOTOGRAPH_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff",
 Photograph = Path | Image.Image
 """Where one lies, or the picture itself."""
 
+Place = tuple[int, int, int, int]
+"""What SDXL is told of a view: height and width of the photograph as it was, top and left of the
+part that is seen, in pixels after scaling."""
+
 
 class PhotographWarning(UserWarning):
     """A photograph can be used, but not quite as its owner may expect."""
@@ -42,6 +46,13 @@ def load_pixels(photograph: Photograph, resolution: int, center_crop: bool) -> "
     Without `center_crop` the whole photograph is squeezed into the square, as in the diffusers
     example of textual inversion. Raises `UserError` for what cannot be read as an image.
     """
+    return load_placed(photograph, resolution, center_crop)[0]
+
+
+def load_placed(
+    photograph: Photograph, resolution: int, center_crop: bool
+) -> "tuple[torch.Tensor, Place]":
+    """The pixels that `load_pixels` gives, and which part of the photograph they are."""
     import torch
 
     image = read_photograph(photograph)
@@ -53,9 +64,15 @@ def load_pixels(photograph: Photograph, resolution: int, center_crop: bool) -> "
             stacklevel=2,
         )
     fit = ImageOps.fit if center_crop else Image.Image.resize
-    image = fit(image, (resolution, resolution), Image.Resampling.BICUBIC)
-    values = np.asarray(image, dtype=np.float32) / 127.5 - 1.0
-    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+    square = fit(image, (resolution, resolution), Image.Resampling.BICUBIC)
+    values = np.asarray(square, dtype=np.float32) / 127.5 - 1.0
+    pixels = torch.from_numpy(values).permute(2, 0, 1).contiguous()
+    shorter = min(image.size)
+    top, left = (
+        round((int(resolution * side / shorter) - resolution) / 2) if center_crop else 0
+        for side in (image.height, image.width)
+    )
+    return pixels, (image.height, image.width, top, left)
 
 
 def name_of(photograph: Photograph) -> str:

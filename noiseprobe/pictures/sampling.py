@@ -21,7 +21,7 @@ class Sampler:
         self.model = model
         self.steps = steps
         self.guidance = guidance
-        self.pipeline = model.pipeline()
+        self.pipeline = model.stock
         self.pipeline.set_progress_bar_config(disable=True)
 
     @torch.no_grad()
@@ -34,26 +34,24 @@ class Sampler:
         drawn on the CPU, so that it is the same whatever is drawn beside it and on whatever device.
         """
         pictures: list[Image.Image] = []
-        nothing = self.model.encode_captions([""])
         for start in range(0, len(captions), batch):
             some = list(captions[start : start + batch])
             noise = [
                 torch.Generator().manual_seed(seed * 1_000_003 + first + start + index)
                 for index in range(len(some))
             ]
-            words = self.model.encode_captions(some)
             # The parts may differ in precision; the stock pipeline expects that they do not.
             mixed = self.model.dtype != torch.float32
+            device = self.model.device.type
             with (
-                contiguous(self.pipeline.unet),
-                torch.autocast(words.device.type, self.model.dtype, enabled=mixed),
+                contiguous(self.model.denoiser),
+                torch.autocast(device, self.model.dtype, enabled=mixed),
             ):
                 pictures += self.pipeline(
-                    prompt_embeds=words,
-                    negative_prompt_embeds=nothing.expand_as(words),
+                    prompt=some,
                     num_inference_steps=self.steps,
-                    guidance_scale=self.guidance,
                     generator=noise,
+                    **self.model.drawing_options(self.guidance),
                 ).images
         return pictures
 
@@ -64,7 +62,9 @@ def contiguous(module: Any) -> Iterator[None]:
 
     Channels-last convolutions are faster there, but round differently.
     """
-    if next(module.parameters()).device.type != "cpu":
+    weights = [each for each in module.parameters() if each.ndim == 4]
+    last = any(not each.is_contiguous() for each in weights)
+    if not last or weights[0].device.type != "cpu":
         yield
         return
     module.to(memory_format=torch.contiguous_format)

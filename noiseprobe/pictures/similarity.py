@@ -15,7 +15,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTo
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.models import model_location
-from noiseprobe.models.base import load_whole, loading
+from noiseprobe.models.loading import load_whole, loading
 
 T = TypeVar("T")
 

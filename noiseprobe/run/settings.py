@@ -119,7 +119,7 @@ class RunConfig(BaseModel):
     )
     placeholder: str = _trained("The new word", "<v>")
     model: str = _trained(
-        "Stable Diffusion directory or hub id",
+        "Directory or hub id of a diffusers pipeline",
         BUNDLED_MODEL,
         usual=f"{BUNDLED_MODEL}, the bundled one",
         common=True,
@@ -136,6 +136,30 @@ class RunConfig(BaseModel):
     rescale: bool = _trained(
         "See photographs at random sizes, captions saying so", False, usual="custom-diffusion only"
     )
+    resolution: int | None = _trained(
+        "Side of the pictures in pixels", None, ge=8, usual="what the model was made for"
+    )
+    clip_skip: int | None = _trained(
+        "Last layers of each CLIP that are left out", None, ge=1, usual="none"
+    )
+    times: str | None = _trained(
+        "Density of the timesteps: uniform; of flow matching also logit-normal or mode",
+        None,
+        usual="uniform; SD3: logit-normal",
+    )
+    shift: float | Literal["auto"] | None = _trained(
+        "Shift of a flow's timesteps towards noise; auto: by resolution",
+        None,
+        metavar="S|auto",
+        usual="what the model's scheduler says",
+    )
+    weighting: str | None = _trained(
+        "Weight of the loss by timestep: none, min-snr; of flow matching none, sigma-sqrt, cosmap "
+        "or preconditioned",
+        None,
+        usual="none; SD3: preconditioned",
+    )
+    snr_gamma: float | None = _trained("Gamma of min-snr", None, gt=0, **_FINITE, usual="5")
     learning_rate: float = _trained("AdamW's learning rate", gt=0, **_FINITE)
     scale_lr: bool = _trained("Multiply it by the batch size", True)
     max_grad_norm: float | None = _trained(
@@ -170,8 +194,8 @@ class RunConfig(BaseModel):
     lora_alpha: float | None = _trained(
         "Alpha of the adapters", None, gt=0, **_FINITE, methods=(LORA,), usual="the rank"
     )
-    lora_targets: tuple[str, ...] = _trained(
-        "Layers that have adapters", ("to_q", "to_k", "to_v", "to_out.0"), methods=(LORA,)
+    lora_targets: tuple[str, ...] | None = _trained(
+        "Layers that have adapters", None, methods=(LORA,), usual="attention, by family"
     )
     train_word: bool = _trained("Learn the placeholder as well", True, methods=(LORA,))
     attention: Literal["crossattn_kv", "crossattn"] = _trained(
@@ -358,7 +382,9 @@ class RunConfig(BaseModel):
 
     @field_validator("lora_targets", "param", "track", mode="before")
     @classmethod
-    def _words(cls, value: Any, info: Any) -> tuple[str, ...]:
+    def _words(cls, value: Any, info: Any) -> tuple[str, ...] | None:
+        if value is None:
+            return None
         texts = tuple(_texts(flag(info.field_name), value))
         if not texts and info.field_name == "lora_targets":
             raise UserError("--lora-targets: none given; name at least one layer, such as to_k")

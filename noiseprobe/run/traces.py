@@ -50,7 +50,7 @@ PROBE_COLUMNS = {
     "sample": "int64",
     "image": "int64",
     "caption": "int64",
-    "timestep": "int64",
+    "timestep": "float64",
     "loss": "float32",
 }
 """One row per evaluated sample: checkpoint `step`, under `setting`, in redraw `replicate`.

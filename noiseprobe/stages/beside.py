@@ -112,7 +112,7 @@ def _train(
             return
     else:
         model = ready.model
-        run = Run.create(out, settings, str(model.device), model.num_train_timesteps)
+        run = Run.create(out, settings, str(model.device), model.path.num_timesteps)
     ready.method.load(start)
     beside = Personalization(settings, concept_of(settings), ready.model, ready.method)
     pipeline.train_stage(run, settings, beside, reporter)

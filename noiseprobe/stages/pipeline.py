@@ -33,7 +33,7 @@ def start(
     ready = prepare(config, reporter=reporter)
     _ = ready.objective, ready.held_out, ready.previews  # which find what else is wrong
     model = ready.model
-    run = Run.create(out, config, str(model.device), model.num_train_timesteps)
+    run = Run.create(out, config, str(model.device), model.path.num_timesteps)
     if ready.initializer:
         run.write_initializer(ready.initializer)
     return run, ready

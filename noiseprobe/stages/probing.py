@@ -25,6 +25,7 @@ from noiseprobe.draws.sobol import Design, sobol_design
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import PROBE_COLUMNS, part_path, read_part, write_part
+from noiseprobe.training.conditioning import Conditioner
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead
 
@@ -218,14 +219,12 @@ def evaluate(
     `replicate` its pair. Rows whose draws coincide are evaluated once, and so is each caption.
     """
     parts = MicroBatches.of(objective.model, micro_batch, reporter or Silent())
-    known: dict[str, Tensor] = {}
+    own = objective.conditioner
+    encoded = own if own.keep else Conditioner(objective.model, keep=True)
     losses, drawn = [], []
 
     def loss(batch: Batch) -> Tensor:
-        captions = objective.captions(batch, method.captions)
-        if new := sorted(set(captions) - known.keys()):
-            known.update(zip(new, objective.model.encode_captions(new), strict=True))
-        return objective.losses(batch, torch.stack([known[caption] for caption in captions]))
+        return objective.losses(batch, objective.captions(batch, method.captions), encoded)
 
     starts = range(0, int(plan.which.max()) + 1, parts.size)
     for batch in ahead(plan.batch(draws, slice(first, first + parts.size)) for first in starts):

@@ -23,7 +23,7 @@ from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
 from noiseprobe.stopping import DVAR, PairedLoss
 from noiseprobe.training.fixed_losses import FixedLosses
 from noiseprobe.training.methods.base import Method
-from noiseprobe.training.objective import MicroBatches, Objective, ahead, conditioning_of
+from noiseprobe.training.objective import MicroBatches, Objective, ahead
 from noiseprobe.training.prior import Prior
 from noiseprobe.training.tracker import Tracker
 from noiseprobe.training.watching import distinct, evaluated, keeper, show_recorded, watches
@@ -294,8 +294,7 @@ class _Driver:
 
     def losses(self, batch: Batch) -> Tensor:
         """The loss (B,) of each sample, under the live model."""
-        captions = self.objective.captions(batch, self.method.captions)
-        return self.objective.losses(batch, conditioning_of(self.objective.model, captions))
+        return self.objective.losses(batch, self.objective.captions(batch, self.method.captions))
 
     @torch.no_grad()
     def losses_at_start(self, batch: Batch) -> Tensor | None:

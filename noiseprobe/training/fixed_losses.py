@@ -8,7 +8,7 @@ from torch import Tensor
 
 from noiseprobe.draws.draws import Batch
 from noiseprobe.draws.fixed_batch import FixedBatch
-from noiseprobe.training.objective import MicroBatches, Objective, conditioning_of
+from noiseprobe.training.objective import MicroBatches, Objective
 
 
 @dataclass
@@ -34,5 +34,4 @@ class FixedLosses:
         return self.weights * losses * len(losses) if self.fixed.weighted else losses
 
     def _evaluated(self, batch: Batch) -> Tensor:
-        captions = self.objective.captions(batch, self.captions)
-        return self.objective.losses(batch, conditioning_of(self.objective.model, captions))
+        return self.objective.losses(batch, self.objective.captions(batch, self.captions))

@@ -1,6 +1,6 @@
-"""The losses of one fixed batch under a Stable Diffusion that someone else is training."""
+"""The losses of one fixed batch under a model that someone else is training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,13 @@ from torch import Tensor
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.draws.fixed_batch import fixed_batch
-from noiseprobe.models.stable_diffusion import PARTS, StableDiffusion, unwrapped
+from noiseprobe.models.wrapping import wrap
 from noiseprobe.pictures.photographs import Photograph, photographs_in
 from noiseprobe.stopping.base import checked_whole
 from noiseprobe.training.fixed_losses import FixedLosses
 from noiseprobe.training.objective import MicroBatches, Objective
 from noiseprobe.training.tracker import undisturbed
 from noiseprobe.training.views import Flips
-
-_SUPPORTED = "supported is Stable Diffusion 1.x and 2.x, as StableDiffusionPipeline holds it"
 
 
 def fixed_losses(
@@ -44,9 +42,9 @@ def fixed_losses(
     and under the autocast of whoever calls; nothing random, no mode and no gradient is changed.
 
     Args:
-        pipeline: a StableDiffusionPipeline; or its parts, a mapping or an object that has
-            `tokenizer`, `text_encoder`, `vae`, `unet` and `scheduler`. Of the scheduler only the
-            configuration is used.
+        pipeline: a pipeline of a known family (docs/models.md); or its parts, a mapping or an
+            object that has them under the pipeline's names, as `tokenizer`, `text_encoder`, `vae`,
+            `unet` and `scheduler`. Of the scheduler only the configuration is used.
         photographs: a folder, or paths or pictures.
         prompt: what photographs are trained with, or several templates, one of which is drawn.
         size: samples in the batch, at least 1.
@@ -80,17 +78,18 @@ def fixed_losses(
     if not prompts or not all(isinstance(each, str) and each.strip() for each in prompts):
         raise UserError("prompt: it is empty; give the text that photographs are trained with")
     seen = _photographs(photographs)
-    model = _model(pipeline)
+    model = wrap(pipeline, resolution=resolution)
     with undisturbed((model.vae,)):
-        look = Flips(_side(model, resolution), center_crop, flip)
+        look = Flips(model.resolution, center_crop, flip)
         objective = Objective(model, seen, look)
     model.vae = None  # which whoever trains may let go of as well
+    del model.parts["vae"]
     draws = objective.draws(seed, "probe", len(prompts))
     batch = fixed_batch(draws, size, "stratified")
     losses = FixedLosses(objective, prompts, batch, MicroBatches.of(model, None, Silent()))
 
     def losses_now() -> Tensor:
-        with undisturbed((model.text_encoder, model.unet)):
+        with undisturbed((*(each.module for each in model.encoders), model.denoiser)):
             return losses()
 
     return losses_now
@@ -111,51 +110,3 @@ def _photographs(given: Path | str | Sequence[Path | str | Image.Image]) -> list
     if not listed:
         raise UserError("photographs: the list is empty; give one or more")
     return listed
-
-
-def _model(pipeline: Any) -> StableDiffusion:
-    """The family around the parts of what was given; raises `UserError` for another family."""
-    kind = type(pipeline).__name__
-
-    def part(name: str) -> Any:
-        mapped = isinstance(pipeline, Mapping)
-        return pipeline.get(name) if mapped else getattr(pipeline, name, None)
-
-    for other in ("transformer", "tokenizer_2", "text_encoder_2"):
-        if part(other) is not None:
-            raise UserError(f"pipeline: {kind} has a {other}, of another family; {_SUPPORTED}")
-    parts = {name: part(name) for name in PARTS}
-    for name, found in parts.items():
-        if found is None:
-            raise UserError(
-                f"pipeline: {kind} has no {name}; give a StableDiffusionPipeline, or a mapping "
-                f"with {', '.join(PARTS)}"
-            )
-        if name != "tokenizer" and not hasattr(unwrapped(found), "config"):
-            raise UserError(
-                f"pipeline: its {name} is a {type(found).__name__}, without a config; give the "
-                f"{PARTS[name].__name__} that is trained"
-            )
-    unet, vae = unwrapped(parts["unet"]).config, unwrapped(parts["vae"]).config
-    if getattr(unet, "addition_embed_type", None) is not None:
-        raise UserError(
-            f"pipeline: its unet takes '{unet.addition_embed_type}' beside the text, of another "
-            f"family; {_SUPPORTED}"
-        )
-    if unet.in_channels != vae.latent_channels:
-        raise UserError(
-            f"pipeline: its unet takes {unet.in_channels} channels and its vae gives "
-            f"{vae.latent_channels}, as for inpainting; {_SUPPORTED}"
-        )
-    return StableDiffusion(kind, parts)
-
-
-def _side(model: StableDiffusion, resolution: int | None) -> int:
-    """The side of photographs in pixels, which latents divide evenly."""
-    cell = model.resolution // model.latent_shape[-1]
-    side = model.resolution if resolution is None else resolution
-    if side < cell or side % cell:
-        raise UserError(
-            f"resolution: {side} given; give a multiple of {cell}, such as {model.resolution}"
-        )
-    return side

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from noiseprobe.core.progress import Reporter
 from noiseprobe.draws.draws import Batch, Draws, Stream
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.pictures.photographs import Photograph
+from noiseprobe.training.conditioning import Conditioner
 from noiseprobe.training.views import Look
 
 T = TypeVar("T")
@@ -24,15 +24,21 @@ class Objective:
     """The training objective of one model on one set of photographs.
 
     The VAE is frozen, so that the posteriors of all views of all photographs are computed once:
-    `mean` and `std` are (views, photographs, C, h, w) float32.
+    `mean` and `std` are (views, photographs, C, h, w) float32, `places` (views, photographs, 4).
+    `conditioner` encodes captions; by default each time anew.
     """
 
     def __init__(
-        self, model: DiffusionModel, photographs: Sequence[Photograph], look: Look
+        self,
+        model: DiffusionModel,
+        photographs: Sequence[Photograph],
+        look: Look,
+        conditioner: Conditioner | None = None,
     ) -> None:
         self.model = model
         self.look = look
-        means, stds, masks = [], [], []
+        self.conditioner = conditioner or Conditioner(model)
+        means, stds, masks, places = [], [], [], []
         self.prefixes: list[list[str]] = []
         for number, photograph in enumerate(photographs):
             views = look(number, photograph)
@@ -40,8 +46,10 @@ class Objective:
             means.append(mean)
             stds.append(std)
             masks += [view.mask for view in views if view.mask is not None]
+            places.append(torch.tensor([view.place for view in views]))
             self.prefixes.append([f"{view.prefix} ".lstrip() for view in views])
         self.mean, self.std = torch.stack(means, 1), torch.stack(stds, 1)
+        self.places = torch.stack(places, 1)
         count, photos = self.mean.shape[:2]
         self.mask: Tensor | None = None
         if masks:
@@ -55,9 +63,10 @@ class Objective:
             stream=stream,
             num_images=self.mean.shape[1],
             num_captions=num_captions,
-            num_timesteps=self.model.num_train_timesteps,
+            num_timesteps=self.model.path.num_timesteps,
             latent_shape=tuple(self.mean.shape[2:]),
             view_shares=self.look.shares,
+            times=self.model.path.times,
         )
 
     def captions(self, batch: Batch, templates: Sequence[str]) -> list[str]:
@@ -67,17 +76,27 @@ class Objective:
             for image, view, caption in zip(batch.images, batch.views, batch.captions, strict=True)
         ]
 
-    def losses(self, batch: Batch, conditioning: Tensor) -> Tensor:
-        """The loss of each sample, (B,) float32; `conditioning` has one row per sample."""
+    def losses(
+        self, batch: Batch, captions: Sequence[str], conditioner: Conditioner | None = None
+    ) -> Tensor:
+        """The loss of each sample under its own caption, (B,) float32.
+
+        `conditioner` takes the place of the objective's own, where it is given.
+        """
+        conditioning = (conditioner or self.conditioner)(captions)
         device = self.model.device
         chosen = torch.from_numpy(batch.views), torch.from_numpy(batch.images)
         mean, std = self.mean[chosen].to(device), self.std[chosen].to(device)
         vae_noise = torch.from_numpy(batch.vae_noise).to(device)
         latents = self.model.sample_latents(mean, std, vae_noise)
         noise = torch.from_numpy(batch.noise).to(device)
-        timesteps = torch.from_numpy(batch.timesteps).to(device)
+        timesteps = torch.from_numpy(batch.timesteps)
+        if timesteps.is_floating_point():
+            timesteps = timesteps.float()  # not all devices have float64
+        timesteps = timesteps.to(device)
         mask = None if self.mask is None else self.mask[chosen].to(device)
-        return self.model.loss(latents, noise, timesteps, conditioning, mask)
+        places = self.places[chosen]
+        return self.model.loss(latents, noise, timesteps, conditioning, mask, places)
 
 
 @dataclass
@@ -96,7 +115,7 @@ class MicroBatches:
     def of(cls, model: DiffusionModel, size: int | None, reporter: Reporter) -> "MicroBatches":
         """As many as asked for, or by the size of the model and the device."""
         if size is None:
-            billions = sum(weight.numel() for weight in model.unet.parameters()) / 1e9
+            billions = sum(weight.numel() for weight in model.denoiser.parameters()) / 1e9
             size = 64 if billions < 0.1 else 8 if model.device.type == "cpu" or billions > 2 else 16
         return cls(size, reporter)
 
@@ -127,12 +146,6 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or (
         "out of memory" in str(error) or "can't allocate memory" in str(error)
     )
-
-
-def conditioning_of(model: DiffusionModel, captions: Sequence[str]) -> Tensor:
-    """The conditioning, one row per caption; each distinct caption is encoded once."""
-    distinct, rows = np.unique(captions, return_inverse=True)
-    return model.encode_captions(distinct.tolist())[torch.from_numpy(rows)]
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from noiseprobe.models.base import DiffusionModel
     from noiseprobe.pictures.likeness import Likeness, Previews
     from noiseprobe.training.concept import Concept
+    from noiseprobe.training.conditioning import Conditioner
     from noiseprobe.training.methods.base import Method
     from noiseprobe.training.objective import Objective
     from noiseprobe.training.views import Look
@@ -31,11 +32,20 @@ class Personalization:
     initializer: dict[str, Any] | None = None
 
     @cached_property
+    def conditioner(self) -> "Conditioner":
+        """What encodes captions: once each, if nothing of the text encoders is trained."""
+        from noiseprobe.training.conditioning import Conditioner
+
+        weights = (each for own in self.model.encoders for each in own.module.parameters())
+        return Conditioner(self.model, keep=not any(each.requires_grad for each in weights))
+
+    @cached_property
     def objective(self) -> "Objective":
         """The training objective on the photographs, all views of which are encoded here."""
         from noiseprobe.training.objective import Objective
 
-        return Objective(self.model, self.concept.photographs, look(self.model, self.config))
+        seen = look(self.model, self.config)
+        return Objective(self.model, self.concept.photographs, seen, self.conditioner)
 
     @cached_property
     def held_out(self) -> "Objective | None":
@@ -44,7 +54,8 @@ class Personalization:
 
         if not self.concept.held_out:
             return None
-        return Objective(self.model, self.concept.held_out, look(self.model, self.config))
+        seen = look(self.model, self.config)
+        return Objective(self.model, self.concept.held_out, seen, self.conditioner)
 
     @cached_property
     def likeness(self) -> "Likeness":
@@ -89,13 +100,22 @@ def prepare(
     concept = concept_of(config)
     if config.prior:
         find_class_images(config, concept, None)
-    model = load_model(config.model, config.device)
+    model = load_model(
+        config.model,
+        config.device,
+        resolution=config.resolution,
+        clip_skip=config.clip_skip,
+        density=config.times,
+        shift=config.shift,
+        weighting=config.weighting,
+        snr_gamma=config.snr_gamma,
+    )
     if config.initializer not in CHOICES:
         return Personalization(config, concept, model, attach(model, concept, config))
     initializer, likeness = run.initializer if run else None, None
     if initializer is None:
         likeness = Likeness.load(model, concept.photographs, config)
-        tokenizer, silent = model.tokenizer, reporter or Silent()
+        tokenizer, silent = model.encoders[0].tokenizer, reporter or Silent()
         initializer = choose(config.initializer, tokenizer, likeness, config.seed, silent)
     chosen = config.model_copy(update={"initializer": initializer["word"]})
     ready = Personalization(config, concept, model, attach(model, concept, chosen), initializer)

@@ -119,7 +119,4 @@ class Prior:
 
     def losses(self, batch: "Batch") -> "Tensor":
         """The loss (B,) of each sample under its own image's caption, not weighted."""
-        from noiseprobe.training.objective import conditioning_of
-
-        captions = [self.captions[image] for image in batch.images]
-        return self.objective.losses(batch, conditioning_of(self.objective.model, captions))
+        return self.objective.losses(batch, [self.captions[image] for image in batch.images])

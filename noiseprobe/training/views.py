@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noiseprobe.pictures.photographs import Photograph, load_pixels
+from noiseprobe.pictures.photographs import Photograph, Place, load_placed
 
 _STREAM = 3  # of the seed's spawn keys, beside those of `noiseprobe.draws.factors.Stream`
 # Kumari et al. 2023 (arXiv 2212.04488, section 3.2 and supplement): two thirds of the photographs
@@ -25,11 +25,13 @@ FAR, NEAR = ("a far away", "very small"), ("zoomed in", "close up")
 class View:
     """One way to see a photograph.
 
-    `pixels` is (3, H, W) in [-1, 1]. `mask` (1, h, w), of the latents' size, is 1 where the loss
-    counts; None: everywhere. `prefix` goes before the caption.
+    `pixels` is (3, H, W) in [-1, 1], and `place` where in the photograph that is. `mask` (1, h, w),
+    of the latents' size, is 1 where the loss counts; None: everywhere. `prefix` goes before the
+    caption.
     """
 
     pixels: Tensor
+    place: Place
     mask: Tensor | None = None
     prefix: str = ""
 
@@ -49,8 +51,8 @@ class Flips:
 
     def __call__(self, number: int, photograph: Photograph) -> list[View]:
         """The photograph flipped, and as it is."""
-        pixels = load_pixels(photograph, self.resolution, self.center_crop)
-        return [View(pixels.flip(-1)), View(pixels)]
+        pixels, place = load_placed(photograph, self.resolution, self.center_crop)
+        return [View(pixels.flip(-1), place), View(pixels, place)]
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,10 @@ class Rescales:
 
     def __call__(self, number: int, photograph: Photograph) -> list[View]:
         """The photograph's views."""
-        pixels = load_pixels(photograph, self.resolution, self.center_crop)
-        return [self._view(pixels, number, index) for index in range(self.count)]
+        pixels, place = load_placed(photograph, self.resolution, self.center_crop)
+        return [self._view(pixels, place, number, index) for index in range(self.count)]
 
-    def _view(self, pixels: Tensor, number: int, index: int) -> View:
+    def _view(self, pixels: Tensor, place: Place, number: int, index: int) -> View:
         key = np.random.SeedSequence(self.seed, spawn_key=(_STREAM, number, index))
         shrunk, size, top, left, flipped, word = np.random.Generator(np.random.Philox(key)).random(
             6
@@ -96,11 +98,13 @@ class Rescales:
         y, x = int(top * (room + 1)), int(left * (room + 1))
         if side > full:
             everywhere = torch.ones(1, self.latent_size, self.latent_size)
-            return View(scaled[:, y : y + full, x : x + full], everywhere, NEAR[int(word * 2)])
+            seen = (*place[:2], place[2] + y, place[3] + x)
+            cropped = scaled[:, y : y + full, x : x + full]
+            return View(cropped, seen, everywhere, NEAR[int(word * 2)])
         paper = torch.zeros_like(pixels)
         paper[:, y : y + side, x : x + side] = scaled
         prefix = FAR[int(word * 2)] if side < FAR_BELOW * full else ""
-        return View(paper, self._inside(y, x, side), prefix)
+        return View(paper, place, self._inside(y, x, side), prefix)
 
     def _inside(self, top: int, left: int, side: int) -> Tensor:
         """1 where a latent sees the photograph alone, not its surroundings."""

@@ -12,7 +12,6 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import train_stage
 from noiseprobe.stages.probing import probe
-from noiseprobe.training.objective import conditioning_of
 from noiseprobe.training.preparing import Personalization, prepare
 
 
@@ -36,7 +35,7 @@ def test_what_is_trained_starts_from_the_file_and_what_is_frozen_is_half(
         copied = {key.removesuffix(own): start["bf16"][key] for key in start["bf16"] if own in key}
         assert copied
         assert all(torch.equal(copied[key], stock[f"{key}.to_k.weight"]) for key in copied)
-    for weight in ready["bf16"].model.unet.parameters():
+    for weight in ready["bf16"].model.denoiser.parameters():
         assert weight.dtype == (torch.float32 if weight.requires_grad else torch.bfloat16)
     torch.testing.assert_close(loss(ready["bf16"]), loss(ready["fp32"]), rtol=0.05, atol=0.01)
 
@@ -45,7 +44,7 @@ def test_what_is_trained_starts_from_the_file_and_what_is_frozen_is_half(
 def loss(ready: Personalization) -> Tensor:
     captions = ready.method.captions[:1] * 3
     batch = ready.objective.draws(0, "probe", 1).batch(range(3), 1)
-    return ready.objective.losses(batch, conditioning_of(ready.model, captions))
+    return ready.objective.losses(batch, captions)
 
 
 class WithoutFloat64(Tensor):
@@ -71,7 +70,9 @@ def test_no_float64_is_made_on_the_device_or_sent_to_it(
     real = ready.model.loss
 
     def loss_there(*inputs: Any) -> Tensor:
-        assert torch.float64 not in [each.dtype for each in inputs if each is not None]
+        tensors = [each for each in inputs if isinstance(each, Tensor)]
+        tensors += [each for told in inputs if isinstance(told, dict) for each in told.values()]
+        assert torch.float64 not in [each.dtype for each in tensors]
         return real(*inputs).as_subclass(WithoutFloat64)
 
     monkeypatch.setattr(ready.model, "loss", loss_there)

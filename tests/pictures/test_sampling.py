@@ -50,7 +50,7 @@ def test_drawing_leaves_training_as_it_was(model: DiffusionModel) -> None:
     torch.manual_seed(0)
     shape = (2, *model.latent_shape)
     batch = torch.randn(shape), torch.randn(shape), torch.tensor([20, 700])
-    words = model.encode_captions(CAPTIONS[:2]).detach()
+    words = model.encode_captions(CAPTIONS[:2])
     before = model.loss(*batch, words)
     Sampler(model, steps=2).draw(CAPTIONS[:1], 0)
     assert torch.equal(model.loss(*batch, words), before)

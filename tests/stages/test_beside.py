@@ -16,7 +16,6 @@ from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.run.directory import Run, find_runs
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import reopen, start, train_stage
-from noiseprobe.training.objective import conditioning_of
 from noiseprobe.training.preparing import prepare
 from tests.training.test_driver import numbers
 
@@ -80,7 +79,7 @@ def test_l_val_is_the_loss_of_the_held_out_photographs(
     batch = fixed_batch(draws, 4, "stratified").batch
     captions = objective.captions(batch, ready.method.captions)
     with torch.no_grad():
-        losses = objective.losses(batch, conditioning_of(ready.model, captions))
+        losses = objective.losses(batch, captions)
     assert trace["l_val"][8] == pytest.approx(losses.double().mean().item(), rel=1e-6)
     tracked = run.tracked_trace()
     here = tracked[(tracked["step"] == 8) & (tracked["name"] == "l_val")]
@@ -101,7 +100,7 @@ def test_the_paired_loss_is_that_of_both_models_on_the_batch(
         ready.method.load(ready.method.read(run.checkpoint(step)))
         captions = ready.objective.captions(batch, ready.method.captions)
         with torch.no_grad():
-            losses = ready.objective.losses(batch, conditioning_of(ready.model, captions))
+            losses = ready.objective.losses(batch, captions)
         found.append(losses.double().mean().item())
     # The copy of all weights is in float16.
     assert trace["paired"][6] == pytest.approx(found[0] - found[1], abs=2e-4)

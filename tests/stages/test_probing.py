@@ -267,11 +267,11 @@ def test_where_memory_is_short_fewer_samples_go_at_once_which_is_said_once(
     expected = evaluate(objective, method, draws, rows, 2)
     losses, told, sizes = objective.losses, list[str](), list[int]()
 
-    def small(batch: Batch, conditioning: torch.Tensor) -> torch.Tensor:
+    def small(batch: Batch, *told: Any) -> torch.Tensor:
         if len(batch) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         sizes.append(len(batch))
-        return losses(batch, conditioning)
+        return losses(batch, *told)
 
     class Listening(Silent):
         def note(self, message: str) -> None:
@@ -353,9 +353,9 @@ def test_the_model_sees_each_draw_of_a_design_once(
     seen: list[int] = []
     losses = objective.losses
 
-    def counted(batch: Batch, conditioning: torch.Tensor) -> torch.Tensor:
+    def counted(batch: Batch, *told: Any) -> torch.Tensor:
         seen.append(len(batch.noise))
-        return losses(batch, conditioning)
+        return losses(batch, *told)
 
     monkeypatch.setattr(objective, "losses", counted)
     design = sobol_design(draws, 3, 4)

@@ -23,7 +23,7 @@ from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.stages.pipeline import reopen, train_stage
 from noiseprobe.stopping.base import NonFiniteLossWarning
-from noiseprobe.training.objective import MicroBatches, conditioning_of
+from noiseprobe.training.objective import MicroBatches
 from noiseprobe.training.preparing import prepare
 
 
@@ -197,8 +197,7 @@ def test_weighted_l_det_starts_at_the_harmonic_mean_of_its_losses(
     batch = fixed_batch(draws, config.eval_batch, "weighted").batch
     captions = ready.objective.captions(batch, ready.method.captions)
     with torch.no_grad():
-        conditioning = conditioning_of(ready.objective.model, captions)
-        first = ready.objective.losses(batch, conditioning)
+        first = ready.objective.losses(batch, captions)
     l_det = trained(tmp_path / "run", config).train_trace()["l_det"]
     assert l_det[0] == pytest.approx(1 / (1 / first).mean().item(), rel=1e-6)
 

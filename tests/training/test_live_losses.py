@@ -17,7 +17,7 @@ from PIL import Image
 
 from noiseprobe import Tracker, fixed_losses
 from noiseprobe.core.errors import UserError
-from noiseprobe.models.stable_diffusion import PARTS
+from noiseprobe.models.stable_diffusion import StableDiffusion
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import start, train_stage
@@ -85,7 +85,7 @@ def test_parts_a_namespace_pictures_and_another_sampler_give_the_same(
     pipeline: StableDiffusionPipeline, photographs: Path
 ) -> None:
     expected = fixed_losses(pipeline, photographs, PROMPT, size=4)()
-    parts = {name: getattr(pipeline, name) for name in PARTS}
+    parts = {name: getattr(pipeline, name) for name in StableDiffusion.part_names()}
     paths = sorted(photographs.glob("*.png"))
     pictures = [Image.open(path) for path in paths]
     names = [str(path) for path in paths]
@@ -174,7 +174,7 @@ def test_wrapped_modules_are_evaluated_as_they_are(
     tmp_path: Path,
     wrap: Callable[[Any], Any],
 ) -> None:
-    parts = {name: getattr(pipeline, name) for name in PARTS}
+    parts = {name: getattr(pipeline, name) for name in StableDiffusion.part_names()}
     exact = fixed_losses(parts, photographs, PROMPT, size=4)()
     distributed = wrap is wrapped_by_ddp
     if distributed:
@@ -227,12 +227,13 @@ def with_added_embeddings(parts: Any) -> Any:
     ("change", "told"),
     [
         (without("vae"), "pipeline: dict has no vae; give a StableDiffusionPipeline, or a mapping"),
-        (of_sdxl, "has a text_encoder_2, of another family; supported is Stable Diffusion 1.x"),
-        (of_sd3, "has a transformer, of another family; supported is"),
+        (of_sdxl, "dict has no tokenizer_2; give a StableDiffusionXLPipeline, or a mapping"),
+        (of_sd3, "no denoiser and text encoders of a known family; known are StableDiffusionP"),
         (for_inpainting, "its unet takes 9 channels and its vae gives 4, as for inpainting"),
         (with_added_embeddings, "its unet takes 'text_time' beside the text"),
-        (lambda parts: parts | {"unet": "unet"}, "its unet is a str, without a config; give the"),
-        (lambda parts: "tiny-sd", "pipeline: str has no tokenizer"),
+        (lambda parts: parts | {"unet": "unet"}, "dict has no denoiser and text encoders of a"),
+        (lambda parts: parts | {"vae": "vae"}, "its vae is a str, without a config; give the"),
+        (lambda parts: "tiny-sd", "pipeline: str has no denoiser and text encoders of a known"),
     ],
 )
 def test_a_pipeline_that_does_not_fit_is_refused_in_one_line(
@@ -241,7 +242,7 @@ def test_a_pipeline_that_does_not_fit_is_refused_in_one_line(
     change: Callable[[Any], Any],
     told: str,
 ) -> None:
-    parts = {name: getattr(pipeline, name) for name in PARTS}
+    parts = {name: getattr(pipeline, name) for name in StableDiffusion.part_names()}
     with pytest.raises(UserError) as refused:
         fixed_losses(change(parts), photographs, PROMPT)
     assert told in str(refused.value)

@@ -81,7 +81,7 @@ def test_every_method_has_a_home_and_a_variant_here() -> None:
 def our_image(model: StableDiffusion, prompt: str) -> np.ndarray:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pipeline = model.pipeline()
+    pipeline = model.stock
     pipeline.set_progress_bar_config(disable=True)
     random = torch.Generator().manual_seed(3)
     with contiguous(pipeline.unet):
@@ -117,8 +117,7 @@ def test_the_stock_pipeline_draws_our_image_bit_for_bit(
     start = method.trained()
     shaken(method)
     method.save(tmp_path / "checkpoint")
-    # Stock pipelines write one token for several vectors.
-    prompt = "a photo of a " + method.thing.replace("<v> <v>_1 <v>_2", "<v>")
+    prompt = f"a photo of a {method.thing}"
     ours = our_image(model, prompt)
     arguments = [str(model_directory), str(tmp_path / "checkpoint"), prompt]
     script = STOCK.format(load=LOAD[variant])
@@ -150,7 +149,7 @@ def test_what_is_named_is_trained_and_nothing_else(
 ) -> None:
     method = attached(model, concept, variant)
     named = {id(parameter) for parameter in method.parameters()}
-    parts: list[nn.Module] = [model.unet, model.text_encoder, model.vae]
+    parts: list[nn.Module] = [model.denoiser, model.vae, *(each.module for each in model.encoders)]
     live = {id(p): p for part in parts for p in part.parameters() if p.requires_grad}
     assert named == set(live)
     shape = (2, *model.latent_shape)
@@ -171,8 +170,8 @@ def test_a_method_starts_as_no_change(
 ) -> None:
     shape = (2, *model.latent_shape)
     latents, noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    words = model.encode_captions(["a photo of a dog"] * 2).detach()
     with torch.no_grad():
+        words = model.encode_captions(["a photo of a dog"] * 2)
         before = model.loss(latents, noise, torch.tensor([20, 700]), words)
         attached(model, concept, variant)
         after = model.loss(latents, noise, torch.tensor([20, 700]), words)
@@ -219,7 +218,7 @@ def test_adapters_start_from_the_seed_alone(model_directory: Path, concept: Conc
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"lora_targets": "to_kk"}, "the UNet has no layer 'to_kk'; did you mean 'to_k'?"),
+        ({"lora_targets": "to_kk"}, "the unet has no layer 'to_kk'; did you mean 'to_k'?"),
         ({"lora_targets": ""}, "--lora-targets: none given"),
         ({"rank": 0}, "--rank: 0 given"),
         ({"method": "dreambooht"}, "--method: 'dreambooht' given"),

@@ -28,30 +28,30 @@ def test_a_checkpoint_reads_back_exactly(
 
 
 def test_only_the_placeholder_is_trained(model: StableDiffusion, concept: Concept) -> None:
-    before = model.text_encoder.get_input_embeddings().weight.clone()
+    before = model.encoders[0].module.get_input_embeddings().weight.clone()
     method = attached(model, concept)
-    model.encode_captions(method.captions[:2]).sum().backward()
+    model.encode_captions(method.captions[:2])["words"].sum().backward()
     assert method.word.vectors.grad is not None
     assert method.word.vectors.grad.abs().sum() > 0
-    others = [p for p in model.text_encoder.parameters() if p is not method.word.vectors]
+    others = [p for p in model.encoders[0].module.parameters() if p is not method.word.vectors]
     assert all(p.grad is None and not p.requires_grad for p in others)
-    assert torch.equal(model.text_encoder.get_input_embeddings().weight, before)
+    assert torch.equal(model.encoders[0].module.get_input_embeddings().weight, before)
 
 
 @torch.no_grad()
 def test_training_starts_from_the_initializer(model: StableDiffusion, concept: Concept) -> None:
-    as_noun = model.encode_captions(["a photo of a dog"])
+    as_noun = model.encode_captions(["a photo of a dog"])["words"]
     method = attached(model, concept)
-    assert torch.equal(model.encode_captions([method.captions[0]]), as_noun)
+    assert torch.equal(model.encode_captions([method.captions[0]])["words"], as_noun)
 
 
 @torch.no_grad()
 def test_a_noun_of_several_tokens_starts_from_their_mean(
     model: StableDiffusion, concept: Concept
 ) -> None:
-    ids = model.tokenizer.encode("zebra", add_special_tokens=False)
+    ids = model.encoders[0].tokenizer.encode("zebra", add_special_tokens=False)
     assert len(ids) > 1
-    expected = model.text_encoder.get_input_embeddings().weight[ids].mean(0)
+    expected = model.encoders[0].module.get_input_embeddings().weight[ids].mean(0)
     zebra = Concept("zebra", concept.photographs, "zebra", "<v>")
     assert torch.allclose(attached(model, zebra).word.vectors[0], expected)
 
@@ -73,11 +73,11 @@ def test_words_that_cannot_serve_are_refused_and_change_nothing(
     placeholder: str,
     named: str,
 ) -> None:
-    known = len(model.tokenizer)
+    known = len(model.encoders[0].tokenizer)
     chosen = Concept("thing", concept.photographs, "dog", placeholder)
     with pytest.raises(UserError, match=named):
         attached(model, chosen, **options)
-    assert len(model.tokenizer) == known
+    assert len(model.encoders[0].tokenizer) == known
 
 
 @torch.no_grad()
@@ -86,5 +86,5 @@ def test_captions_spell_out_every_vector_as_the_stock_pipeline_does(
 ) -> None:
     method = attached(model, concept, num_vectors=3)
     method.load({"<v>": torch.randn_like(method.word.vectors)})
-    theirs = model.pipeline().encode_prompt("a photo of a <v>", "cpu", 1, False)[0]
-    assert torch.equal(model.encode_captions(method.captions[:1]), theirs)
+    theirs = model.stock.encode_prompt("a photo of a <v>", "cpu", 1, False)[0]
+    assert torch.equal(model.encode_captions(method.captions[:1])["words"], theirs)

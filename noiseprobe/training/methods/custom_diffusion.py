@@ -9,6 +9,7 @@ from diffusers.models.attention_processor import (
 )
 from torch import Tensor
 
+from noiseprobe.core.errors import UserError
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import Concept
@@ -28,7 +29,12 @@ class CustomDiffusion(Method):
     """
 
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
-        self.unet = model.unet
+        if model.denoiser_name != "unet":
+            raise UserError(
+                f"--method: custom-diffusion trains the cross-attention of a UNet, and "
+                f"{model.pipeline_name} has none; choose dreambooth-lora"
+            )
+        self.unet = model.denoiser
         self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)
         self.thing = f"{self.word.text} {concept.class_noun}"
         self.captions = (

@@ -11,25 +11,23 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.methods.base import Method
 
-WEIGHTS_NAMES = {
-    "unet": "diffusion_pytorch_model.safetensors",
-    "text_encoder": "model.safetensors",
-}
+OF_DIFFUSERS, OF_TRANSFORMERS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
 
 class DreamBooth(Method):
-    """The UNet, and with `train_text_encoder` the text encoder, trained in float32.
+    """The denoiser, and with `train_text_encoder` the text encoders, trained in float32.
 
     A checkpoint is a folder per trained part, which `from_pretrained` of the part's class loads and
-    the stock pipeline takes as `unet=` and `text_encoder=`.
+    the stock pipeline takes under the folder's name, as `unet=` and `text_encoder=`.
     """
 
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
         self.thing = f"{config.rare_word} {concept.class_noun}"
         self.captions = [config.instance_prompt or f"a photo of a {self.thing}"]
-        self.parts: dict[str, Any] = {"unet": model.unet}
+        self.denoiser_name = model.denoiser_name
+        self.parts: dict[str, Any] = {model.denoiser_name: model.denoiser}
         if config.train_text_encoder:
-            self.parts["text_encoder"] = model.text_encoder
+            self.parts |= {each.name: each.module for each in model.clips()}
         self.named = {
             f"{part}.{name}": parameter
             for part, module in self.parts.items()
@@ -43,19 +41,23 @@ class DreamBooth(Method):
             folder = directory / part
             folder.mkdir(parents=True)
             # Weights are laid out channels-last, which safetensors does not take as they are.
-            describe = module.save_config if part == "unet" else module.config.save_pretrained
+            ours = part == self.denoiser_name
+            describe = module.save_config if ours else module.config.save_pretrained
             describe(folder)
             own = {
                 name.removeprefix(f"{part}."): tensor
                 for name, tensor in tensors.items()
                 if name.startswith(f"{part}.")
             }
-            save_file(own, folder / WEIGHTS_NAMES[part], metadata={"format": "pt"})
+            save_file(own, folder / self._file_name(part), metadata={"format": "pt"})
 
     def read(self, directory: Path) -> dict[str, Tensor]:
         """The weights that `save` wrote."""
         return {
             f"{part}.{name}": tensor
             for part in self.parts
-            for name, tensor in load_file(directory / part / WEIGHTS_NAMES[part]).items()
+            for name, tensor in load_file(directory / part / self._file_name(part)).items()
         }
+
+    def _file_name(self, part: str) -> str:
+        return OF_DIFFUSERS if part == self.denoiser_name else OF_TRANSFORMERS

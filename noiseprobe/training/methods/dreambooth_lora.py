@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -20,26 +20,27 @@ from noiseprobe.training.methods.base import Method
 from noiseprobe.training.methods.word import Word
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
-USUAL_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_ENCODER_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 class DreamBoothLora(Method):
-    """Adapters of rank `rank` on `lora_targets` of the UNet.
+    """Adapters of rank `rank` on `lora_targets` of the denoiser; by default those of its family.
 
-    With `train_text_encoder` the attention of the text encoder has some as well. With `train_word`
+    With `train_text_encoder` the attention of its CLIPs has some as well. With `train_word`
     the placeholder's embedding is trained along with them, as in Voronov et al. 2023; without it
     the thing is called by a rare word, as in DreamBooth. The adapters start from `seed` alone.
-    Raises `UserError` for a target that the UNet lacks.
+    Raises `UserError` for a target that the denoiser lacks.
     """
 
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
-        self.parts: dict[str, Any] = {"unet": model.unet}
-        targets = {"unet": config.lora_targets}
+        self.pipeline: Any = getattr(diffusers, model.pipeline_name)
+        self.parts: dict[str, Any] = {model.denoiser_name: model.denoiser}
+        targets = {model.denoiser_name: config.lora_targets or model.lora_targets}
         if config.train_text_encoder:
-            self.parts["text_encoder"] = model.text_encoder
-            targets["text_encoder"] = TEXT_ENCODER_TARGETS
-        require_targets(model.unet, config.lora_targets)
+            for each in model.clips():
+                self.parts[each.name] = each.module
+                targets[each.name] = TEXT_ENCODER_TARGETS
+        require_targets(model, targets[model.denoiser_name])
         # Parameters, and what the tensor of each is called in a checkpoint.
         self.named: dict[str, nn.Parameter] = {}
         self.keys: dict[str, str] = {}
@@ -61,15 +62,11 @@ class DreamBoothLora(Method):
         """
         layers = {part: self._layers(part) for part in self.parts}
         about = {
-            part: module.peft_config["default"].to_dict() for part, module in self.parts.items()
+            f"{part}_lora_adapter_metadata": module.peft_config["default"].to_dict()
+            for part, module in self.parts.items()
         }
-        StableDiffusionPipeline.save_lora_weights(
-            directory,
-            unet_lora_layers=layers["unet"],
-            text_encoder_lora_layers=layers.get("text_encoder"),
-            unet_lora_adapter_metadata=about["unet"],
-            text_encoder_lora_adapter_metadata=about.get("text_encoder"),
-        )
+        named = {f"{part}_lora_layers": own for part, own in layers.items()}
+        self.pipeline.save_lora_weights(directory, **named, **about)
         if self.word:
             self.word.save(directory)
 
@@ -93,16 +90,21 @@ class DreamBoothLora(Method):
                 self.keys[f"{part}.{name}"] = f"{part}.{keys[parameter.data_ptr()]}"
 
 
-def require_targets(unet: nn.Module, targets: Sequence[str]) -> None:
+def require_targets(model: DiffusionModel, targets: Sequence[str]) -> None:
     """Raise `UserError` unless each target ends the name of a layer that LoRA can adapt."""
     layers = [
-        name for name, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
+        name
+        for name, module in model.denoiser.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
     ]
-    ends = {name.split(".")[-1] for name in layers} | set(USUAL_TARGETS)
+    usual = model.lora_targets
+    ends = {name.split(".")[-1] for name in layers} | set(usual)
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in layers):
-            mend = did_you_mean(target, sorted(ends), f"usual are {','.join(USUAL_TARGETS)}")
-            raise UserError(f"--lora-targets: the UNet has no layer '{target}'; {mend}")
+            mend = did_you_mean(target, sorted(ends), f"usual are {','.join(usual)}")
+            raise UserError(
+                f"--lora-targets: the {model.denoiser_name} has no layer '{target}'; {mend}"
+            )
 
 
 def add_adapter(module: Any, targets: Sequence[str], rank: int, alpha: float, seed: int) -> None:

@@ -1,7 +1,7 @@
 """The placeholder: a new word, whose vectors are trained while all other words stay as they are.
 
-They are a parameter of their own rather than rows of the whole matrix, so that no other row has to
-be put back after each step and the optimiser's state is as small as what is trained.
+They are parameters of their own rather than rows of whole matrices, so that no other row has to be
+put back after each step and the optimiser's state is as small as what is trained.
 """
 
 from pathlib import Path
@@ -13,19 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.models.base import DiffusionModel
-
-WEIGHTS_NAME = "learned_embeds.safetensors"
+from noiseprobe.models.base import DiffusionModel, Encoder
 
 
 class Word:
-    """The placeholder's vectors, (num_vectors, width), attached to the model's text encoder.
+    """The placeholder's vectors, (num_vectors, width) in each text encoder that carries it.
 
     `initializer` is the word whose embedding training starts from, and must be one token of the
     model; None takes the class noun, and the mean of its tokens where it has several. Every vector
     starts from the same embedding, as in the diffusers example. `text` is what stands for all
-    vectors in a caption. Raises `UserError` for a placeholder that the tokenizer already knows or
-    an initializer of several tokens.
+    vectors in a caption, as the stock pipeline has it. Raises `UserError` for a placeholder that a
+    tokenizer already knows, an initializer of several tokens, or a family into which diffusers
+    loads no learned words.
     """
 
     def __init__(
@@ -36,35 +35,44 @@ class Word:
         initializer: str | None = None,
         num_vectors: int = 1,
     ) -> None:
-        self.tokens = [placeholder, *(f"{placeholder}_{i}" for i in range(1, num_vectors))]
-        self.text = " ".join(self.tokens)
-        start = _initial_embedding(model, class_noun, initializer)
-        first = _add_tokens(model.tokenizer, self.tokens)
-        embedding = model.text_encoder.get_input_embeddings()
-        self.vectors = nn.Parameter(start.repeat(num_vectors, 1))
-        model.text_encoder.set_input_embeddings(
-            _ExtendedEmbedding(embedding.weight, first, self.vectors)
-        )
+        if not model.worded:
+            raise UserError(
+                f"--method: diffusers loads no learned words into {model.pipeline_name}; choose "
+                "dreambooth, or dreambooth-lora with --no-train-word"
+            )
+        self.text = placeholder
+        tokens = [placeholder, *(f"{placeholder}_{i}" for i in range(1, num_vectors))]
+        carriers = [each for each in model.encoders if each.name in model.worded]
+        starts = [_initial_embedding(each, class_noun, initializer) for each in carriers]
+        self.named: dict[str, nn.Parameter] = {}
+        self.files: dict[str, str] = {}
+        for number, (carrier, start) in enumerate(zip(carriers, starts, strict=True), 1):
+            name = placeholder if number == 1 else f"{placeholder} {number}"
+            self.named[name] = _attach(carrier, tokens, start.repeat(num_vectors, 1))
+            # As in diffusers' training script of SDXL.
+            suffix = "" if number == 1 else f"_{number}"
+            self.files[name] = f"learned_embeds{suffix}.safetensors"
 
     @property
-    def named(self) -> dict[str, nn.Parameter]:
-        """The vectors, under the placeholder's name."""
-        return {self.tokens[0]: self.vectors}
+    def vectors(self) -> nn.Parameter:
+        """Those in the first text encoder."""
+        return next(iter(self.named.values()))
 
     def save(self, directory: Path) -> None:
-        """Write `learned_embeds.safetensors`, for `load_textual_inversion`."""
+        """Write `learned_embeds.safetensors`, for `load_textual_inversion`; one per encoder."""
         directory.mkdir(parents=True, exist_ok=True)
-        vectors = self.vectors.detach().to("cpu", copy=True)
-        save_file({self.tokens[0]: vectors}, directory / WEIGHTS_NAME)
+        for name, vectors in self.named.items():
+            own = vectors.detach().to("cpu", copy=True)
+            save_file({self.text: own}, directory / self.files[name])
 
     def read(self, directory: Path) -> dict[str, Tensor]:
-        """The vectors that `save` wrote into `directory`."""
-        return load_file(directory / WEIGHTS_NAME)
+        """The vectors that `save` wrote into `directory`, by the names of `named`."""
+        return {name: load_file(directory / file)[self.text] for name, file in self.files.items()}
 
 
-def _initial_embedding(model: DiffusionModel, class_noun: str, initializer: str | None) -> Tensor:
+def _initial_embedding(encoder: Encoder, class_noun: str, initializer: str | None) -> Tensor:
     word = class_noun if initializer is None else initializer
-    ids = model.tokenizer.encode(word, add_special_tokens=False)
+    ids = encoder.tokenizer.encode(word, add_special_tokens=False)
     if initializer is not None and len(ids) != 1:
         raise UserError(
             f"--initializer: '{initializer}' is {len(ids)} tokens for this model; "
@@ -72,8 +80,17 @@ def _initial_embedding(model: DiffusionModel, class_noun: str, initializer: str 
         )
     if not ids:
         raise UserError(f"--class: '{class_noun}' has no token in this model; give a noun")
-    weight = model.text_encoder.get_input_embeddings().weight
+    weight = encoder.module.get_input_embeddings().weight
     return weight[torch.tensor(ids, device=weight.device)].float().mean(0, keepdim=True)
+
+
+def _attach(encoder: Encoder, tokens: list[str], start: Tensor) -> nn.Parameter:
+    """Add the tokens to an encoder; the parameter that holds their vectors."""
+    first = _add_tokens(encoder.tokenizer, tokens)
+    embedding = encoder.module.get_input_embeddings()
+    vectors = nn.Parameter(start)
+    encoder.module.set_input_embeddings(_ExtendedEmbedding(embedding.weight, first, vectors))
+    return vectors
 
 
 class _ExtendedEmbedding(nn.Module):
@@ -88,7 +105,7 @@ class _ExtendedEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         added = ids >= self.first
         known = F.embedding(ids.masked_fill(added, 0), self.weight)
-        new = F.embedding((ids - self.first).clamp(min=0), self.vectors)
+        new = F.embedding((ids - self.first).clamp(min=0), self.vectors.to(known.dtype))
         return torch.where(added[..., None], new, known)
 
 
