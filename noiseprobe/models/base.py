@@ -96,7 +96,7 @@ class DiffusionModel(ABC):
             )
         self.clip_skip = clip_skip
         self.check()
-        self.cell = self.vae_cell()
+        self.cell, self._scaling = self.vae_cell(), scaling_of(self.vae.config)
         self.resolution = self.usual_resolution() if resolution is None else resolution
         grain = self.cell * self.patch
         if self.resolution < grain or self.resolution % grain:
@@ -232,19 +232,6 @@ class DiffusionModel(ABC):
             latents = latents - shift.to(latents.device)
         return latents * scale.to(latents.device)
 
-    @cached_property
-    def _scaling(self) -> tuple[Tensor | None, Tensor]:
-        """What is subtracted of latents, and by what they are multiplied: by channel or for all."""
-        config = self.vae.config
-        scale = torch.tensor(float(config.scaling_factor))
-        means, stds = (getattr(config, f"latents_{name}", None) for name in ("mean", "std"))
-        if means is not None and stds is not None:
-            by_channel = (torch.tensor(each, dtype=torch.float32) for each in (means, stds))
-            mean, std = (each.view(1, -1, 1, 1) for each in by_channel)
-            return mean, scale / std
-        shift = getattr(config, "shift_factor", None)
-        return None if shift is None else torch.tensor(float(shift)), scale
-
     def loss(
         self,
         latents: Tensor,
@@ -316,9 +303,19 @@ class DiffusionModel(ABC):
         return {"guidance_scale": guidance} | sides | skip
 
 
-def chosen_rows(conditioning: Conditioning, rows: Tensor) -> Conditioning:
-    """Some rows of each tensor, in the order given."""
-    return {name: each[rows.to(each.device)] for name, each in conditioning.items()}
+def scaling_of(config: Any) -> tuple[Tensor | None, Tensor]:
+    """What is subtracted of a VAE's latents, and by what they are then multiplied.
+
+    Numbers for all channels, or (1, C, 1, 1); None where nothing is subtracted.
+    """
+    scale = torch.tensor(float(config.scaling_factor))
+    means, stds = (getattr(config, f"latents_{name}", None) for name in ("mean", "std"))
+    if means is not None and stds is not None:
+        by_channel = (torch.tensor(each, dtype=torch.float32) for each in (means, stds))
+        mean, std = (each.view(1, -1, 1, 1) for each in by_channel)
+        return mean, scale / std
+    shift = getattr(config, "shift_factor", None)
+    return None if shift is None else torch.tensor(float(shift)), scale
 
 
 def unwrapped(module: Any) -> Any:
