@@ -296,11 +296,11 @@ class DiffusionModel(ABC):
         """What the pipeline's constructor takes beside its parts."""
         return {}
 
-    def drawing_options(self, guidance: float) -> dict[str, Any]:
-        """What the pipeline takes when it draws a picture, beside prompt, steps and generator."""
+    def drawing_options(self, captions: Sequence[str], guidance: float) -> dict[str, Any]:
+        """What the pipeline takes when it draws pictures, beside steps and generators."""
         skip = {} if self.clip_skip is None else {"clip_skip": self.clip_skip}
         sides = {"height": self.resolution, "width": self.resolution}
-        return {"guidance_scale": guidance} | sides | skip
+        return {"prompt": list(captions), "guidance_scale": guidance} | sides | skip
 
 
 def scaling_of(config: Any) -> tuple[Tensor | None, Tensor]:
