@@ -90,11 +90,9 @@ class DiffusionModel(ABC):
         self.vae: Any = self.parts["vae"]
         self.denoiser: Any = self.parts[self.denoiser_name]
         self._settled: torch.dtype | None = None
-        if clip_skip is not None and not self.skips_layers:
-            raise UserError(
-                f"--clip-skip: {self.pipeline_name} has no layers to skip; leave it out"
-            )
         self.clip_skip = clip_skip
+        if clip_skip is not None:
+            self._check_skipped(clip_skip)
         self.check()
         self.cell, self._scaling = self.vae_cell(), scaling_of(self.vae.config)
         self.resolution = self.usual_resolution() if resolution is None else resolution
@@ -171,6 +169,15 @@ class DiffusionModel(ABC):
             for name, tokenizer in self.encoder_names.items()
             if self.parts.get(name) is not None
         ]
+
+    def _check_skipped(self, layers: int) -> None:
+        if not self.skips_layers:
+            raise UserError(f"--clip-skip: {self.pipeline_name} skips no layers; leave it out")
+        least = min(each.module.config.num_hidden_layers for each in self.clips())
+        if layers >= least:
+            raise UserError(
+                f"--clip-skip: {layers} given, but the text encoder has {least} layers; skip fewer"
+            )
 
     def clips(self) -> list[Encoder]:
         """Those of them that are CLIPs, which alone are trained; raises `UserError` if none is."""

@@ -177,10 +177,8 @@ def test_a_device_or_precision_that_is_not_there_is_refused(
 
 @torch.no_grad()
 @pytest.mark.parametrize("skipped", [1, 2])
-def test_skipped_layers_of_the_text_encoder_are_left_out(
-    model_directory: Path, skipped: int
-) -> None:
-    model = load_model(str(model_directory), "cpu", clip_skip=skipped)
+def test_skipped_layers_of_the_text_encoder_are_left_out(skipped: int) -> None:
+    model = load_model("tiny-sd", "cpu", clip_skip=skipped)
     captions = ["a photo of a dog", "a cool dog"]
     ours = model.encode_captions(captions)["words"]
     encoder = copy.deepcopy(model.encoders[0].module)
@@ -191,6 +189,11 @@ def test_skipped_layers_of_the_text_encoder_are_left_out(
     assert torch.equal(ours, encoder(tokens.input_ids)[0])
     picture, usual = (
         Sampler(each, steps=2).draw(captions[:1], 0)[0]
-        for each in (model, load_model(str(model_directory), "cpu"))
+        for each in (model, load_model("tiny-sd", "cpu"))
     )
     assert picture.tobytes() != usual.tobytes()
+
+
+def test_a_text_encoder_keeps_a_layer(model_directory: Path) -> None:
+    with pytest.raises(UserError, match="--clip-skip: 9 given, but the text encoder has"):
+        load_model(str(model_directory), "cpu", clip_skip=9)
