@@ -1,32 +1,48 @@
-"""Loading a model: a directory or hub id as diffusers saves pipelines, or one file of weights."""
+"""Loading a model from a directory or hub id, as diffusers saves pipelines."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.models.variants import files_of, variant_of_each
 
 LIBRARIES = ("diffusers", "transformers")
 
 
 def load_parts(
-    source: str, index: Mapping[str, Any], known: Iterable[str], **options: Any
+    source: str,
+    index: Mapping[str, Any],
+    known: Iterable[str],
+    *,
+    variant: str | None = None,
+    revision: str | None = None,
 ) -> dict[str, Any]:
     """Every part of a pipeline that `known` names and its index has, in float32.
 
-    Raises `UserError` naming the part that cannot be loaded.
+    Raises `UserError` naming the part that cannot be loaded, or a variant that is not there.
     """
-    parts = {}
-    for part in known:
-        library, kind = index.get(part) or (None, None)
-        if library is not None and kind is not None:
-            parts[part] = _load_part(source, part, library, kind, **options)
-    return parts
+    classes = {
+        part: class_of(source, part, *index[part])
+        for part in known
+        if (index.get(part) or [None])[0] is not None
+    }
+    modules = [part for part, kind in classes.items() if has_weights(kind)]
+    variants: dict[str, str | None] = {}
+    if (files := files_of(source, revision)) is not None:
+        variants = variant_of_each(source, modules, files, variant)
+    else:
+        variants = dict.fromkeys(modules, variant)
+    return {
+        part: load_part(source, part, kind, variants.get(part), revision)
+        for part, kind in classes.items()
+    }
 
 
 def freeze(parts: Mapping[str, Any], device: torch.device) -> None:
@@ -63,9 +79,17 @@ def load_whole(kind: Any, source: str, **options: Any) -> Any:
 @contextmanager
 def loading(told: str, mend: str) -> Iterator[None]:
     """Turn whatever keeps a model from being loaded into one `UserError` line, with the reason."""
+    known = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except UserError:
+        raise
+    except UnpicklingError as error:
+        raise UserError(
+            f"{told} (its pickle holds more than weights, which would be run); give it as "
+            ".safetensors"
+        ) from error
+    except known as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0].split(". ")[0]
         raise UserError(f"{told} ({reason}); {mend}") from error
 
@@ -76,7 +100,27 @@ def local_directory(source: str) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _load_part(source: str, part: str, library: str, kind: str, **options: Any) -> Any:
+def class_of(source: str, part: str, library: str, kind: str) -> Any:
+    """The class of a part as an index names it; raises `UserError`."""
+    if library in LIBRARIES:
+        found = getattr(import_module(library), kind, None)
+        if found is not None:
+            return found
+    raise UserError(
+        f"--model: the {part} of {source} is a {library}.{kind}; parts of "
+        f"{' and '.join(LIBRARIES)} are known"
+    )
+
+
+def has_weights(kind: Any) -> bool:
+    """Whether the parts of a class are modules."""
+    return hasattr(kind, "parameters")
+
+
+def load_part(
+    source: str, part: str, kind: Any, variant: str | None = None, revision: str | None = None
+) -> Any:
+    """One part of the directory or hub id `source`, in float32; raises `UserError`."""
     directory = local_directory(source)
     if directory is not None and not (directory / part).is_dir():
         raise UserError(
@@ -86,12 +130,8 @@ def _load_part(source: str, part: str, library: str, kind: str, **options: Any) 
     place = str(directory or source)
     where = directory / part if directory else f"{source} ({part})"
     mend = "check the path and its files, or the connection to the hub"
-    if library not in LIBRARIES:
-        raise UserError(
-            f"--model: {where} is a {library}.{kind}; parts of {' and '.join(LIBRARIES)} are known"
-        )
+    at = {} if revision is None or directory else {"revision": revision}
     with loading(f"--model: cannot load {where}", mend):
-        maker = getattr(import_module(library), kind)
-        if not hasattr(maker, "parameters"):
-            return maker.from_pretrained(place, subfolder=part)
-        return load_whole(maker, place, subfolder=part, **options)
+        if not has_weights(kind):
+            return kind.from_pretrained(place, subfolder=part, **at)
+        return load_whole(kind, place, subfolder=part, variant=variant, **at)
