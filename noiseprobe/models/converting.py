@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from torch import Tensor, nn
 
 OPEN_CLIP = {
@@ -41,27 +42,44 @@ def converted(kind: Any, config: Path, weights: Mapping[str, Tensor], prefix: st
     Raises:
         ValueError: weights are missing, or of another shape than the configuration says.
     """
-    if hasattr(kind, "from_single_file"):
-        model = kind.from_single_file(
-            dict(weights), config=str(config), dtype=torch.float32, local_files_only=True
-        )
-        _require_all(model)
-        return model
-    own = {name.removeprefix(prefix): each for name, each in weights.items()}
-    told = kind.config_class.from_dict(json.loads(config.read_text(encoding="utf-8")))
+    told = json.loads(config.read_text(encoding="utf-8"))
     with init_empty_weights():
-        model = kind(told)
-    own = text_weights(model, own)
+        ours = hasattr(kind, "from_config")
+        model = kind.from_config(told) if ours else kind(kind.config_class.from_dict(told))
     expected = model.state_dict()
-    for name in expected.keys() & own.keys():
+    own = {name.removeprefix(prefix): each for name, each in weights.items()}
+    if not ours:
+        own = text_weights(model, own)
+    elif not expected.keys() <= own.keys():
+        own = _renamed(kind, told, weights)
+    for name in sorted(expected.keys() & own.keys()):
         if own[name].shape != expected[name].shape:
             found, right = tuple(own[name].shape), tuple(expected[name].shape)
-            raise ValueError(f"{name} is {found}, not {right} as its config.json says")
-    known = {name: each.float() for name, each in own.items() if name in expected}
+            raise ValueError(f"{name} is {found}, not {right} as its configuration says")
+    known = {
+        name: each.to(torch.float32, copy=True)  # no two share memory, nor does a file lie below
+        for name, each in own.items()
+        if name in expected
+    }
     model.load_state_dict(known, strict=False, assign=True)
-    model.tie_weights()
-    _require_all(model)
+    if not ours:
+        model.tie_weights()
+    if missing := sorted(name for name, each in model.named_parameters() if each.is_meta):
+        raise ValueError(f"it lacks {len(missing)} weights, such as {missing[0]}")
     return model
+
+
+def _renamed(kind: Any, config: dict[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a denoiser or autoencoder as diffusers calls them.
+
+    By the table that its `from_single_file` has, which itself leaves missing weights undefined.
+    """
+    rename = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
+    try:
+        found: dict[str, Tensor] = rename(config=config, checkpoint=dict(weights))
+    except KeyError as error:
+        raise ValueError(f"it lacks weights, such as {error.args[0]}") from error
+    return found
 
 
 def text_weights(model: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -100,10 +118,3 @@ def _of_open_clip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 part, _, kind = rest.rpartition(".")
                 found[f"{layer}{_OPEN_CLIP_LAYER[part]}.{kind}"] = each
     return found
-
-
-def _require_all(model: nn.Module) -> None:
-    """Raise `ValueError` if the file had no value for a weight."""
-    missing = [name for name, each in model.named_parameters() if each.is_meta]
-    if missing:
-        raise ValueError(f"it lacks {len(missing)} weights, such as {min(missing)}")

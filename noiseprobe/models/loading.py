@@ -8,10 +8,11 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, snapshot_download
 from safetensors import SafetensorError
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.models.variants import files_of, variant_of_each
+from noiseprobe.models.variants import needed, variant_of_each
 
 LIBRARIES = ("diffusers", "transformers")
 
@@ -26,23 +27,44 @@ def load_parts(
 ) -> dict[str, Any]:
     """Every part of a pipeline that `known` names and its index has, in float32.
 
-    Raises `UserError` naming the part that cannot be loaded, or a variant that is not there.
+    Of a hub id no file is fetched but those that are loaded. Raises `UserError` naming the part
+    that cannot be loaded, or a variant that is not there.
     """
     classes = {
         part: class_of(source, part, *index[part])
         for part in known
         if (index.get(part) or [None])[0] is not None
     }
+    directory = local_directory(source)
+    files = _files_on_hub(source, revision) if directory is None else _files_in(directory)
     modules = [part for part, kind in classes.items() if has_weights(kind)]
-    variants: dict[str, str | None] = {}
-    if (files := files_of(source, revision)) is not None:
-        variants = variant_of_each(source, modules, files, variant)
-    else:
-        variants = dict.fromkeys(modules, variant)
+    variants = variant_of_each(source, modules, files, variant)
+    if directory is None:
+        every = {part: variants.get(part) for part in classes}
+        directory = _fetched(source, revision, needed(files, every))
     return {
-        part: load_part(source, part, kind, variants.get(part), revision)
-        for part, kind in classes.items()
+        part: load_part(directory, part, kind, variants.get(part)) for part, kind in classes.items()
     }
+
+
+def _files_in(directory: Path) -> list[str]:
+    return [each.relative_to(directory).as_posix() for each in directory.glob("*/*")]
+
+
+def _files_on_hub(repo: str, revision: str | None) -> list[str]:
+    """The files of a hub id; of what was fetched of it, where the hub cannot be asked."""
+    try:
+        return HfApi().list_repo_files(repo, revision=revision)
+    except (OSError, ValueError):
+        with loading(f"--model: cannot load '{repo}'", "check the connection to the hub"):
+            local = snapshot_download(repo, revision=revision, local_files_only=True)
+            return _files_in(Path(local))
+
+
+def _fetched(repo: str, revision: str | None, files: list[str]) -> Path:
+    """Where the files of a hub id are on this machine, after fetching those that are not."""
+    with loading(f"--model: cannot load '{repo}'", "check the connection to the hub"):
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=files))
 
 
 def freeze(parts: Mapping[str, Any], device: torch.device) -> None:
@@ -117,21 +139,15 @@ def has_weights(kind: Any) -> bool:
     return hasattr(kind, "parameters")
 
 
-def load_part(
-    source: str, part: str, kind: Any, variant: str | None = None, revision: str | None = None
-) -> Any:
-    """One part of the directory or hub id `source`, in float32; raises `UserError`."""
-    directory = local_directory(source)
-    if directory is not None and not (directory / part).is_dir():
+def load_part(directory: Path, part: str, kind: Any, variant: str | None = None) -> Any:
+    """One part of a pipeline's directory, in float32; raises `UserError`."""
+    where = directory / part
+    if not where.is_dir():
         raise UserError(
             f"--model: '{directory}' lacks the folder '{part}/'; "
             "give a directory saved by a pipeline's save_pretrained"
         )
-    place = str(directory or source)
-    where = directory / part if directory else f"{source} ({part})"
-    mend = "check the path and its files, or the connection to the hub"
-    at = {} if revision is None or directory else {"revision": revision}
-    with loading(f"--model: cannot load {where}", mend):
+    with loading(f"--model: cannot load {where}", "check the path and its files"):
         if not has_weights(kind):
-            return kind.from_pretrained(place, subfolder=part, **at)
-        return load_whole(kind, place, subfolder=part, variant=variant, **at)
+            return kind.from_pretrained(str(directory), subfolder=part)
+        return load_whole(kind, str(directory), subfolder=part, variant=variant)

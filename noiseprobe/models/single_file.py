@@ -21,7 +21,7 @@ from torch import Tensor
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.models.converting import converted
-from noiseprobe.models.loading import class_of, has_weights, load_part, loading
+from noiseprobe.models.loading import class_of, has_weights, load_part, load_parts, loading
 from noiseprobe.run.families import cached_file, hub_file, index_of, pipeline_of
 from noiseprobe.run.weight_files import DENOISER, SAFE, Kind, kind_in, names_in
 
@@ -201,12 +201,13 @@ class SingleFile:
     def _from_elsewhere(self, part: str, made: Any) -> Any:
         """A part that is not in the file: from the base, or from the local cache of the hub."""
         if self.base is not None:
-            return load_part(self.base, part, made, revision=self.revision)
+            found = load_parts(self.base, self.index, [part], revision=self.revision)
+            return found.get(part)
         if part.startswith("tokenizer"):
             return _tokenizer(made, self.index[part][2])
         for repo in _CACHED[self.kind.pipeline]:
             if (found := cached_file(repo, f"{part}/config.json")) is not None:
-                return load_part(str(found.parents[1]), part, made)
+                return load_part(found.parents[1], part, made)
         return None
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from noiseprobe.core.errors import UserError
 
@@ -63,18 +62,21 @@ def variants_in(files: Iterable[str]) -> Mapping[str, set[str | None]]:
     return found
 
 
-def files_of(source: str, revision: str | None = None) -> list[str] | None:
-    """The files of a directory or hub id by their paths in it; None where that cannot be known."""
-    from huggingface_hub import HfApi, snapshot_download
+def needed(files: Iterable[str], variants: Mapping[str, str | None]) -> list[str]:
+    """Those of the files that parts are loaded from, by the variant of each (None: whole weights).
 
-    directory = Path(source).expanduser()
-    if not directory.is_dir():
-        try:
-            return HfApi().list_repo_files(source, revision=revision)
-        except (OSError, ValueError):
-            pass
-        try:
-            directory = Path(snapshot_download(source, revision=revision, local_files_only=True))
-        except (OSError, ValueError):
-            return None
-    return [each.relative_to(directory).as_posix() for each in directory.glob("*/*")]
+    Weights as .safetensors take the place of pickles. What is no part is left out.
+    """
+    chosen: list[str] = []
+    for part, variant in variants.items():
+        own = [each for each in files if each.rpartition("/")[0] == part]
+        weights = [each for each in own if _variant(each) == {variant}]
+        safe = [each for each in weights if each.endswith(".safetensors")]
+        chosen += [each for each in own if each.endswith((".json", ".txt", ".model"))]
+        chosen += safe or weights
+    return chosen
+
+
+def _variant(file: str) -> set[str | None]:
+    """The variant of a file of weights, in a set; empty for another file."""
+    return {variant for each in variants_in([file]).values() for variant in each}

@@ -224,5 +224,5 @@ def _predicts(names: Names) -> tuple[str | None, bool]:
     """
     told = names.about.get("modelspec.prediction_type", "")
     by_tensor = "v" if "v_pred" in names.shapes else ""
-    predicts = {"v": "v_prediction", "epsilon": "epsilon"}.get(told or by_tensor)
-    return predicts, "ztsnr" in names.shapes
+    words = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}
+    return words.get(told or by_tensor), "ztsnr" in names.shapes

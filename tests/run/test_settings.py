@@ -19,8 +19,8 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     assert config.threshold == defaults_of("tiny-sd", "textual-inversion")["threshold"]
 
 
-def test_a_stable_diffusion_gets_the_published_defaults() -> None:
-    config = resolve({"model": "somebody/stable-diffusion"})
+def test_a_stable_diffusion_gets_the_published_defaults(model_directory: Path) -> None:
+    config = resolve({"model": str(model_directory)})
     assert (config.steps, config.window, config.threshold) == (6100, 310, 0.15)
     assert config.effective_learning_rate == pytest.approx(1e-2)
 
