@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.defaults import BUNDLED_MODEL
-from noiseprobe.run.families import FAMILIES, index_of, pipeline_of
+from noiseprobe.run.families import FAMILIES, hub_file, index_of, pipeline_of
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +70,8 @@ def load_model(
         parts = load_parts(where, index, known, variant=variant, revision=revision)
         usual = Path(where).expanduser() / "vae" / "config.json"
     if vae is not None:
+        here = single or Path(where).expanduser().is_dir()
+        usual = usual if here else hub_file(where, "vae/config.json", revision)
         parts["vae"] = load_vae(vae, usual)
     freeze(parts, chosen)
     model = made(where, parts, **options)

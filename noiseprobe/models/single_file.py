@@ -23,7 +23,7 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.models.converting import converted
 from noiseprobe.models.loading import class_of, has_weights, load_part, load_parts, loading
 from noiseprobe.run.families import cached_file, hub_file, index_of, pipeline_of
-from noiseprobe.run.weight_files import DENOISER, SAFE, Kind, kind_in, names_in
+from noiseprobe.run.weight_files import DENOISER, SAFE, Kind, Names, kind_in, names_in
 
 CONFIGS = Path(str(files("noiseprobe.models") / "assets" / "configs"))
 
@@ -166,7 +166,7 @@ class SingleFile:
         return None
 
     @cached_property
-    def _names(self) -> Any:
+    def _names(self) -> Names:
         return names_in(self.file)
 
     def config_file(self, part: str) -> Path | None:
@@ -201,13 +201,12 @@ class SingleFile:
     def _from_elsewhere(self, part: str, made: Any) -> Any:
         """A part that is not in the file: from the base, or from the local cache of the hub."""
         if self.base is not None:
-            found = load_parts(self.base, self.index, [part], revision=self.revision)
-            return found.get(part)
+            return load_parts(self.base, self.index, [part], revision=self.revision)[part]
         if part.startswith("tokenizer"):
             return _tokenizer(made, self.index[part][2])
         for repo in _CACHED[self.kind.pipeline]:
-            if (found := cached_file(repo, f"{part}/config.json")) is not None:
-                return load_part(found.parents[1], part, made)
+            if (config := cached_file(repo, f"{part}/config.json")) is not None:
+                return load_part(config.parents[1], part, made)
         return None
 
 
@@ -230,11 +229,11 @@ def _tokenizer(made: Any, name: str) -> Any:
     """A tokenizer whose vocabulary is in the local cache of the hub; None if it is not there."""
     vocabulary, _, open_clip = name.partition("-")
     for repo, folder in _VOCABULARIES[vocabulary]:
-        for file in _VOCABULARY_FILES:
-            found = cached_file(repo, f"{folder}/{file}".lstrip("/"))
-            if found is not None:
-                # OpenCLIPs were trained with captions that end in zeros, which this token is.
-                own = {"pad_token": "!"} if open_clip else {}
-                with loading(f"--model: cannot load the tokenizer in {found.parent}", "remove it"):
-                    return made.from_pretrained(str(found.parent), local_files_only=True, **own)
+        found = cached_file(repo, f"{folder}/tokenizer_config.json".lstrip("/"))
+        if found is None or not any((found.parent / each).is_file() for each in _VOCABULARY_FILES):
+            continue
+        # OpenCLIPs were trained with captions that end in zeros, which this token is.
+        own = {"pad_token": "!"} if open_clip else {}
+        with loading(f"--model: cannot load the tokenizer in {found.parent}", "fetch it again"):
+            return made.from_pretrained(str(found.parent), local_files_only=True, **own)
     return None

@@ -34,48 +34,43 @@ _FAMILY_DEFAULTS: dict[str, tuple[int, ...]] = {
 
 _BY_METHOD = ("steps", "learning_rate", "window", "threshold", "guidance", "patience", "eps")
 
-# Of 500 steps, as Voronov et al. 2023 have them for Custom Diffusion; of 1000: DreamBooth-LoRA.
+# DVAR and the CLIP criterion are published for Stable Diffusion alone. Window and threshold by the
+# number of steps: of 500 as for Custom Diffusion, of 1000 as for DreamBooth-LoRA. Patience and eps
+# by method.
 _DVAR_500, _DVAR_1000 = (180, 0.15), (440, 0.4)
 _PATIENT, _HASTY = (6, 0.02), (3, 0.04)
 
 _METHOD_DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
-    # The most steps, learning rate, guidance, DVAR's window and threshold and the CLIP criterion's
-    # patience and eps of Voronov et al. 2023. Full DreamBooth is not among its methods: it learns
-    # at 5e-6 with a batch of 2, as in the diffusers example, and stops as DreamBooth-LoRA does.
     "stable-diffusion": {
         "textual-inversion": (6100, 5e-3, 310, 0.15, 7.5, 6, 0.02),
         "dreambooth": (1000, 2.5e-6, 440, 0.4, 6.0, 3, 0.04),
         "dreambooth-lora": (1000, 5e-4, 440, 0.4, 6.0, 3, 0.04),
         "custom-diffusion": (500, 1e-5, 180, 0.15, 6.0, 6, 0.02),
     },
-    # Below: steps and rates of the examples of diffusers that are named, guidance of the stock
-    # pipeline. DVAR and the CLIP criterion are published for Stable Diffusion alone: DVAR by the
-    # number of steps, the other by method. "Nearest" is where no recipe is published.
+    # Of the others, steps and rates are of SOURCES, and guidance is of the stock pipeline.
     "stable-diffusion-xl": {
-        "textual-inversion": (500, 5e-4, *_DVAR_500, 5.0, *_PATIENT),  # its README_sdxl
-        # The nearest: steps of Stable Diffusion's, the rate of text_to_image/README_sdxl.
+        "textual-inversion": (500, 5e-4, *_DVAR_500, 5.0, *_PATIENT),
         "dreambooth": (1000, 1e-6, *_DVAR_1000, 5.0, *_HASTY),
-        "dreambooth-lora": (500, 1e-4, *_DVAR_500, 5.0, *_HASTY),  # dreambooth/README_sdxl
-        "custom-diffusion": (500, 1e-5, *_DVAR_500, 5.0, *_PATIENT),  # nearest: as above
+        "dreambooth-lora": (500, 1e-4, *_DVAR_500, 5.0, *_HASTY),
+        "custom-diffusion": (500, 1e-5, *_DVAR_500, 5.0, *_PATIENT),
     },
     "stable-diffusion-3": {
-        "textual-inversion": (500, 5e-4, *_DVAR_500, 7.0, *_PATIENT),  # nearest: SDXL
-        "dreambooth": (500, 1e-4, *_DVAR_500, 7.0, *_HASTY),  # dreambooth/README_sd3
-        "dreambooth-lora": (500, 4e-4, *_DVAR_500, 7.0, *_HASTY),  # dreambooth/README_sd3
-        "custom-diffusion": (500, 1e-5, *_DVAR_500, 7.0, *_PATIENT),  # nearest: Stable Diffusion
+        "textual-inversion": (500, 5e-4, *_DVAR_500, 7.0, *_PATIENT),
+        "dreambooth": (500, 1e-4, *_DVAR_500, 7.0, *_HASTY),
+        "dreambooth-lora": (500, 4e-4, *_DVAR_500, 7.0, *_HASTY),
+        "custom-diffusion": (500, 1e-5, *_DVAR_500, 7.0, *_PATIENT),
     },
-    # README_flux has Prodigy; the rate for AdamW is what its scripts have as default.
     "flux": {
-        "textual-inversion": (500, 5e-4, *_DVAR_500, 3.5, *_PATIENT),  # nearest: SDXL
+        "textual-inversion": (500, 5e-4, *_DVAR_500, 3.5, *_PATIENT),
         "dreambooth": (500, 1e-4, *_DVAR_500, 3.5, *_HASTY),
         "dreambooth-lora": (500, 1e-4, *_DVAR_500, 3.5, *_HASTY),
-        "custom-diffusion": (500, 1e-5, *_DVAR_500, 3.5, *_PATIENT),  # nearest: Stable Diffusion
+        "custom-diffusion": (500, 1e-5, *_DVAR_500, 3.5, *_PATIENT),
     },
     "sana": {
-        "textual-inversion": (500, 5e-4, *_DVAR_500, 4.5, *_PATIENT),  # nearest: SDXL
-        "dreambooth": (500, 1e-4, *_DVAR_500, 4.5, *_HASTY),  # nearest: SD3
-        "dreambooth-lora": (500, 1e-4, *_DVAR_500, 4.5, *_HASTY),  # dreambooth/README_sana
-        "custom-diffusion": (500, 1e-5, *_DVAR_500, 4.5, *_PATIENT),  # nearest: Stable Diffusion
+        "textual-inversion": (500, 5e-4, *_DVAR_500, 4.5, *_PATIENT),
+        "dreambooth": (500, 1e-4, *_DVAR_500, 4.5, *_HASTY),
+        "dreambooth-lora": (500, 1e-4, *_DVAR_500, 4.5, *_HASTY),
+        "custom-diffusion": (500, 1e-5, *_DVAR_500, 4.5, *_PATIENT),
     },
     # Window and threshold: those that experiments/comparison/CONFIRMED-stratified.md takes.
     BUNDLED_MODEL: {
@@ -85,6 +80,31 @@ _METHOD_DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "custom-diffusion": (300, 1e-4, 120, 0.1, 4.0, 6, 0.02),
     },
 }
+_PAPER, _NEAR_INVERSION = "Voronov et al. 2023", "none; nearest: textual inversion of SDXL"
+_FLUX_RATE = "dreambooth/README_flux.md; the rate, for AdamW, of its script"
+
+SOURCES: dict[str, tuple[str, str, str, str]] = {
+    "stable-diffusion": (
+        _PAPER,
+        "none there; the rate of dreambooth/README.md, else as DreamBooth-LoRA",
+        _PAPER,
+        _PAPER,
+    ),
+    "stable-diffusion-xl": (
+        "textual_inversion/README_sdxl.md",
+        "none; nearest: steps as Stable Diffusion, the rate of text_to_image/README_sdxl.md",
+        "dreambooth/README_sdxl.md",
+        "none; nearest: Custom Diffusion of Stable Diffusion",
+    ),
+    "stable-diffusion-3": ("", "dreambooth/README_sd3.md", "dreambooth/README_sd3.md", ""),
+    "flux": (_NEAR_INVERSION, _FLUX_RATE, _FLUX_RATE, ""),
+    "sana": ("", "none; nearest: DreamBooth of SD3", "dreambooth/README_sana.md", ""),
+}
+"""Where steps and rates are published, for each of `METHODS`: a paper, or diffusers' examples.
+
+Empty where what is trained could not be loaded by diffusers, which refuses the combination.
+"""
+
 _METHOD_DEFAULTS["flux-schnell"] = {  # which draws without guidance
     method: (*own[:4], 0.0, *own[5:]) for method, own in _METHOD_DEFAULTS["flux"].items()
 }
@@ -158,7 +178,7 @@ def shown(key: str) -> str:
     usual, bundled = listed("stable-diffusion", key), listed(BUNDLED_MODEL, key)
     by_method = "by method " if " / " in usual + bundled else ""
     others = {listed(family, key) for family in SHORT if family != BUNDLED_MODEL}
-    elsewhere = "; other families: docs/loading.md" if others != {usual} else ""
+    elsewhere = "; other families: docs/settings.md" if others != {usual} else ""
     differs = f"; {BUNDLED_MODEL}: {bundled}" if bundled != usual else ""
     return f"{by_method}{usual}{differs}{elsewhere}"
 

@@ -61,7 +61,7 @@ class Kind:
     Attributes:
         name: under which its configuration comes with the package.
         pipeline: the class of diffusers that it belongs to.
-        predicts: what a denoiser trained with betas predicts; None where the file does not say it.
+        predicts: what the denoiser predicts; None where the file does not say it.
         zero_snr: whether it was trained with betas rescaled to end in pure noise.
     """
 
@@ -202,10 +202,10 @@ def _told(names: Names) -> Iterator[Kind]:
     if has("input_blocks."):
         predicts, zero = _predicts(names)
         if names.under("conditioner.embedders.1.model.") or has("label_emb."):
-            yield Kind("sdxl", "StableDiffusionXLPipeline", predicts or "epsilon", zero)
+            yield Kind("sdxl", "StableDiffusionXLPipeline", predicts, zero)
         if names.under("cond_stage_model.model.") or words == 1024:
             yield Kind("sd-2", "StableDiffusionPipeline", predicts, zero)
-        yield Kind("sd-1", "StableDiffusionPipeline", predicts or "epsilon", zero)
+        yield Kind("sd-1", "StableDiffusionPipeline", predicts, zero)
     if has("joint_blocks."):
         kind = "sd-3.5-large" if has("joint_blocks.30.") else "sd-3-medium"
         twice = has("joint_blocks.0.x_block.attn2.")

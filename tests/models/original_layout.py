@@ -225,8 +225,8 @@ def flux(model: Any) -> dict[str, Tensor]:
             take(f"{ours}.ff{'_context' * added}.net.2", f"{theirs}.{half}_mlp.2")
     for number in range(model.config.num_single_layers):
         ours, theirs = f"single_transformer_blocks.{number}", f"single_blocks.{number}"
-        names = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
-        join((f"{ours}.{name}" for name in names), f"{theirs}.linear1")
+        four = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
+        join((f"{ours}.{name}" for name in four), f"{theirs}.linear1")
         take(f"{ours}.proj_out", f"{theirs}.linear2")
         take(f"{ours}.norm.linear", f"{theirs}.modulation.lin")
         for letter, word in (("q", "query"), ("k", "key")):

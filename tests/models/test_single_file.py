@@ -111,6 +111,9 @@ def cached(cache: Path, repo: str, content: Path, folder: str = "") -> None:
     (place / "refs" / "main").write_text("abc")
 
 
+VOCABULARIES = {"tokenizer": "clip", "tokenizer_2": "clip-open", "tokenizer_3": "t5"}
+
+
 def as_packaged(directory: Path, kind: str, folder: Path) -> Path:
     """The configurations of a small pipeline, laid out as those of the package."""
     folder.mkdir()
@@ -120,7 +123,7 @@ def as_packaged(directory: Path, kind: str, folder: Path) -> Path:
         if not isinstance(told, list) or told[0] not in ("diffusers", "transformers"):
             continue
         own = next((directory / part).glob("*config.json"))
-        parts[part] = [*told, "clip" if part == "tokenizer" else part]
+        parts[part] = [*told, VOCABULARIES.get(part, part)]
         shutil.copy(own, folder / f"{part}.json")
     (folder / "kinds.json").write_text(json.dumps({kind: parts}))
     return folder
@@ -147,9 +150,6 @@ def test_what_a_file_lacks_comes_from_the_cache(
     weights = {name: each for name, each in load_file(file).items() if "first_stage" not in name}
     save_file(weights, tmp_path / "without.safetensors")
     own = as_packaged(directory, "sdxl", tmp_path / "own")
-    index = json.loads((own / "kinds.json").read_text())
-    index["sdxl"]["tokenizer_2"][2] = "clip-open"
-    (own / "kinds.json").write_text(json.dumps(index))
     monkeypatch.setattr(single_file, "CONFIGS", own)
     repo = "stabilityai/stable-diffusion-xl-base-1.0"
     cached(cache, repo, directory / "tokenizer", "tokenizer")
@@ -161,6 +161,19 @@ def test_what_a_file_lacks_comes_from_the_cache(
     assert model.parts["tokenizer"].pad_token != "!"
     stock = load_file(directory / "vae" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(model.vae.state_dict()["quant_conv.weight"], stock["quant_conv.weight"])
+
+
+def test_an_sd3_file_without_a_t5_is_a_model_without_one(
+    third: Made, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, file = third
+    weights = {name: each for name, each in load_file(file).items() if "t5xxl" not in name}
+    save_file(weights, tmp_path / "without.safetensors")
+    own = as_packaged(directory, "sd-3-medium", tmp_path / "own")
+    monkeypatch.setattr(single_file, "CONFIGS", own)
+    cached(cache, "openai/clip-vit-large-patch14", directory / "tokenizer")
+    model = load_model(str(tmp_path / "without.safetensors"), "cpu")
+    assert [each.name for each in model.encoders] == ["text_encoder", "text_encoder_2"]
 
 
 LAYOUTS: dict[str, Callable[[Any], dict[str, Tensor]]] = {
@@ -241,9 +254,9 @@ def test_stable_diffusion_2_says_what_it_predicts_or_is_asked(second: Made, tmp_
         load_model(str(told), "cpu", base=str(directory)),
         load_model(str(file), "cpu", base=str(directory), prediction="v_prediction"),
     ):
-        assert model.path.scheduler.config.prediction_type == "v_prediction"
-    usual = load_model(str(file), "cpu", base=str(directory))
-    assert usual.path.scheduler.config.prediction_type == "epsilon"
+        assert model.parts["scheduler"].config.prediction_type == "v_prediction"
+    usual = load_model(str(file), "cpu", base=str(directory))  # as the base says
+    assert usual.parts["scheduler"].config.prediction_type == "epsilon"
 
 
 def test_a_file_that_marks_v_prediction_and_zero_snr_is_trained_so(
@@ -253,7 +266,7 @@ def test_a_file_that_marks_v_prediction_and_zero_snr_is_trained_so(
     marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
     save_file(load_file(file) | marks, tmp_path / "v.safetensors")
     model = load_model(str(tmp_path / "v.safetensors"), "cpu", base=str(directory))
-    config = model.path.scheduler.config
+    config = model.parts["scheduler"].config
     assert (config.prediction_type, config.rescale_betas_zero_snr) == ("v_prediction", True)
 
 
@@ -274,14 +287,16 @@ def test_a_pickle_of_weights_alone_loads_and_another_is_not_run(
     assert "\n" not in str(error.value)
     assert not ran.exists()
 
-    broken = shutil.copytree(directory, tmp_path / "pickled")
-    (weights,) = (broken / "vae").glob("*.safetensors")
-    torch.save(load_file(weights) | {"more": Runs(ran)}, broken / "vae" / f"{weights.stem}.bin")
-    weights.unlink()
-    with pytest.raises(UserError, match=r"cannot load .*vae") as error:
-        load_model(str(broken), "cpu")
-    assert "\n" not in str(error.value)
-    assert not ran.exists()
+    stock = {"vae": "diffusion_pytorch_model.bin", "text_encoder": "pytorch_model.bin"}
+    for part, name in stock.items():
+        broken = shutil.copytree(directory, tmp_path / f"pickled-{part}")
+        (weights,) = (broken / part).glob("*.safetensors")
+        torch.save(load_file(weights) | {"more": Runs(ran)}, broken / part / name)
+        weights.unlink()
+        with pytest.raises(UserError, match=f"cannot load .*{part}") as error:
+            load_model(str(broken), "cpu")
+        assert "\n" not in str(error.value)
+        assert not ran.exists()
 
 
 class Runs:
@@ -302,6 +317,35 @@ def test_that_such_a_pickle_would_run(tmp_path: Path) -> None:
 def header(file: Path, **shapes: list[int]) -> Path:
     save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, file)
     return file
+
+
+KINDS = {
+    "sd-1": ["input_blocks.0.0.weight"],
+    "sdxl": ["input_blocks.0.0.weight", "label_emb.0.0.weight"],
+    "sd-3-medium": ["joint_blocks.0.x_block.attn.qkv.weight"],
+    "sd-3.5-medium": ["joint_blocks.0.x_block.attn2.qkv.weight"],
+    "sd-3.5-large": [f"joint_blocks.{number}.x_block.attn.qkv.weight" for number in (0, 30, 37)],
+    "flux-dev": ["double_blocks.0.a", "single_blocks.0.a", "guidance_in.in_layer.weight"],
+    "flux-schnell": ["double_blocks.0.a", "single_blocks.0.a"],
+    "sana-1600m": ["blocks.0.cross_attn.proj.bias", "blocks.0.mlp.inverted_conv.conv.bias"],
+    "sana-600m": [
+        *("blocks.0.cross_attn.proj.bias", "blocks.0.mlp.inverted_conv.conv.bias"),
+        "blocks.27.mlp.inverted_conv.conv.bias",
+    ],
+}
+
+
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_denoiser_alone_tells_its_kind_by_its_names(
+    kind: str, prefix: str, tmp_path: Path
+) -> None:
+    names = {prefix + name: [1, 4] for name in KINDS[kind]}
+    found = kind_in(header(tmp_path / "model.safetensors", **names))
+    assert (found.name, found.pipeline in single_file.PLACES) == (kind, True)
+    if kind.startswith("flux"):
+        family = family_of(str(tmp_path / "model.safetensors"))
+        assert family == ("flux" if kind == "flux-dev" else "flux-schnell")
 
 
 OTHERS = {
