@@ -54,8 +54,9 @@ def _files_in(directory: Path) -> list[str]:
 def _files_on_hub(repo: str, revision: str | None) -> list[str]:
     """The files of a hub id; of what was fetched of it, where the hub cannot be asked."""
     try:
-        return HfApi().list_repo_files(repo, revision=revision)
-    except (OSError, ValueError):
+        told = HfApi().model_info(repo, revision=revision)
+        return [each.rfilename for each in told.siblings or ()]
+    except Exception:  # its client has errors of more than one kind
         with loading(f"--model: cannot load '{repo}'", "check the connection to the hub"):
             local = snapshot_download(repo, revision=revision, local_files_only=True)
             return _files_in(Path(local))

@@ -41,7 +41,7 @@ def load_vae(source: str, usual: Path | None) -> Any:
 def _from_file(file: Path, usual: Path | None) -> Any:
     if usual is None or not usual.is_file():
         raise ValueError("the model has no configuration for it; give a directory")
-    names = names_in(file)
+    names = names_in(file, "--vae")
     prefix = next((each for each in ("first_stage_model.", "vae.") if names.under(each)), "")
     return converted(_class_in(usual), usual, weights_in(file, prefix), prefix)
 

@@ -80,13 +80,14 @@ def read_index(file: Path, where: str) -> dict[str, Any]:
 
 def hub_file(repo: str, name: str, revision: str | None = None) -> Path:
     """A small file of a hub id: from the local cache, else fetched; raises `UserError`."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import HfApi, hf_hub_download
 
     if (cached := cached_file(repo, name, revision)) is not None:
         return cached
     try:
+        HfApi().model_info(repo, revision=revision)  # once, while a download is tried for long
         return Path(hf_hub_download(repo, name, revision=revision))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # its client has errors of more than one kind
         mend = did_you_mean(
             repo, ["tiny-sd"], "check its spelling and the connection, or log in where it asks"
         )

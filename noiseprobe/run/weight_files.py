@@ -91,26 +91,29 @@ def kind_in(file: Path) -> Kind:
     )
 
 
-def names_in(file: Path) -> Names:
-    """The names of the tensors in a file; raises `UserError` for one that is none of weights."""
+def names_in(file: Path, flag: str = "--model") -> Names:
+    """The names of the tensors in a file; raises `UserError` for one that is none of weights.
+
+    `flag` is what errors say that the file was given by.
+    """
     suffix = file.suffix.lower()
     if suffix in SAFE:
-        return _safe_names(file)
+        return _safe_names(file, flag)
     if suffix in PICKLED:
-        return Names(file, dict.fromkeys(_texts_of_pickle(file)), {})
+        return Names(file, dict.fromkeys(_texts_of_pickle(file, flag)), {})
     raise UserError(
-        f"--model: '{file}' is no file of weights; give one that ends in "
+        f"{flag}: '{file}' is no file of weights; give one that ends in "
         f"{', '.join((*SAFE, *PICKLED[:-1]))} or {PICKLED[-1]}, or a pipeline's directory"
     )
 
 
-def _safe_names(file: Path) -> Names:
+def _safe_names(file: Path, flag: str) -> Names:
     """Of a .safetensors file: its header, which is JSON after eight bytes of its length."""
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         whole = file.stat().st_size
         if not 2 <= length <= min(whole - 8, LONGEST_HEADER):
-            raise UserError(f"--model: '{file}' is no .safetensors file, or cut; fetch it again")
+            raise UserError(f"{flag}: '{file}' is no .safetensors file, or cut; fetch it again")
         text = opened.read(length)
     try:
         header: dict[str, Any] = json.loads(text)
@@ -118,13 +121,13 @@ def _safe_names(file: Path) -> Names:
         shapes = {name: tuple(told["shape"]) for name, told in header.items()}
         ends = max((told["data_offsets"][1] for told in header.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"--model: '{file}' is no .safetensors file; fetch it again") from error
+        raise UserError(f"{flag}: '{file}' is no .safetensors file; fetch it again") from error
     if 8 + length + ends > whole:
-        raise UserError(f"--model: '{file}' is cut: {whole} bytes are there; fetch it again")
+        raise UserError(f"{flag}: '{file}' is cut: {whole} bytes are there; fetch it again")
     return Names(file, shapes, {str(key): str(value) for key, value in about.items()})
 
 
-def _texts_of_pickle(file: Path) -> Iterator[str]:
+def _texts_of_pickle(file: Path, flag: str) -> Iterator[str]:
     """The texts in a file that torch.save wrote, read without running what a pickle may run."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -137,7 +140,7 @@ def _texts_of_pickle(file: Path) -> Iterator[str]:
         }
     except (zipfile.BadZipFile, StopIteration, ValueError, KeyError) as error:
         raise UserError(
-            f"--model: '{file}' is no file that torch.save has written since 2020; give a "
+            f"{flag}: '{file}' is no file that torch.save has written since 2020; give a "
             ".safetensors file"
         ) from error
 

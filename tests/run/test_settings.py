@@ -1,5 +1,6 @@
 """Settings: flags over file over the defaults of the model's family, wrong ones named."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,18 @@ def test_a_recorded_configuration_reads_back(tmp_path: Path) -> None:
     config = resolve({"settings": "noise,11110", "num_vectors": 3, "initializer": 'a "b"'})
     write_toml(config, tmp_path / "config.toml")
     assert resolve(read_toml(tmp_path / "config.toml")) == config
+
+
+def test_a_run_reads_its_settings_where_its_model_is_gone(
+    tmp_path: Path, model_directory: Path
+) -> None:
+    model = shutil.copytree(model_directory, tmp_path / "model")
+    config = resolve({"model": str(model), "method": "dreambooth-lora"})
+    run = Run.create(tmp_path / "run", config, "cpu")
+    shutil.rmtree(model)
+    assert run.config == config
+    with pytest.raises(UserError, match=r"--model: .* is neither a directory here"):
+        resolve({"model": str(model)})
 
 
 def test_a_run_from_before_there_were_layouts_had_a_random_batch(tmp_path: Path) -> None:
