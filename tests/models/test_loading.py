@@ -186,7 +186,7 @@ def test_what_is_no_autoencoder_is_refused_in_one_line(
     save_file({"encoder.conv_in.weight": torch.zeros(1)}, tmp_path / "small.safetensors")
     sources = [tmp_path, tmp_path / "text.txt", tmp_path / "small.safetensors", tmp_path / "none"]
     for source in [*sources, model_directory / "unet"]:
-        with pytest.raises(UserError, match="^--vae: ") as error:
+        with pytest.raises(UserError, match=r"^--vae: ") as error:
             load_model(str(model_directory), "cpu", vae=str(source))
         assert "\n" not in str(error.value)
 
