@@ -93,11 +93,13 @@ def run(
 ) -> None:
     """Train, probe, replay the criterion and plot: the whole analysis of one concept."""
     from noiseprobe.cli.terminal import Terminal
-    from noiseprobe.cli.text_runs import print_summary
-    from noiseprobe.stages import pipeline
 
     with Terminal() as terminal:
         opened, chosen, ready = begin(context, out, config, resume, terminal)
+
+        from noiseprobe.cli.text_runs import print_summary
+        from noiseprobe.stages import pipeline
+
         summary = pipeline.finish(opened, chosen, ready, terminal)
     print_json(summary) if json_output else print_summary(summary)
 
@@ -114,14 +116,16 @@ def train(
     help_all: HelpAll = False,
 ) -> None:
     """Train alone, with L_det tracked and checkpoints written; probe later."""
-    from noiseprobe.analysis.ending import ending_of
-    from noiseprobe.analysis.verdicts import of_training
     from noiseprobe.cli.terminal import Terminal
-    from noiseprobe.cli.text_runs import ending_table
-    from noiseprobe.stages import pipeline
 
     with Terminal() as terminal:
         opened, chosen, ready = begin(context, out, config, resume, terminal)
+
+        from noiseprobe.analysis.ending import ending_of
+        from noiseprobe.analysis.verdicts import of_training
+        from noiseprobe.cli.text_runs import ending_table
+        from noiseprobe.stages import pipeline
+
         pipeline.train_stage(opened, chosen, ready, terminal)
     ending = ending_of(opened)
     verdict = of_training(ending)
@@ -394,13 +398,17 @@ def begin(
     Says what that is, before anything takes long.
     """
     from noiseprobe.run.defaults import BUNDLED_MODEL
-    from noiseprobe.run.directory import new_directory
     from noiseprobe.run.resolving import resolve
+
+    # Wrong settings end it at once; whatever takes long to import is imported after them.
+    settled = None if resume else resolve(changed(context), file)
+
+    from noiseprobe.run.directory import new_directory
     from noiseprobe.stages import pipeline
     from noiseprobe.training.concept import bundled_concepts
     from noiseprobe.training.preparing import prepare
 
-    if resume:
+    if settled is None:
         if out is None:
             raise UserError("--resume: which run? add --out with its folder")
         if file is not None:
@@ -408,7 +416,7 @@ def begin(
         run, config = pipeline.reopen(out, changed(context))
         ready = prepare(config, run)
     else:
-        config = resolve(changed(context), file)
+        config = settled
         place = out or new_directory(config.concept, config.method)
         run, ready = pipeline.start(config, place, reporter)
     reporter.note(f"run: {run.directory}")

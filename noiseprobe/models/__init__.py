@@ -1,13 +1,13 @@
 """The diffusion models: one interface, one file per family."""
 
-import json
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.core.errors import UserError
 from noiseprobe.run.defaults import BUNDLED_MODEL
+from noiseprobe.run.families import FAMILIES, hub_file, index_of, pipeline_of
 
 if TYPE_CHECKING:
     import torch
@@ -15,20 +15,19 @@ if TYPE_CHECKING:
     from noiseprobe.models.base import DiffusionModel
 
 
-FAMILIES = {
-    "StableDiffusionPipeline": "stable_diffusion.StableDiffusion",
-    "StableDiffusionXLPipeline": "stable_diffusion_xl.StableDiffusionXL",
-    "StableDiffusion3Pipeline": "stable_diffusion_3.StableDiffusion3",
-    "FluxPipeline": "flux.Flux",
-    "SanaPipeline": "sana.Sana",
-}
-"""Where each family is, by the pipeline class that it serves."""
-
-
 def load_model(
-    source: str = BUNDLED_MODEL, device: str = "auto", precision: str = "fp32", **options: Any
+    source: str = BUNDLED_MODEL,
+    device: str = "auto",
+    precision: str = "fp32",
+    *,
+    variant: str | None = None,
+    revision: str | None = None,
+    vae: str | None = None,
+    base: str | None = None,
+    prediction: str | None = None,
+    **options: Any,
 ) -> "DiffusionModel":
-    """The model in the directory or under the hub id `source` (`tiny-sd`: the bundled one).
+    """The model in a directory or file, or under a hub id (`tiny-sd`: the bundled one).
 
     All weights are frozen, in evaluation mode, and in float32 but for what `precision` says.
 
@@ -36,6 +35,11 @@ def load_model(
         source: what is loaded.
         device: `auto` (CUDA, then MPS, then CPU) or a torch device.
         precision: of the denoiser: fp32, bf16 or fp16.
+        variant: of the weights of a directory or hub id, such as fp16.
+        revision: of a hub id: a branch, tag or commit.
+        vae: a directory, file or hub id of another autoencoder.
+        base: the pipeline's directory or hub id that a file's other parts come from.
+        prediction: what the denoiser in a file predicts, if it does not say so.
         options: of `noiseprobe.models.base.DiffusionModel`.
 
     Raises:
@@ -43,25 +47,45 @@ def load_model(
             not known.
     """
     where = model_location(source)
-    index = index_of(where)
-    if index["_class_name"] not in FAMILIES:
-        raise UserError(
-            f"--model: '{where}' is a {index['_class_name']}, which is not known; known are "
-            f"{', '.join(FAMILIES)}"
-        )
+    made_for = pipeline_of(where, revision)
+    single = Path(where).expanduser().is_file()
+    _require_its_own(single, base=base, prediction=prediction, variant=variant)
 
     from noiseprobe.models.base import PRECISIONS
     from noiseprobe.models.loading import freeze, load_parts
+    from noiseprobe.models.single_file import SingleFile
+    from noiseprobe.models.vaes import load_vae
 
     if precision not in PRECISIONS:
         raise UserError(f"--precision: '{precision}' is none of {', '.join(PRECISIONS)}")
     chosen = pick_device(device)
-    made = family(index["_class_name"])
-    parts = load_parts(where, index, made.part_names())
+    made = family(made_for)
+    known = [part for part in made.part_names() if vae is None or part != "vae"]
+    if single:
+        file = SingleFile(Path(where).expanduser(), base, prediction, revision)
+        parts = file.load(known, made.optional)
+        usual = file.config_file("vae")
+    else:
+        index = index_of(where, revision)
+        parts = load_parts(where, index, known, variant=variant, revision=revision)
+        usual = Path(where).expanduser() / "vae" / "config.json"
+    if vae is not None:
+        here = single or Path(where).expanduser().is_dir()
+        usual = usual if here else hub_file(where, "vae/config.json", revision)
+        parts["vae"] = load_vae(vae, usual)
     freeze(parts, chosen)
     model = made(where, parts, **options)
     model.settle(precision)
     return model
+
+
+def _require_its_own(single: bool, *, variant: str | None, **of_files: str | None) -> None:
+    """Raise `UserError` where an option of files was given for a directory, or the reverse."""
+    if single and variant is not None:
+        raise UserError("--variant: a file is what it is; leave it out")
+    for name, given in of_files.items():
+        if given is not None and not single:
+            raise UserError(f"--{name}: a directory or hub id says it itself; leave it out")
 
 
 def family(pipeline: str) -> "type[DiffusionModel]":
@@ -69,38 +93,6 @@ def family(pipeline: str) -> "type[DiffusionModel]":
     module, kind = FAMILIES[pipeline].split(".")
     made: type[DiffusionModel] = getattr(import_module(f"noiseprobe.models.{module}"), kind)
     return made
-
-
-def index_of(where: str) -> dict[str, Any]:
-    """The `model_index.json` of a directory or hub id; raises `UserError`."""
-    directory = Path(where).expanduser()
-    if directory.is_dir():
-        return read_index(directory)
-    from diffusers import DiffusionPipeline
-
-    try:
-        return dict(DiffusionPipeline.load_config(where))
-    except (OSError, ValueError, KeyError) as error:
-        mend = did_you_mean(where, [BUNDLED_MODEL], "check its spelling and the connection")
-        raise UserError(
-            f"--model: '{where}' is no directory here and cannot be had from the hub; {mend}"
-        ) from error
-
-
-def read_index(directory: Path) -> dict[str, Any]:
-    """The `model_index.json` of a directory; raises `UserError`."""
-    index = directory / "model_index.json"
-    if not index.is_file():
-        raise UserError(
-            f"--model: '{directory}' has no model_index.json; "
-            "give a directory saved by a diffusers pipeline"
-        )
-    try:
-        content = dict(json.loads(index.read_text(encoding="utf-8")))
-        _ = content["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--model: {index}: not a diffusers index; save the model again") from error
-    return content
 
 
 def model_location(source: str, bundled: str = BUNDLED_MODEL) -> str:

@@ -1,32 +1,71 @@
-"""Loading a model: a directory or hub id as diffusers saves pipelines, or one file of weights."""
+"""Loading a model from a directory or hub id, as diffusers saves pipelines."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, snapshot_download
 from safetensors import SafetensorError
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.models.variants import needed, variant_of_each
 
 LIBRARIES = ("diffusers", "transformers")
 
 
 def load_parts(
-    source: str, index: Mapping[str, Any], known: Iterable[str], **options: Any
+    source: str,
+    index: Mapping[str, Any],
+    known: Iterable[str],
+    *,
+    variant: str | None = None,
+    revision: str | None = None,
 ) -> dict[str, Any]:
     """Every part of a pipeline that `known` names and its index has, in float32.
 
-    Raises `UserError` naming the part that cannot be loaded.
+    Of a hub id no file is fetched but those that are loaded. Raises `UserError` naming the part
+    that cannot be loaded, or a variant that is not there.
     """
-    parts = {}
-    for part in known:
-        library, kind = index.get(part) or (None, None)
-        if library is not None and kind is not None:
-            parts[part] = _load_part(source, part, library, kind, **options)
-    return parts
+    classes = {
+        part: class_of(source, part, *index[part])
+        for part in known
+        if (index.get(part) or [None])[0] is not None
+    }
+    directory = local_directory(source)
+    files = _files_on_hub(source, revision) if directory is None else _files_in(directory)
+    modules = [part for part, kind in classes.items() if has_weights(kind)]
+    variants = variant_of_each(source, modules, files, variant)
+    if directory is None:
+        every = {part: variants.get(part) for part in classes}
+        directory = _fetched(source, revision, needed(files, every))
+    return {
+        part: load_part(directory, part, kind, variants.get(part)) for part, kind in classes.items()
+    }
+
+
+def _files_in(directory: Path) -> list[str]:
+    return [each.relative_to(directory).as_posix() for each in directory.glob("*/*")]
+
+
+def _files_on_hub(repo: str, revision: str | None) -> list[str]:
+    """The files of a hub id; of what was fetched of it, where the hub cannot be asked."""
+    try:
+        told = HfApi().model_info(repo, revision=revision)
+        return [each.rfilename for each in told.siblings or ()]
+    except Exception:  # its client has errors of more than one kind
+        with loading(f"--model: cannot load '{repo}'", "check the connection to the hub"):
+            local = snapshot_download(repo, revision=revision, local_files_only=True)
+            return _files_in(Path(local))
+
+
+def _fetched(repo: str, revision: str | None, files: list[str]) -> Path:
+    """Where the files of a hub id are on this machine, after fetching those that are not."""
+    with loading(f"--model: cannot load '{repo}'", "check the connection to the hub"):
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=files))
 
 
 def freeze(parts: Mapping[str, Any], device: torch.device) -> None:
@@ -63,9 +102,17 @@ def load_whole(kind: Any, source: str, **options: Any) -> Any:
 @contextmanager
 def loading(told: str, mend: str) -> Iterator[None]:
     """Turn whatever keeps a model from being loaded into one `UserError` line, with the reason."""
+    known = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except UserError:
+        raise
+    except UnpicklingError as error:
+        raise UserError(
+            f"{told} (its pickle holds more than weights, which would be run); give it as "
+            ".safetensors"
+        ) from error
+    except known as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0].split(". ")[0]
         raise UserError(f"{told} ({reason}); {mend}") from error
 
@@ -76,22 +123,32 @@ def local_directory(source: str) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _load_part(source: str, part: str, library: str, kind: str, **options: Any) -> Any:
-    directory = local_directory(source)
-    if directory is not None and not (directory / part).is_dir():
+def class_of(source: str, part: str, library: str, kind: str) -> Any:
+    """The class of a part as an index names it; raises `UserError`."""
+    if library in LIBRARIES:
+        found = getattr(import_module(library), kind, None)
+        if found is not None:
+            return found
+    raise UserError(
+        f"--model: the {part} of {source} is a {library}.{kind}; parts of "
+        f"{' and '.join(LIBRARIES)} are known"
+    )
+
+
+def has_weights(kind: Any) -> bool:
+    """Whether the parts of a class are modules."""
+    return hasattr(kind, "parameters")
+
+
+def load_part(directory: Path, part: str, kind: Any, variant: str | None = None) -> Any:
+    """One part of a pipeline's directory, in float32; raises `UserError`."""
+    where = directory / part
+    if not where.is_dir():
         raise UserError(
             f"--model: '{directory}' lacks the folder '{part}/'; "
             "give a directory saved by a pipeline's save_pretrained"
         )
-    place = str(directory or source)
-    where = directory / part if directory else f"{source} ({part})"
-    mend = "check the path and its files, or the connection to the hub"
-    if library not in LIBRARIES:
-        raise UserError(
-            f"--model: {where} is a {library}.{kind}; parts of {' and '.join(LIBRARIES)} are known"
-        )
-    with loading(f"--model: cannot load {where}", mend):
-        maker = getattr(import_module(library), kind)
-        if not hasattr(maker, "parameters"):
-            return maker.from_pretrained(place, subfolder=part)
-        return load_whole(maker, place, subfolder=part, **options)
+    with loading(f"--model: cannot load {where}", "check the path and its files"):
+        if not has_weights(kind):
+            return kind.from_pretrained(str(directory), subfolder=part)
+        return load_whole(kind, str(directory), subfolder=part, variant=variant)

@@ -15,7 +15,7 @@ from noiseprobe.models.base import DiffusionModel
 from noiseprobe.pictures.photographs import read_photograph
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.pictures.similarity import Clip, mean_similarity
-from noiseprobe.run.defaults import USUAL_CLIP, family_of
+from noiseprobe.run.defaults import usual_clip
 from noiseprobe.run.settings import RunConfig
 
 
@@ -31,7 +31,7 @@ class Likeness:
         cls, model: DiffusionModel, photographs: Sequence[Path], config: RunConfig
     ) -> "Likeness":
         """By the CLIP that `config` names: by default the bundled one for the bundled model."""
-        source = config.clip or USUAL_CLIP[family_of(config.model)]
+        source = config.clip or usual_clip(config.model)
         return cls(Clip.load(source, model.device), photographs)
 
     def of(self, pictures: Sequence[Image.Image]) -> float:

@@ -57,7 +57,7 @@ def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
             "--cross: it takes as many steps as were best on average; leave out --stop, --watch "
             "and --keep"
         )
-    usual = defaults_of(config.model, config.method)
+    usual = defaults_of(config.model, config.method, config.revision) if given else {}
     for key in given:
         about, field = ABOUT[key], RunConfig.model_fields[key]
         if getattr(config, key) == usual.get(key, field.default):

@@ -9,7 +9,13 @@ from pydantic import ValidationError
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.core.files import written_whole
 from noiseprobe.run.checks import require_its_own
-from noiseprobe.run.defaults import BUNDLED_MODEL, DEFAULT_CONCEPT, METHODS, defaults_of
+from noiseprobe.run.defaults import (
+    BUNDLED_MODEL,
+    DEFAULT_CONCEPT,
+    METHODS,
+    defaults_of,
+    of_family,
+)
 from noiseprobe.run.settings import ABOUT, RunConfig, flag
 
 
@@ -22,7 +28,9 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
     """
     flags = {key: value for key, value in given.items() if value is not None}
     merged = located((read_toml(file) if file else {}) | flags)
-    config = recorded({"concept": DEFAULT_CONCEPT} | merged)
+    model, method = str(merged.get("model", BUNDLED_MODEL)), str(merged.get("method", METHODS[0]))
+    usual = {"concept": DEFAULT_CONCEPT} | defaults_of(model, method, merged.get("revision"))
+    config = _validated(usual | merged)
     require_its_own(merged, config)
     return config
 
@@ -30,10 +38,13 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
 def recorded(content: dict[str, Any]) -> RunConfig:
     """The settings that a run was started with, as they were written; what is missing by default.
 
-    Raises `UserError` naming the flag, what was found and what was expected.
+    A run from before a setting was there is of Stable Diffusion, and its model, which may be gone
+    by now, is not looked at. Raises `UserError` naming the flag, what was found and what was
+    expected.
     """
-    model, method = content.get("model", BUNDLED_MODEL), content.get("method", METHODS[0])
-    return _validated(defaults_of(str(model), str(method)) | content)
+    bundled = content.get("model", BUNDLED_MODEL) == BUNDLED_MODEL
+    family = BUNDLED_MODEL if bundled else "stable-diffusion"
+    return _validated(of_family(family, str(content.get("method", METHODS[0]))) | content)
 
 
 def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
@@ -56,15 +67,15 @@ def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
 
 
 def located(given: dict[str, Any]) -> dict[str, Any]:
-    """The settings with folders by their full paths: a run is resumed from anywhere."""
+    """The settings with folders and files by their full paths: a run is resumed from anywhere."""
     texts = {key: value for key, value in given.items() if isinstance(value, str) and value}
-    folders = {
-        key: str(Path(texts[key]).resolve())
-        for key in ("concept", "model", "clip", "class_images", "validation")
+    places = {
+        key: str(Path(texts[key]).expanduser().resolve())
+        for key in ("concept", "model", "vae", "base", "clip", "class_images", "validation")
         # The folder of class images may be made only then.
-        if key in texts and (key == "class_images" or Path(texts[key]).is_dir())
+        if key in texts and (key == "class_images" or Path(texts[key]).expanduser().exists())
     }
-    return given | folders
+    return given | places
 
 
 def read_toml(file: Path) -> dict[str, Any]:

@@ -119,10 +119,35 @@ class RunConfig(BaseModel):
     )
     placeholder: str = _trained("The new word", "<v>")
     model: str = _trained(
-        "Directory or hub id of a diffusers pipeline",
+        "Directory or hub id of a diffusers pipeline, or one .safetensors file as A1111, ComfyUI "
+        "or kohya write it",
         BUNDLED_MODEL,
+        metavar="DIR|ID|FILE",
         usual=f"{BUNDLED_MODEL}, the bundled one",
         common=True,
+    )
+    variant: str | None = _trained(
+        "Variant of a directory's or hub id's weights, such as fp16", None, usual="whole weights"
+    )
+    revision: str | None = _trained(
+        "Branch, tag or commit of a hub id", None, usual="the main branch"
+    )
+    vae: str | None = _trained(
+        "Another autoencoder: directory, hub id or file",
+        None,
+        metavar="DIR|ID|FILE",
+        usual="the model's own",
+    )
+    base: str | None = _trained(
+        "Pipeline from which the parts come that a single file lacks",
+        None,
+        metavar="DIR|ID",
+        usual="the package, and what the hub's cache has of its family",
+    )
+    prediction: Literal["epsilon", "v_prediction", "sample"] | None = _trained(
+        "What the denoiser of a single file predicts: epsilon, v_prediction or sample",
+        None,
+        usual="what the file says; epsilon, but for Stable Diffusion 2",
     )
     method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
         _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first", common=True)
@@ -306,7 +331,7 @@ class RunConfig(BaseModel):
         "CLIP directory or hub id", None, usual=f"{PUBLISHED_CLIP}; {BUNDLED_MODEL}: tiny-clip"
     )
     sampling_steps: int = _pictures("Denoising steps per picture", ge=1)
-    guidance: float = _pictures("Guidance scale", ge=1, **_FINITE)
+    guidance: float = _pictures("Guidance scale", ge=0, **_FINITE)
     sampling_seed: int = _pictures("Seed of the pictures", 1, ge=0)
 
     settings: tuple[str, ...] = _probe(

@@ -16,7 +16,7 @@ from noiseprobe.core.progress import Reporter, Silent, stop_request
 from noiseprobe.pictures.likeness import training_prompts
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.pictures.similarity import mean_similarity
-from noiseprobe.run.defaults import family_of
+from noiseprobe.run.defaults import BUNDLED_MODEL
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import METRICS_COLUMNS, write_part
@@ -99,7 +99,8 @@ def _measured(run: Run) -> dict[int, dict[str, float]]:
 
 def validation_prompts(concept: Concept, model: str) -> tuple[str, ...]:
     """Those of the concept, or places that the model knows."""
-    return concept.validation_prompts or VALIDATION_PROMPTS[family_of(model)]
+    known = BUNDLED_MODEL if model == BUNDLED_MODEL else "stable-diffusion"
+    return concept.validation_prompts or VALIDATION_PROMPTS[known]
 
 
 def save_strip(pictures: Sequence[Image.Image], captions: Sequence[str], path: Path) -> None:

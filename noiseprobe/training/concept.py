@@ -21,7 +21,7 @@ STYLE_TEMPLATES: tuple[str, ...] = tuple(_CAPTIONS["style"])
 VALIDATION_PROMPTS: dict[str, tuple[str, ...]] = {
     family: tuple(prompts) for family, prompts in _CAPTIONS["validation"].items()
 }
-"""What is drawn to see whether a prompt is still followed, by the model's family."""
+"""What is drawn to see whether a prompt is still followed, by the bundled model and by others."""
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,11 @@ def prepare(
     model = load_model(
         config.model,
         config.device,
+        variant=config.variant,
+        revision=config.revision,
+        vae=config.vae,
+        base=config.base,
+        prediction=config.prediction,
         resolution=config.resolution,
         clip_skip=config.clip_skip,
         density=config.times,

@@ -1,5 +1,6 @@
 """Settings: flags over file over the defaults of the model's family, wrong ones named."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     assert config.threshold == defaults_of("tiny-sd", "textual-inversion")["threshold"]
 
 
-def test_a_stable_diffusion_gets_the_published_defaults() -> None:
-    config = resolve({"model": "somebody/stable-diffusion"})
+def test_a_stable_diffusion_gets_the_published_defaults(model_directory: Path) -> None:
+    config = resolve({"model": str(model_directory)})
     assert (config.steps, config.window, config.threshold) == (6100, 310, 0.15)
     assert config.effective_learning_rate == pytest.approx(1e-2)
 
@@ -29,6 +30,18 @@ def test_a_recorded_configuration_reads_back(tmp_path: Path) -> None:
     config = resolve({"settings": "noise,11110", "num_vectors": 3, "initializer": 'a "b"'})
     write_toml(config, tmp_path / "config.toml")
     assert resolve(read_toml(tmp_path / "config.toml")) == config
+
+
+def test_a_run_reads_its_settings_where_its_model_is_gone(
+    tmp_path: Path, model_directory: Path
+) -> None:
+    model = shutil.copytree(model_directory, tmp_path / "model")
+    config = resolve({"model": str(model), "method": "dreambooth-lora"})
+    run = Run.create(tmp_path / "run", config, "cpu")
+    shutil.rmtree(model)
+    assert run.config == config
+    with pytest.raises(UserError, match=r"--model: .* is neither a directory here"):
+        resolve({"model": str(model)})
 
 
 def test_a_run_from_before_there_were_layouts_had_a_random_batch(tmp_path: Path) -> None:
