@@ -310,7 +310,7 @@ def test_measure_and_table_read_what_was_trained(
         (["run", "--method", "dreambooth-lora", "--rank", "0"], "--rank: 0 given"),
         (
             ["run", "--method", "dreambooth-lora", "--lora-targets", "to_kk"],
-            "--lora-targets: the UNet has no layer 'to_kk'; did you mean 'to_k'?",
+            "--lora-targets: the unet has no layer 'to_kk'; did you mean 'to_k'?",
         ),
         (
             ["run", "--method", "dreambooth", "--prior", "--class-images", "none-there"],
