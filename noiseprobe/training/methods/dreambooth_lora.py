@@ -27,8 +27,9 @@ class DreamBoothLora(Method):
     """Adapters of rank `rank` on `lora_targets` of the denoiser; by default those of its family.
 
     With `train_text_encoder` the attention of its CLIPs has some as well. With `train_word`
-    the placeholder's embedding is trained along with them, as in Voronov et al. 2023; without it
-    the thing is called by a rare word, as in DreamBooth. The adapters start from `seed` alone.
+    the placeholder's embedding is trained along with them, as in Voronov et al. 2023, by default
+    where diffusers loads learned words into the family; without it the thing is called by a rare
+    word, as in DreamBooth. The adapters start from `seed` alone.
     Raises `UserError` for a target that the denoiser lacks.
     """
 
@@ -48,7 +49,7 @@ class DreamBoothLora(Method):
             add_adapter(module, targets[part], config.rank, config.alpha, config.seed)
             self._name_parameters(part)
         self.word: Word | None = None
-        if config.train_word:
+        if model.worded if config.train_word is None else config.train_word:
             self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)
             self.named |= self.word.named
         self.thing = self.word.text if self.word else f"{config.rare_word} {concept.class_noun}"
