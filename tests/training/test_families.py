@@ -65,6 +65,7 @@ VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any], str]]] = {
         "dreambooth": (DREAMBOOTH, {}, PARTS),
         "lora": (LOW_RANK, {}, LORA),
     },
+    "pixart-sigma": {"dreambooth": (DREAMBOOTH, {}, PARTS)},
 }
 """Of each family, what is trained: the method, its settings, and how stock diffusers loads it."""
 
@@ -74,12 +75,17 @@ REFUSED: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
         LOW_RANK: ({"train_word": True}, "no learned words into StableDiffusion3Pipeline"),
         "custom-diffusion": ({}, "custom-diffusion trains the cross-attention of a UNet"),
     },
-    "flux-dev": {"custom-diffusion": ({}, "StableDiffusion|FluxPipeline has none; choose")},
+    "flux-dev": {"custom-diffusion": ({}, "FluxPipeline has none; choose another")},
     "sana": {
         INVERSION: ({}, "diffusers loads no learned words into SanaPipeline"),
         LOW_RANK: ({"train_word": True}, "diffusers loads no learned words into SanaPipeline"),
         DREAMBOOTH: (TEXT, "--train-text-encoder: SanaPipeline has no CLIP; leave it out"),
-        "custom-diffusion": ({}, "SanaPipeline has none; choose dreambooth-lora"),
+        "custom-diffusion": ({}, "SanaPipeline has none; choose another"),
+    },
+    "pixart-sigma": {
+        INVERSION: ({}, "no learned words into PixArtSigmaPipeline; choose dreambooth$"),
+        LOW_RANK: ({}, "diffusers loads no adapters into PixArtSigmaPipeline; choose dreambooth"),
+        "custom-diffusion": ({}, "PixArtSigmaPipeline has none; choose another"),
     },
 }
 """What diffusers cannot load, or no one trains: refused before anything is trained."""

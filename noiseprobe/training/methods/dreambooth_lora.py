@@ -30,10 +30,16 @@ class DreamBoothLora(Method):
     the placeholder's embedding is trained along with them, as in Voronov et al. 2023, by default
     where diffusers loads learned words into the family; without it the thing is called by a rare
     word, as in DreamBooth. The adapters start from `seed` alone.
-    Raises `UserError` for a target that the denoiser lacks.
+    Raises `UserError` for a target that the denoiser lacks, or a family into which diffusers loads
+    no adapters.
     """
 
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
+        if not model.takes_adapters():
+            raise UserError(
+                f"--method: diffusers loads no adapters into {model.pipeline_name}; choose "
+                "dreambooth"
+            )
         self.pipeline: Any = getattr(diffusers, model.pipeline_name)
         self.parts: dict[str, Any] = {model.denoiser_name: model.denoiser}
         targets = {model.denoiser_name: config.lora_targets or model.lora_targets}
