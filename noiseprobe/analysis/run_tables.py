@@ -32,11 +32,15 @@ class Analysis:
     pairs: int = 0
     """How many pairs of draws of the Sobol design the shares rest on."""
 
+    time_axis: str = "timestep"
+    """What the timesteps of this model are called on an axis."""
+
 
 def analyze(run: Run, second_order: bool = False) -> Analysis:
     """Every table that the traces of `run` allow; raises `UserError` where they allow none."""
     probe, sobol, train = run.probe_trace(), run.sobol_trace(), run.train_trace()
     found = Analysis(str(run.directory), pairs=sobol["replicate"].nunique())
+    found.time_axis = run.time_axis
     tables, missing = found.tables, found.missing
     if len(sobol):
         tables["shares"] = variance_shares(sobol)

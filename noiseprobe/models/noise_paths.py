@@ -73,6 +73,11 @@ class NoisePath(ABC):
     def told(self) -> str:
         """What the denoiser predicts, in a word."""
 
+    @property
+    def axis(self) -> str:
+        """What the times are called on an axis."""
+        return "timestep"
+
 
 @dataclass
 class Diffusion(NoisePath):
@@ -167,6 +172,11 @@ class Flow(NoisePath):
     def told(self) -> str:
         """What it is called."""
         return "flow"
+
+    @property
+    def axis(self) -> str:
+        """Times are σ on a grid."""
+        return f"{self.num_timesteps}·σ"
 
     @cached_property
     def grid(self) -> NDArray[np.float32]:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
+    CogVideoXDDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
-    CogVideoXDDIMScheduler,
     EDMEulerScheduler,
     FlowMatchEulerDiscreteScheduler,
     IPNDMScheduler,

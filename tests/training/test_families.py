@@ -1,6 +1,5 @@
 """Every method on every family: trained, resumed, probed, and drawn by the stock pipeline."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,6 +150,7 @@ def settings(family: Family, options: dict[str, Any]) -> dict[str, Any]:
         "learning_rate": 0.02,
         "train_batch_size": 2,
         "eval_batch": 2,
+        "fixed_batch": "random",  # as that of the probe, so that both can be compared
         "checkpoint_every": 2,
         "settings": "deterministic,timesteps",
         "replicates": 1,
@@ -180,9 +180,9 @@ def family(
     small_models: Models,
     photographs: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Family]:
+) -> Family:
     name = request.param
-    yield Family(name, small_models(name), photographs, tmp_path_factory.mktemp(name))
+    return Family(name, small_models(name), photographs, tmp_path_factory.mktemp(name))
 
 
 def each_variant(function: Any) -> Any:
