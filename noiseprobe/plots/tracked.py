@@ -163,9 +163,7 @@ def plot_cross(
 
 
 @styled
-def plot_gap(
-    bins: pd.DataFrame, ax: Axes | None = None, time_axis: str = "timestep"
-) -> Axes:
+def plot_gap(bins: pd.DataFrame, ax: Axes | None = None, time_axis: str = "timestep") -> Axes:
     """The change of the loss since the start by timestep, on both kinds of photographs.
 
     Args:

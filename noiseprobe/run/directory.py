@@ -27,9 +27,8 @@ from noiseprobe.run.traces import (
     read_trace,
 )
 
-NUM_TIMESTEPS = 1000
-TIME_AXIS = "timestep"
-"""How many a model has whose run does not say so."""
+NUM_TIMESTEPS, TIME_AXIS = 1000, "timestep"
+"""How many a model has, and what they are called, where its run does not say so."""
 
 PACKAGES = ("noiseprobe", "torch", "diffusers", "transformers", "numpy", "pandas", "pyarrow")
 

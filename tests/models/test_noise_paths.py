@@ -193,13 +193,17 @@ def test_betas_are_those_of_ddpm_whatever_the_sampler(name: str) -> None:
     kind = getattr(diffusers, name)
     if "torch" in getattr(kind, "_backends", []):
         pytest.skip("it needs a library that is not here")
-    given = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    given: dict[str, Any] = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+    }
     if "num_train_timesteps" in inspect.signature(kind.__init__).parameters:
-        given["num_train_timesteps"] = 500  # type: ignore[assignment]
+        given["num_train_timesteps"] = 500
     sampler = kind(**given)
     path = path_of(scheduler_config(sampler))
     assert isinstance(path, Diffusion)
-    expected = DDPMScheduler(**given).alphas_cumprod  # type: ignore[arg-type]
+    expected = DDPMScheduler(**given).alphas_cumprod
     assert torch.equal(path.scheduler.alphas_cumprod, expected)
     torch.testing.assert_close(sampler.alphas_cumprod, expected)
     assert path.num_timesteps == 500

@@ -16,7 +16,11 @@ from noiseprobe.training.preparing import prepare
 from tests.conftest import Models
 from tests.models.small import SMALL
 
-METHODS = {"sdxl": "textual-inversion", "flux-schnell": "textual-inversion", "pixart-sigma": "dreambooth"}
+METHODS = {
+    "sdxl": "textual-inversion",
+    "flux-schnell": "textual-inversion",
+    "pixart-sigma": "dreambooth",
+}
 """Others train LoRA."""
 
 FLOWS = ("sd3", "flux-dev", "flux-schnell", "sana")

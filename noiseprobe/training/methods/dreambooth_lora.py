@@ -84,9 +84,15 @@ class DreamBoothLora(Method):
         return tensors | (self.word.read(directory) if self.word else {})
 
     def _layers(self, part: str) -> dict[str, Tensor]:
-        """The adapters of one part, under the names that diffusers gives them."""
+        """The adapters of one part, under the names that diffusers' scripts give them.
+
+        Those of a UNet have names of their own; of a transformer, some would be passed over.
+        """
         layers = get_peft_model_state_dict(self.parts[part], save_embedding_layers=False)
-        return convert_state_dict_to_diffusers(layers)
+        named: dict[str, Tensor] = (
+            convert_state_dict_to_diffusers(layers) if "unet" in self.parts else layers
+        )
+        return named
 
     def _name_parameters(self, part: str) -> None:
         """Take note of each trained parameter, and of what its tensor is called in a checkpoint."""
