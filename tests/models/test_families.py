@@ -273,8 +273,9 @@ def test_half_precision_stays_close(small_models: Models, name: str) -> None:
     torch.testing.assert_close(losses("fp32"), rounded, rtol=0.05, atol=0.01)
 
 
-def script_place(width: int, height: int, crop: bool) -> list[int]:
+def script_place(size: tuple[int, ...], crop: bool) -> list[int]:
     """Size and crop as SDXL's scripts have them: those of DreamBooth crop, inversion squeezes."""
+    width, height = size
     if not crop:
         return [height, width, 0, 0]
     shorter, longer = sorted((width, height))
@@ -309,7 +310,7 @@ def test_sdxl_is_told_the_sizes_and_crops_of_photographs(
     objective.losses(batch, CAPTIONS[:1] * 8)
     hook.remove()
     shown = [size[::-1] if number == 1 else size for number, size in enumerate(sizes)]
-    expected_ids = [[*script_place(*shown[image], crop), SIDE, SIDE] for image in batch.images]
+    expected_ids = [[*script_place(shown[image], crop), SIDE, SIDE] for image in batch.images]
     assert isinstance(batch, Batch)
     assert len(set(batch.images.tolist())) > 2
     assert told[0].tolist() == expected_ids
