@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.pictures.sampling import Sampler
+from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import probe_stage, start
@@ -28,10 +30,16 @@ from tests.training.stock import (
 )
 
 WORDS = WORD + SECOND_WORD
-INVERSION, DREAMBOOTH, LOW_RANK = "textual-inversion", "dreambooth", "dreambooth-lora"
+INVERSION, DREAMBOOTH, LOW_RANK, CUSTOM_DIFFUSION = METHODS
 TEXT = {"train_text_encoder": True}
 
 VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any], str]]] = {
+    "sd": {
+        "inversion": (INVERSION, {}, WORD),
+        "dreambooth-text": (DREAMBOOTH, TEXT, PARTS),
+        "lora-text": (LOW_RANK, TEXT, WORD + LORA),
+        "custom": (CUSTOM_DIFFUSION, {}, WORD + CUSTOM),
+    },
     "sdxl": {
         "inversion": (INVERSION, {}, WORDS),
         "two-vectors": (INVERSION, {"num_vectors": 2}, WORDS),
@@ -39,7 +47,7 @@ VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any], str]]] = {
         "dreambooth-text": (DREAMBOOTH, TEXT, PARTS),
         "lora": (LOW_RANK, {}, WORDS + LORA),
         "lora-text": (LOW_RANK, TEXT | {"train_word": False}, LORA),
-        "custom": ("custom-diffusion", {}, WORDS + CUSTOM),
+        "custom": (CUSTOM_DIFFUSION, {}, WORDS + CUSTOM),
     },
     "sd3": {
         "dreambooth": (DREAMBOOTH, {}, PARTS),
@@ -72,19 +80,20 @@ REFUSED: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
     "sd3": {
         INVERSION: ({}, "diffusers loads no learned words into StableDiffusion3Pipeline"),
         LOW_RANK: ({"train_word": True}, "no learned words into StableDiffusion3Pipeline"),
-        "custom-diffusion": ({}, "custom-diffusion trains the cross-attention of a UNet"),
+        CUSTOM_DIFFUSION: ({}, "StableDiffusion3Pipeline has none; choose another"),
     },
-    "flux-dev": {"custom-diffusion": ({}, "FluxPipeline has none; choose another")},
+    "flux-dev": {CUSTOM_DIFFUSION: ({}, "FluxPipeline has none; choose another")},
+    "flux-schnell": {CUSTOM_DIFFUSION: ({}, "FluxPipeline has none; choose another")},
     "sana": {
         INVERSION: ({}, "diffusers loads no learned words into SanaPipeline"),
         LOW_RANK: ({"train_word": True}, "diffusers loads no learned words into SanaPipeline"),
         DREAMBOOTH: (TEXT, "--train-text-encoder: SanaPipeline has no CLIP; leave it out"),
-        "custom-diffusion": ({}, "SanaPipeline has none; choose another"),
+        CUSTOM_DIFFUSION: ({}, "SanaPipeline has none; choose another"),
     },
     "pixart-sigma": {
         INVERSION: ({}, "no learned words into PixArtSigmaPipeline; choose dreambooth$"),
         LOW_RANK: ({}, "diffusers loads no adapters into PixArtSigmaPipeline; choose dreambooth"),
-        "custom-diffusion": ({}, "PixArtSigmaPipeline has none; choose another"),
+        CUSTOM_DIFFUSION: ({}, "PixArtSigmaPipeline has none; choose another"),
     },
 }
 """What diffusers cannot load, or no one trains: refused before anything is trained."""
@@ -243,3 +252,16 @@ def test_what_diffusers_cannot_load_is_refused_before_training(
         start(config, tmp_path / "run")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_half_precision_trains_and_draws(family: Family, tmp_path: Path) -> None:
+    variant = "lora" if "lora" in VARIANTS[family.name] else next(iter(VARIANTS[family.name]))
+    method, options, _ = VARIANTS[family.name][variant]
+    half = {"method": method, "precision": "bf16", "steps": 2}
+    run, ready = start(resolve(settings(family, options | half)), tmp_path / "run")
+    train(run, ready.objective, ready.method, run.config)
+    trace = run.train_trace()
+    assert np.isfinite(trace[["loss", "l_det"]].dropna(how="all").to_numpy()[1:]).all()
+    assert all(each.dtype == torch.float32 for each in ready.method.parameters())
+    [picture] = Sampler(ready.model, steps=2).draw([ready.method.captions[0]], seed=0)
+    assert np.asarray(picture).std() > 0

@@ -162,6 +162,7 @@ def test_adapters_start_from_the_seed_alone(model_directory: Path, concept: Conc
         ({"lora_targets": "to_kk"}, "the unet has no layer 'to_kk'; did you mean 'to_k'?"),
         ({"lora_targets": ""}, "--lora-targets: none given"),
         ({"rank": 0}, "--rank: 0 given"),
+        ({"train_word": False, "initializer": "dog"}, "--initializer: no word is learned that"),
         ({"method": "dreambooht"}, "--method: 'dreambooht' given"),
         ({"lora_alpha": 0}, "--lora-alpha"),
     ],

@@ -30,8 +30,8 @@ class DreamBoothLora(Method):
     the placeholder's embedding is trained along with them, as in Voronov et al. 2023, by default
     where diffusers loads learned words into the family; without it the thing is called by a rare
     word, as in DreamBooth. The adapters start from `seed` alone.
-    Raises `UserError` for a target that the denoiser lacks, or a family into which diffusers loads
-    no adapters.
+    Raises `UserError` for a target that the denoiser lacks, an initializer where no word is
+    learned, or a family into which diffusers loads no adapters.
     """
 
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
@@ -58,6 +58,8 @@ class DreamBoothLora(Method):
         if model.worded if config.train_word is None else config.train_word:
             self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)
             self.named |= self.word.named
+        elif config.initializer is not None:
+            raise UserError("--initializer: no word is learned that it could begin; leave it out")
         self.thing = self.word.text if self.word else f"{config.rare_word} {concept.class_noun}"
         usual = concept.captions(self.thing) if self.word else [f"a photo of a {self.thing}"]
         self.captions = [config.instance_prompt] if config.instance_prompt else usual
