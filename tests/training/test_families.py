@@ -57,9 +57,7 @@ VARIANTS: dict[str, dict[str, tuple[str, dict[str, Any], str]]] = {
     },
     "flux-dev": {
         "inversion": (INVERSION, {}, WORDS),
-        "two-vectors": (INVERSION, {"num_vectors": 2}, WORDS),
         "dreambooth": (DREAMBOOTH, {}, PARTS),
-        "dreambooth-text": (DREAMBOOTH, TEXT, PARTS),
         "lora": (LOW_RANK, {}, WORDS + LORA),
         "lora-text": (LOW_RANK, TEXT | {"train_word": False}, LORA),
     },
