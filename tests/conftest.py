@@ -1,6 +1,7 @@
 """What many tests share: a small Stable Diffusion made of real classes, and photographs."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from noiseprobe.training.concept import TEMPLATES, Concept, load_concept
 from noiseprobe.training.methods.textual_inversion import TextualInversion
 from noiseprobe.training.objective import Objective
 from noiseprobe.training.preparing import Personalization, prepare
+from tests.models.small import SMALL
+
+Models = Callable[[str], Path]
 
 transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -40,6 +44,21 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text_encoder.get_input_embeddings().weight.normal_(std=0.5)
     directory = tmp_path_factory.mktemp("model") / "small-sd"
     build_pipeline(vae, build_unet(MICRO), text_encoder, tokenizer).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def small_models(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """The directory of each family's small model by its short name, made when one first asks."""
+    directories = {"sd": model_directory}
+
+    def directory(name: str) -> Path:
+        if name not in directories:
+            torch.manual_seed(0)
+            directories[name] = tmp_path_factory.mktemp("family") / name
+            SMALL[name]().save_pretrained(directories[name])
+        return directories[name]
+
     return directory
 
 

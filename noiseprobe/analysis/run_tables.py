@@ -32,18 +32,21 @@ class Analysis:
     pairs: int = 0
     """How many pairs of draws of the Sobol design the shares rest on."""
 
+    time_axis: str = "timestep"
+    """What the timesteps of this model are called on an axis."""
+
 
 def analyze(run: Run, second_order: bool = False) -> Analysis:
     """Every table that the traces of `run` allow; raises `UserError` where they allow none."""
     probe, sobol, train = run.probe_trace(), run.sobol_trace(), run.train_trace()
-    found = Analysis(str(run.directory), pairs=sobol["replicate"].nunique())
+    pairs = sobol["replicate"].nunique()
+    found = Analysis(str(run.directory), pairs=pairs, time_axis=run.time_axis)
     tables, missing = found.tables, found.missing
     if len(sobol):
         tables["shares"] = variance_shares(sobol)
         if second_order:
             tables["interactions"] = interactions(sobol)
         if not np.isfinite(tables["shares"]["total_high"]).all():
-            pairs = sobol["replicate"].nunique()
             command = f"noiseprobe probe {run.directory} --design sobol"
             missing.append(
                 f"no interval (-) of some variance shares: {pairs} pairs are too few; "

@@ -104,11 +104,12 @@ class DiffusionModel(ABC):
             )
         side = self.resolution // self.cell
         self.latent_shape: tuple[int, ...] = (self.channels, side, side)
-        usual = {"weighting": self.weighting, "density": self.density}
-        chosen = {key: value for key, value in path.items() if value is not None}
-        config = self.parts["scheduler"].config
         self.path: NoisePath = path_of(
-            config, f"model {name}", (side // self.patch) ** 2, **(usual | chosen)
+            scheduler_config(self.parts["scheduler"]),
+            f"model {name}",
+            (side // self.patch) ** 2,
+            usual={"weighting": self.weighting, "density": self.density},
+            **path,
         )
 
     # What a family says.
@@ -185,6 +186,11 @@ class DiffusionModel(ABC):
         if not found:
             raise UserError(f"--train-text-encoder: {self.pipeline_name} has no CLIP; leave it out")
         return found
+
+    @classmethod
+    def takes_adapters(cls) -> bool:
+        """Whether diffusers loads LoRA into its pipeline."""
+        return hasattr(getattr(diffusers, cls.pipeline_name), "save_lora_weights")
 
     @property
     def device(self) -> torch.device:
@@ -323,6 +329,11 @@ def scaling_of(config: Any) -> tuple[Tensor | None, Tensor]:
         return mean, scale / std
     shift = getattr(config, "shift_factor", None)
     return None if shift is None else torch.tensor(float(shift)), scale
+
+
+def scheduler_config(scheduler: Any) -> dict[str, Any]:
+    """A scheduler's configuration with its class, which those that were not loaded leave out."""
+    return dict(scheduler.config) | {"_class_name": type(scheduler).__name__}
 
 
 def unwrapped(module: Any) -> Any:

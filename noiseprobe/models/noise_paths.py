@@ -73,6 +73,11 @@ class NoisePath(ABC):
     def told(self) -> str:
         """What the denoiser predicts, in a word."""
 
+    @property
+    def axis(self) -> str:
+        """What the times are called on an axis."""
+        return "timestep"
+
 
 @dataclass
 class Diffusion(NoisePath):
@@ -168,6 +173,11 @@ class Flow(NoisePath):
         """What it is called."""
         return "flow"
 
+    @property
+    def axis(self) -> str:
+        """Times are σ on a grid."""
+        return f"{self.num_timesteps}·σ"
+
     @cached_property
     def grid(self) -> NDArray[np.float32]:
         """All times, the least noise first, as the stock scheduler computes them."""
@@ -228,6 +238,7 @@ def path_of(
     tokens: int | None = None,
     *,
     shift: float | str | None = None,
+    usual: Mapping[str, str] | None = None,
     **options: Any,
 ) -> NoisePath:
     """The path that a scheduler's configuration says, whatever sampler it belongs to.
@@ -237,6 +248,7 @@ def path_of(
         name: what errors call the model.
         tokens: how many the denoiser sees of a picture, for a shift that depends on the resolution.
         shift: of a flow; None: as the configuration says; `auto`: by `tokens`.
+        usual: `weighting` and `density`, of a path that knows them, where `options` say nothing.
         options: of `Diffusion` or `Flow`; None is their usual one.
 
     Raises:
@@ -246,8 +258,10 @@ def path_of(
     kind = str(scheduler.get("_class_name", ""))
     flow = kind.startswith("FlowMatch") or bool(scheduler.get("use_flow_sigmas"))
     if flow or scheduler.get("prediction_type") == "flow_prediction":
-        return _flow(scheduler, tokens, shift, given)
-    if "EDM" in kind or not {"beta_start", "trained_betas"} & scheduler.keys():
+        return _flow(scheduler, tokens, shift, _fitting(Flow, usual) | _kept(Flow, given))
+    betas = [scheduler.get(key) for key in ("beta_start", "trained_betas")]
+    # Those of CogVideoX change ᾱ after that.
+    if "EDM" in kind or betas == [None, None] or "snr_shift_scale" in scheduler:
         raise UserError(
             f"{name}: of its scheduler {kind} no noise path is known; known are those with betas "
             "(such as DDPMScheduler) and flow matching (FlowMatchEulerDiscreteScheduler)"
@@ -260,7 +274,9 @@ def path_of(
             f"with {', '.join(PREDICTIONS)} or flow"
         )
     own = {key: value for key, value in scheduler.items() if not key.startswith("_")}
-    return Diffusion(DDPMScheduler.from_config(own), **_kept(Diffusion, given))
+    return Diffusion(
+        DDPMScheduler.from_config(own), **(_fitting(Diffusion, usual) | _kept(Diffusion, given))
+    )
 
 
 def _flow(
@@ -274,7 +290,7 @@ def _flow(
     elif shift is not None:
         told = float(shift)
     steps = int(scheduler.get("num_train_timesteps", 1000))
-    return Flow(told, steps, **_kept(Flow, given))
+    return Flow(told, steps, **given)
 
 
 def resolution_shift(scheduler: Mapping[str, Any], tokens: int) -> float:
@@ -286,6 +302,12 @@ def resolution_shift(scheduler: Mapping[str, Any], tokens: int) -> float:
     first = scheduler.get("base_image_seq_len") or 256
     last = scheduler.get("max_image_seq_len") or 4096
     return math.exp(low + (high - low) * (tokens - first) / (last - first))
+
+
+def _fitting(kind: type[NoisePath], usual: Mapping[str, str] | None) -> dict[str, str]:
+    """What is usual, as far as a path of this kind knows it."""
+    known = {"weighting": kind.weightings, "density": kind.densities}
+    return {key: value for key, value in (usual or {}).items() if value in known[key]}
 
 
 def _kept(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,14 @@ class Sana(DiffusionModel):
 
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
         """The words (N, tokens, width), and which of them there are."""
-        words, there, _, _ = self.stock.encode_prompt(
-            list(captions), do_classifier_free_guidance=False, device=self.text_device
-        )
+        tokenizer = self.encoders[0].tokenizer
+        side = tokenizer.padding_side  # which the stock pipeline changes
+        try:
+            words, there, _, _ = self.stock.encode_prompt(
+                list(captions), do_classifier_free_guidance=False, device=self.text_device
+            )
+        finally:
+            tokenizer.padding_side = side
         return {"words": words, "there": there}
 
     def predict(

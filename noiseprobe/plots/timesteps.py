@@ -22,6 +22,7 @@ def plot_timesteps(
     learning: pd.DataFrame,
     axes: Sequence[Axes] | None = None,
     over: str | None = None,
+    time_axis: str = "timestep",
 ) -> list[Axes]:
     """Left the loss by timestep at the first checkpoint, right its relative change since then.
 
@@ -35,6 +36,7 @@ def plot_timesteps(
         learning: what `noiseprobe.analysis.learning_bins` returns.
         axes: where to draw, two panels; a new figure if None.
         over: what the means are over, with its number; by default the draws that the table counts.
+        time_axis: what `Run.time_axis` says.
     """
     start, change = several_panels(axes, ("start", "change"), PAGE, 2.9, width_ratios=(1, 3))
     for ax in (start, change):
@@ -50,7 +52,7 @@ def plot_timesteps(
     _say_trends(change, learning)
     if over is None:
         over = f"{int(first['samples'].sum()):,} draws" if "samples" in first else "draws"
-    start.set_ylabel("timestep (more noise up)")
+    start.set_ylabel(f"{time_axis} (more noise up)")
     start.set_xlabel(f"mean loss over\n{over}")
     change.set_xlabel("checkpoint at training step\n▼ surely fallen  ▲ surely risen (95%)")
     change.set_ylabel("")

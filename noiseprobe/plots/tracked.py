@@ -163,12 +163,13 @@ def plot_cross(
 
 
 @styled
-def plot_gap(bins: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_gap(bins: pd.DataFrame, ax: Axes | None = None, time_axis: str = "timestep") -> Axes:
     """The change of the loss since the start by timestep, on both kinds of photographs.
 
     Args:
         bins: what `noiseprobe.analysis.gap.gap_by_timestep` returns.
         ax: where to draw; a new figure if None.
+        time_axis: what `Run.time_axis` says.
     """
     ax = one_panel(ax, COLUMN, 2.5, "gap")
     known = bins[np.isfinite(bins[["trained", "held"]]).any(axis=1)]
@@ -186,7 +187,7 @@ def plot_gap(bins: pd.DataFrame, ax: Axes | None = None) -> Axes:
     dress(ax)
     ax.legend(frameon=False, loc="best")
     ax.set(
-        xlabel="timestep (more noise to the right; 95% over draws)",
+        xlabel=f"{time_axis} (more noise to the right; 95% over draws)",
         ylabel="change of the loss\nsince the start",
     )
     return ax

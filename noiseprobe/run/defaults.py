@@ -28,6 +28,7 @@ _FAMILY_DEFAULTS: dict[str, tuple[int, ...]] = {
     "flux": (1, 4, 50, 28, 50, 200),
     "flux-schnell": (1, 4, 50, 4, 50, 200),
     "sana": (1, 4, 50, 20, 50, 200),
+    "pixart-sigma": (1, 4, 50, 20, 50, 200),
     # Chosen for runs of a minute on a laptop; what they show: experiments/defaults/RESULTS.md.
     BUNDLED_MODEL: (4, 8, 10, 25, 15, 64),
 }
@@ -72,6 +73,12 @@ _METHOD_DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "dreambooth-lora": (500, 1e-4, *_DVAR_500, 4.5, *_HASTY),
         "custom-diffusion": (500, 1e-5, *_DVAR_500, 4.5, *_PATIENT),
     },
+    "pixart-sigma": {
+        "textual-inversion": (500, 5e-4, *_DVAR_500, 4.5, *_PATIENT),
+        "dreambooth": (1000, 1e-6, *_DVAR_1000, 4.5, *_HASTY),
+        "dreambooth-lora": (500, 1e-4, *_DVAR_500, 4.5, *_HASTY),
+        "custom-diffusion": (500, 1e-5, *_DVAR_500, 4.5, *_PATIENT),
+    },
     # Window and threshold: those that experiments/comparison/CONFIRMED-stratified.md takes.
     BUNDLED_MODEL: {
         "textual-inversion": (300, 1e-3, 120, 0.4, 4.0, 6, 0.02),
@@ -99,6 +106,7 @@ SOURCES: dict[str, tuple[str, str, str, str]] = {
     "stable-diffusion-3": ("", "dreambooth/README_sd3.md", "dreambooth/README_sd3.md", ""),
     "flux": (_NEAR_INVERSION, _FLUX_RATE, _FLUX_RATE, ""),
     "sana": ("", "none; nearest: DreamBooth of SD3", "dreambooth/README_sana.md", ""),
+    "pixart-sigma": ("", "none; nearest: DreamBooth of SDXL", "", ""),
 }
 """Where steps and rates are published, for each of `METHODS`: a paper, or diffusers' examples.
 
@@ -115,7 +123,7 @@ _ALSO: dict[str, dict[str, Any]] = {
     "dreambooth-lora": _CLIPPED,
     "custom-diffusion": _CLIPPED | {"prior": True, "rescale": True, "center_crop": False},
 }
-_LARGE = ("stable-diffusion-xl", "stable-diffusion-3", "flux", "flux-schnell", "sana")
+_LARGE = _FAMILY_DEFAULTS.keys() - {"stable-diffusion", BUNDLED_MODEL}
 _OF_FAMILY_ALSO: dict[str, dict[str, dict[str, Any]]] = {
     BUNDLED_MODEL: {"dreambooth": {"checkpoint_every": 50}},
     # A checkpoint is a whole denoiser, of up to 48 GB.
@@ -132,6 +140,7 @@ SHORT = {
     "flux": "FLUX.1-dev",
     "flux-schnell": "FLUX.1-schnell",
     "sana": "Sana",
+    "pixart-sigma": "PixArt-Σ",
     BUNDLED_MODEL: BUNDLED_MODEL,
 }
 """What tables call each family."""

@@ -27,8 +27,8 @@ from noiseprobe.run.traces import (
     read_trace,
 )
 
-NUM_TIMESTEPS = 1000
-"""How many a model has whose run does not say so."""
+NUM_TIMESTEPS, TIME_AXIS = 1000, "timestep"
+"""How many a model has, and what they are called, where its run does not say so."""
 
 PACKAGES = ("noiseprobe", "torch", "diffusers", "transformers", "numpy", "pandas", "pyarrow")
 
@@ -65,8 +65,12 @@ class Run:
         config: RunConfig,
         device: str,
         num_train_timesteps: int = NUM_TIMESTEPS,
+        time_axis: str = TIME_AXIS,
     ) -> "Run":
-        """Start a run in `directory`, which must be new or empty; raises `UserError` if not."""
+        """Start a run in `directory`, which must be new or empty; raises `UserError` if not.
+
+        How many times the model's noise path has, and what they are called, goes with it.
+        """
         cls.require_vacant(directory)
         run = cls(directory)
         try:
@@ -75,7 +79,8 @@ class Run:
             raise UserError(
                 f"--out: cannot write to '{directory}' ({error.strerror}); choose another folder"
             ) from error
-        about = environment(config, device) | {"num_train_timesteps": num_train_timesteps}
+        times = {"num_train_timesteps": num_train_timesteps, "time_axis": time_axis}
+        about = environment(config, device) | times
         write_json(run.directory / "environment.json", about)
         run.write_status("created", 0, None)
         return run
@@ -117,6 +122,12 @@ class Run:
         """How many timesteps the model was trained with."""
         about = self._document("environment.json") or {}
         return int(about.get("num_train_timesteps", NUM_TIMESTEPS))
+
+    @property
+    def time_axis(self) -> str:
+        """What an axis of timesteps is called: `timestep`, or of a flow `1000·σ`."""
+        about = self._document("environment.json") or {}
+        return str(about.get("time_axis", TIME_AXIS))
 
     def write_status(self, stage: str, step: int, stopped_by: str | None) -> None:
         """Record the stage reached."""

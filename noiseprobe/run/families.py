@@ -13,6 +13,7 @@ FAMILIES = {
     "StableDiffusion3Pipeline": "stable_diffusion_3.StableDiffusion3",
     "FluxPipeline": "flux.Flux",
     "SanaPipeline": "sana.Sana",
+    "PixArtSigmaPipeline": "pixart_sigma.PixArtSigma",
 }
 """Where each family is in `noiseprobe.models`, by the pipeline class that it serves."""
 

@@ -222,7 +222,12 @@ class RunConfig(BaseModel):
     lora_targets: tuple[str, ...] | None = _trained(
         "Layers that have adapters", None, methods=(LORA,), usual="attention, by family"
     )
-    train_word: bool = _trained("Learn the placeholder as well", True, methods=(LORA,))
+    train_word: bool | None = _trained(
+        "Learn the placeholder as well",
+        None,
+        methods=(LORA,),
+        usual="where diffusers loads learned words into the model",
+    )
     attention: Literal["crossattn_kv", "crossattn"] = _trained(
         "crossattn_kv, or crossattn for queries and outputs too", "crossattn_kv", methods=(CUSTOM,)
     )

@@ -112,7 +112,8 @@ def _train(
             return
     else:
         model = ready.model
-        run = Run.create(out, settings, str(model.device), model.path.num_timesteps)
+        path = model.path
+        run = Run.create(out, settings, str(model.device), path.num_timesteps, path.axis)
     ready.method.load(start)
     beside = Personalization(settings, concept_of(settings), ready.model, ready.method)
     pipeline.train_stage(run, settings, beside, reporter)

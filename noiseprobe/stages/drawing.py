@@ -115,7 +115,7 @@ def draw_held_out(run: Run, train: "pd.DataFrame") -> list[Path]:
     probed, held = run.probe_trace(), run.held_out_trace()
     if len(probed) and len(held):
         bins = gap_by_timestep(probed, held, num_timesteps=run.num_timesteps)
-        figures["14-gap"] = plots.plot_gap(bins)
+        figures["14-gap"] = plots.plot_gap(bins, time_axis=run.time_axis)
     return [path for name, ax in figures.items() for path in save(ax, run.figures_directory / name)]
 
 
@@ -161,7 +161,9 @@ def draw_analysis(found: "Analysis", out: Path) -> list[Path]:
         figures["8-needed-batch"] = plots.plot_needed_batch(tables["signal_to_noise"])
     if "timestep_losses" in tables:
         losses, learning = tables["timestep_losses"], tables["learning_bins"]
-        figures["9-loss-by-timestep"] = plots.plot_timesteps(losses, learning)
+        figures["9-loss-by-timestep"] = plots.plot_timesteps(
+            losses, learning, time_axis=found.time_axis
+        )
     return [path for name, axes in figures.items() for path in save(axes, out / name)]
 
 

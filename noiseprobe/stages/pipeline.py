@@ -33,7 +33,8 @@ def start(
     ready = prepare(config, reporter=reporter)
     _ = ready.objective, ready.held_out, ready.previews  # which find what else is wrong
     model = ready.model
-    run = Run.create(out, config, str(model.device), model.path.num_timesteps)
+    path = model.path
+    run = Run.create(out, config, str(model.device), path.num_timesteps, path.axis)
     if ready.initializer:
         run.write_initializer(ready.initializer)
     return run, ready

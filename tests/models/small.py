@@ -12,6 +12,8 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
@@ -245,11 +247,33 @@ def sana() -> SanaPipeline:
     )
 
 
+def pixart_sigma() -> PixArtSigmaPipeline:
+    """PixArt-Σ at 64 pixels."""
+    tokenizer, encoder = t5()
+    return PixArtSigmaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=encoder,
+        vae=vae(scaling_factor=0.13025),
+        transformer=PixArtTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=8,
+            in_channels=4,
+            out_channels=8,
+            num_layers=2,
+            cross_attention_dim=16,
+            sample_size=8,
+            caption_channels=2 * WIDTH,
+        ),
+        scheduler=DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02),
+    )
+
+
 SMALL: dict[str, Callable[[], Any]] = {
     "sdxl": stable_diffusion_xl,
     "sd3": stable_diffusion_3,
     "flux-dev": flux,
     "flux-schnell": schnell,
     "sana": sana,
+    "pixart-sigma": pixart_sigma,
 }
 """How the pipeline of each family but Stable Diffusion is made, by its short name."""

@@ -1,7 +1,5 @@
 """Every method: what it trains, and that stock diffusers loads what it saves."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ from torch import nn
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.models.stable_diffusion import StableDiffusion
-from noiseprobe.pictures.sampling import contiguous
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import start
@@ -21,6 +18,7 @@ from noiseprobe.training.driver import train
 from noiseprobe.training.methods import HOME, attach
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.preparing import prepare
+from tests.training.stock import CUSTOM, LORA, PARTS, WORD, our_image, shaken, stock_images
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "textual-inversion": {"method": "textual-inversion"},
@@ -34,43 +32,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "custom-queries": {"method": "custom-diffusion", "attention": "crossattn"},
 }
 LOAD = {
-    "textual-inversion": "pipeline.load_textual_inversion(folder, weight_name=WORD)",
-    "three-vectors": "pipeline.load_textual_inversion(folder, weight_name=WORD)",
-    "dreambooth": "pipeline.unet = UNet2DConditionModel.from_pretrained(f'{folder}/unet')",
-    "dreambooth-text": """
-pipeline = StableDiffusionPipeline.from_pretrained(
-    model,
-    unet=UNet2DConditionModel.from_pretrained(f'{folder}/unet'),
-    text_encoder=CLIPTextModel.from_pretrained(f'{folder}/text_encoder'),
-    safety_checker=None,
-)""",
-    "lora": """
-pipeline.load_textual_inversion(folder, weight_name=WORD)
-pipeline.load_lora_weights(folder)""",
-    "lora-text": """
-pipeline.load_textual_inversion(folder, weight_name=WORD)
-pipeline.load_lora_weights(folder)""",
-    "lora-no-word": "pipeline.load_lora_weights(folder)",
-    "custom": """
-pipeline.load_textual_inversion(folder, weight_name=WORD)
-pipeline.unet.load_attn_procs(folder, weight_name=ATTENTION, _pipeline=pipeline)""",
-    "custom-queries": """
-pipeline.load_textual_inversion(folder, weight_name=WORD)
-pipeline.unet.load_attn_procs(folder, weight_name=ATTENTION, _pipeline=pipeline)""",
+    "textual-inversion": WORD,
+    "three-vectors": WORD,
+    "dreambooth": PARTS,
+    "dreambooth-text": PARTS,
+    "lora": WORD + LORA,
+    "lora-text": WORD + LORA,
+    "lora-no-word": LORA,
+    "custom": WORD + CUSTOM,
+    "custom-queries": WORD + CUSTOM,
 }
-STOCK = """
-import sys, numpy, torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextModel
-WORD, ATTENTION = "learned_embeds.safetensors", "pytorch_custom_diffusion_weights.bin"
-model, folder, prompt, out = sys.argv[1:]
-torch.set_num_threads(1)
-pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None)
-{load}
-drawn = pipeline(prompt, num_inference_steps=3, output_type="np",
-                 generator=torch.Generator().manual_seed(3))
-numpy.save(out, drawn.images[0])
-"""
 
 
 def test_every_method_has_a_home_and_a_variant_here() -> None:
@@ -78,40 +49,13 @@ def test_every_method_has_a_home_and_a_variant_here() -> None:
     assert {options["method"] for options in VARIANTS.values()} == set(METHODS)
 
 
-def our_image(model: StableDiffusion, prompt: str) -> np.ndarray:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    pipeline = model.stock
-    pipeline.set_progress_bar_config(disable=True)
-    random = torch.Generator().manual_seed(3)
-    with contiguous(pipeline.unet):
-        drawn = pipeline(prompt, num_inference_steps=3, output_type="np", generator=random)
-    torch.set_num_threads(threads)
-    return drawn.images[0]
-
-
 def attached(model: StableDiffusion, concept: Concept, variant: str) -> Method:
     return attach(model, concept, resolve(VARIANTS[variant]))
 
 
-def shaken(method: Method) -> None:
-    """Move every trained tensor away from where it started."""
-    random = torch.Generator().manual_seed(5)
-    method.load(
-        {
-            name: value + 0.05 * torch.randn(value.shape, generator=random)
-            for name, value in method.trained().items()
-        }
-    )
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_stock_pipeline_draws_our_image_bit_for_bit(
-    model: StableDiffusion,
-    model_directory: Path,
-    concept: Concept,
-    tmp_path: Path,
-    variant: str,
+    model: StableDiffusion, concept: Concept, tmp_path: Path, variant: str
 ) -> None:
     method = attached(model, concept, variant)
     start = method.trained()
@@ -119,11 +63,8 @@ def test_the_stock_pipeline_draws_our_image_bit_for_bit(
     method.save(tmp_path / "checkpoint")
     prompt = f"a photo of a {method.thing}"
     ours = our_image(model, prompt)
-    arguments = [str(model_directory), str(tmp_path / "checkpoint"), prompt]
-    script = STOCK.format(load=LOAD[variant])
-    out = tmp_path / "stock.npy"
-    subprocess.run([sys.executable, "-c", script, *arguments, str(out)], check=True)
-    assert np.array_equal(ours, np.load(out))
+    asked = {variant: (tmp_path / "checkpoint", prompt, LOAD[variant])}
+    assert np.array_equal(ours, stock_images(model, asked, tmp_path / "drawn")[variant])
     method.load(start)
     assert not np.array_equal(ours, our_image(model, prompt))
 
@@ -221,6 +162,7 @@ def test_adapters_start_from_the_seed_alone(model_directory: Path, concept: Conc
         ({"lora_targets": "to_kk"}, "the unet has no layer 'to_kk'; did you mean 'to_k'?"),
         ({"lora_targets": ""}, "--lora-targets: none given"),
         ({"rank": 0}, "--rank: 0 given"),
+        ({"train_word": False, "initializer": "dog"}, "--initializer: no word is learned that"),
         ({"method": "dreambooht"}, "--method: 'dreambooht' given"),
         ({"lora_alpha": 0}, "--lora-alpha"),
     ],

@@ -32,7 +32,7 @@ class CustomDiffusion(Method):
         if model.denoiser_name != "unet":
             raise UserError(
                 f"--method: custom-diffusion trains the cross-attention of a UNet, and "
-                f"{model.pipeline_name} has none; choose dreambooth-lora"
+                f"{model.pipeline_name} has none; choose another"
             )
         self.unet = model.denoiser
         self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)

@@ -27,12 +27,19 @@ class DreamBoothLora(Method):
     """Adapters of rank `rank` on `lora_targets` of the denoiser; by default those of its family.
 
     With `train_text_encoder` the attention of its CLIPs has some as well. With `train_word`
-    the placeholder's embedding is trained along with them, as in Voronov et al. 2023; without it
-    the thing is called by a rare word, as in DreamBooth. The adapters start from `seed` alone.
-    Raises `UserError` for a target that the denoiser lacks.
+    the placeholder's embedding is trained along with them, as in Voronov et al. 2023, by default
+    where diffusers loads learned words into the family; without it the thing is called by a rare
+    word, as in DreamBooth. The adapters start from `seed` alone.
+    Raises `UserError` for a target that the denoiser lacks, an initializer where no word is
+    learned, or a family into which diffusers loads no adapters.
     """
 
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
+        if not model.takes_adapters():
+            raise UserError(
+                f"--method: diffusers loads no adapters into {model.pipeline_name}; choose "
+                "dreambooth"
+            )
         self.pipeline: Any = getattr(diffusers, model.pipeline_name)
         self.parts: dict[str, Any] = {model.denoiser_name: model.denoiser}
         targets = {model.denoiser_name: config.lora_targets or model.lora_targets}
@@ -48,9 +55,11 @@ class DreamBoothLora(Method):
             add_adapter(module, targets[part], config.rank, config.alpha, config.seed)
             self._name_parameters(part)
         self.word: Word | None = None
-        if config.train_word:
+        if model.worded if config.train_word is None else config.train_word:
             self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)
             self.named |= self.word.named
+        elif config.initializer is not None:
+            raise UserError("--initializer: no word is learned that it could begin; leave it out")
         self.thing = self.word.text if self.word else f"{config.rare_word} {concept.class_noun}"
         usual = concept.captions(self.thing) if self.word else [f"a photo of a {self.thing}"]
         self.captions = [config.instance_prompt] if config.instance_prompt else usual
@@ -77,9 +86,15 @@ class DreamBoothLora(Method):
         return tensors | (self.word.read(directory) if self.word else {})
 
     def _layers(self, part: str) -> dict[str, Tensor]:
-        """The adapters of one part, under the names that diffusers gives them."""
+        """The adapters of one part, under the names that diffusers' scripts give them.
+
+        Those of a UNet have names of their own; of a transformer, some would be passed over.
+        """
         layers = get_peft_model_state_dict(self.parts[part], save_embedding_layers=False)
-        return convert_state_dict_to_diffusers(layers)
+        named: dict[str, Tensor] = (
+            convert_state_dict_to_diffusers(layers) if "unet" in self.parts else layers
+        )
+        return named
 
     def _name_parameters(self, part: str) -> None:
         """Take note of each trained parameter, and of what its tensor is called in a checkpoint."""

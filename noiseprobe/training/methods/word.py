@@ -36,9 +36,10 @@ class Word:
         num_vectors: int = 1,
     ) -> None:
         if not model.worded:
+            adapted = ", or dreambooth-lora with --no-train-word" if model.takes_adapters() else ""
             raise UserError(
                 f"--method: diffusers loads no learned words into {model.pipeline_name}; choose "
-                "dreambooth, or dreambooth-lora with --no-train-word"
+                f"dreambooth{adapted}"
             )
         self.text = placeholder
         tokens = [placeholder, *(f"{placeholder}_{i}" for i in range(1, num_vectors))]
