@@ -411,6 +411,7 @@ def begin(
         config = resolve(changed(context), file)
         place = out or new_directory(config.concept, config.method)
         run, ready = pipeline.start(config, place, reporter)
+    config = ready.config
     reporter.note(f"run: {run.directory}")
     reporter.note(
         f"model {config.model}, {config.method}, {ready.model.device}, {config.precision}, "

@@ -1,6 +1,7 @@
 """The diffusion models: one interface, one file per family."""
 
 import json
+from collections.abc import Collection
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -26,16 +27,29 @@ FAMILIES = {
 
 
 def load_model(
-    source: str = BUNDLED_MODEL, device: str = "auto", precision: str = "fp32", **options: Any
+    source: str = BUNDLED_MODEL,
+    device: str = "auto",
+    precision: str = "fp32",
+    *,
+    masters: Collection[str] = (),
+    quantize: str | None = None,
+    aside: bool = False,
+    **options: Any,
 ) -> "DiffusionModel":
     """The model in the directory or under the hub id `source` (`tiny-sd`: the bundled one).
 
-    All weights are frozen, in evaluation mode, and in float32 but for what `precision` says.
+    All weights are frozen and in evaluation mode. The VAE is in float32, for what it encodes is
+    what is learned, and float16 is not enough for that of SDXL.
 
     Args:
         source: what is loaded.
         device: `auto` (CUDA, then MPS, then CPU) or a torch device.
-        precision: of the denoiser: fp32, bf16 or fp16.
+        precision: of the denoiser and the text encoders: auto, fp32, bf16 or fp16.
+        masters: `denoiser`, `encoders`: those that are in float32 until `settle` is called, for
+            what is trained starts from them.
+        quantize: `nf4` or `int8`: how the denoiser's weights are kept
+            (`noiseprobe.models.quantising`).
+        aside: leave text encoders and VAE on the CPU, for whoever brings them in when needed.
         options: of `noiseprobe.models.base.DiffusionModel`.
 
     Raises:
@@ -50,18 +64,43 @@ def load_model(
             f"{', '.join(FAMILIES)}"
         )
 
+    import torch
+
     from noiseprobe.models.base import PRECISIONS
     from noiseprobe.models.loading import freeze, load_parts
+    from noiseprobe.models.quantising import quantise, require_library
 
-    if precision not in PRECISIONS:
-        raise UserError(f"--precision: '{precision}' is none of {', '.join(PRECISIONS)}")
     chosen = pick_device(device)
+    precision = pick_precision(precision, chosen)
+    if precision not in PRECISIONS:
+        raise UserError(f"--precision: '{precision}' is none of auto, {', '.join(PRECISIONS)}")
     made = family(index["_class_name"])
-    parts = load_parts(where, index, made.part_names())
-    freeze(parts, chosen)
-    model = made(where, parts, **options)
-    model.settle(precision)
+    if quantize:
+        require_library(quantize)
+    own = {"denoiser": [made.denoiser_name], "encoders": list(made.encoder_names)}
+    halved = [part for kind, parts in own.items() if kind not in masters for part in parts]
+    loaded = load_parts(
+        where, index, made.part_names(), dict.fromkeys(halved, PRECISIONS[precision])
+    )
+    if quantize:  # before it goes to a device that may hold it only so
+        quantise(loaded[made.denoiser_name], quantize, PRECISIONS[precision], chosen)
+    freeze(loaded, chosen, loaded.keys() - {made.denoiser_name} if aside else ())
+    model = made(where, loaded, **options)
+    if not masters:
+        model.settle(precision)
+    if precision != "fp32" and chosen.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, for what stays in float32
     return model
+
+
+def pick_precision(precision: str, device: "torch.device") -> str:
+    """The precision named `precision`; `auto` takes bf16 on a GPU that has it, else fp32."""
+    import torch
+
+    if precision != "auto":
+        return precision
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_it else "fp32"
 
 
 def family(pipeline: str) -> "type[DiffusionModel]":

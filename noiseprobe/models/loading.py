@@ -1,6 +1,6 @@
 """Loading a model: a directory or hub id as diffusers saves pipelines, or one file of weights."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,39 +15,50 @@ LIBRARIES = ("diffusers", "transformers")
 
 
 def load_parts(
-    source: str, index: Mapping[str, Any], known: Iterable[str], **options: Any
+    source: str,
+    index: Mapping[str, Any],
+    known: Iterable[str],
+    dtypes: Mapping[str, torch.dtype] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Every part of a pipeline that `known` names and its index has, in float32.
+    """Every part of a pipeline that `known` names and its index has.
 
-    Raises `UserError` naming the part that cannot be loaded.
+    `dtypes` are those of parts that are not in float32. Raises `UserError` naming the part that
+    cannot be loaded.
     """
     parts = {}
     for part in known:
         library, kind = index.get(part) or (None, None)
         if library is not None and kind is not None:
-            parts[part] = _load_part(source, part, library, kind, **options)
+            dtype = (dtypes or {}).get(part, torch.float32)
+            parts[part] = _load_part(source, part, library, kind, dtype=dtype, **options)
     return parts
 
 
-def freeze(parts: Mapping[str, Any], device: torch.device) -> None:
-    """Put the modules on `device`, frozen and in evaluation mode; a UNet channels-last."""
+def freeze(parts: Mapping[str, Any], device: torch.device, aside: Collection[str] = ()) -> None:
+    """Put the modules on `device`, but for those `aside`; frozen, in evaluation mode.
+
+    A UNet is laid out channels-last.
+    """
     for name, module in parts.items():
         if isinstance(module, torch.nn.Module):
-            module.to(device).requires_grad_(False).eval()
+            module.requires_grad_(False).eval()
+            if name not in aside:
+                module.to(device)
         # A third faster on a CPU for the bundled model (experiments/bench), and on CUDA for all.
         if name == "unet" and device.type in ("cpu", "cuda"):
             module.to(memory_format=torch.channels_last)
 
 
-def load_whole(kind: Any, source: str, **options: Any) -> Any:
-    """The model that `kind.from_pretrained` loads, of diffusers or transformers, in float32.
+def load_whole(kind: Any, source: str, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
+    """The model that `kind.from_pretrained` loads, of diffusers or transformers, in `dtype`.
 
     Raises `ValueError` where weights are missing or of another shape, for both libraries would put
     random ones in their place.
     """
     model, told = kind.from_pretrained(
         source,
-        dtype=torch.float32,
+        dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         **options,

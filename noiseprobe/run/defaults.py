@@ -57,6 +57,11 @@ _BUNDLED_ALSO: dict[str, dict[str, Any]] = {"dreambooth": {"checkpoint_every": 5
 RATE_WITH_PRIOR = {"custom-diffusion": 2.0}
 """By what prior preservation multiplies a method's learning rate, as its publication does."""
 
+_BY_OPTIMIZER: dict[str, dict[str, Any]] = {
+    "prodigy": {"learning_rate": 1.0, "scale_lr": False},
+}
+"""Prodigy finds its rate, of which the learning rate is a factor (arXiv 2306.06101, section 6)."""
+
 USUAL_CLIP = {"stable-diffusion": PUBLISHED_CLIP, BUNDLED_MODEL: "tiny-clip"}
 """The CLIP that compares what a family draws with photographs."""
 
@@ -66,15 +71,15 @@ def family_of(model: str) -> str:
     return BUNDLED_MODEL if model == BUNDLED_MODEL else "stable-diffusion"
 
 
-def defaults_of(model: str, method: str) -> dict[str, Any]:
-    """Every default that depends on the model's family or on the method."""
+def defaults_of(model: str, method: str, optimizer: str = "adamw") -> dict[str, Any]:
+    """Every default that depends on the model's family, the method or the optimizer."""
     family = family_of(model)
     common: dict[str, Any] = dict(zip(_BY_FAMILY, _FAMILY_DEFAULTS[family], strict=True))
     if method not in METHODS:
         return common
     own = dict(zip(_BY_METHOD, _METHOD_DEFAULTS[family][method], strict=True))
     rare = _BUNDLED_ALSO.get(method, {}) if family == BUNDLED_MODEL else {}
-    return common | own | _ALSO.get(method, {}) | rare
+    return common | own | _ALSO.get(method, {}) | rare | _BY_OPTIMIZER.get(optimizer, {})
 
 
 def shown(key: str) -> str:
@@ -85,7 +90,8 @@ def shown(key: str) -> str:
     usual, bundled = _listed("stable-diffusion", key), _listed(BUNDLED_MODEL, key)
     by_method = "by method " if " / " in usual + bundled else ""
     differs = f"; {BUNDLED_MODEL}: {bundled}" if bundled != usual else ""
-    return f"{by_method}{usual}{differs}"
+    also = "; prodigy: 1" if key == "learning_rate" else ""
+    return f"{by_method}{usual}{differs}{also}"
 
 
 def _listed(family: str, key: str) -> str:

@@ -32,8 +32,9 @@ def recorded(content: dict[str, Any]) -> RunConfig:
 
     Raises `UserError` naming the flag, what was found and what was expected.
     """
-    model, method = content.get("model", BUNDLED_MODEL), content.get("method", METHODS[0])
-    return _validated(defaults_of(str(model), str(method)) | content)
+    usual = {"model": BUNDLED_MODEL, "method": METHODS[0], "optimizer": "adamw"}
+    chosen = (str(content.get(key, default)) for key, default in usual.items())
+    return _validated(defaults_of(*chosen) | content)
 
 
 def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
@@ -42,6 +43,8 @@ def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
     Raises `UserError` where a given flag would change steps that are already done.
     """
     anew = {key: value for key, value in given.items() if value is not None}
+    if anew.get("precision") == "auto":
+        del anew["precision"]  # what it was at the start, also on another device
     criterion = {"param": ()} if "stop" in anew else {}  # the other's parameters are its own
     config = _validated(before.model_dump() | criterion | located(anew))
     for key in anew:
@@ -51,6 +54,11 @@ def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
                 f"{flag(key)}: this run was started with {then!r}, not {now!r}; leave the flag "
                 "out, or start a new run"
             )
+    if config.steps != before.steps and not config.lr_schedule.startswith("constant"):
+        raise UserError(
+            f"--steps: the learning rate falls over the {before.steps} steps that this run was "
+            "started with; leave the flag out, or start a new run"
+        )
     require_its_own(anew, config)
     return config
 

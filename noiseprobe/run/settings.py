@@ -160,12 +160,33 @@ class RunConfig(BaseModel):
         usual="none; SD3: preconditioned",
     )
     snr_gamma: float | None = _trained("Gamma of min-snr", None, gt=0, **_FINITE, usual="5")
-    learning_rate: float = _trained("AdamW's learning rate", gt=0, **_FINITE)
-    scale_lr: bool = _trained("Multiply it by the batch size", True)
+    optimizer: Literal["adamw", "adamw8bit", "prodigy"] = _trained(
+        "adamw; adamw8bit, whose state is a quarter (bitsandbytes); or prodigy, which finds its "
+        "rate (prodigyopt)",
+        "adamw",
+    )
+    learning_rate: float = _trained("The optimizer's learning rate", gt=0, **_FINITE)
+    scale_lr: bool = _trained("Multiply it by the samples per step", True, usual="yes; prodigy: no")
+    lr_schedule: Literal[
+        "constant",
+        "constant_with_warmup",
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "polynomial",
+    ] = _trained(
+        "How it changes over the steps: constant, constant_with_warmup, linear, cosine, "
+        "cosine_with_restarts or polynomial",
+        "constant",
+    )
+    lr_warmup: int = _trained("Steps in which it rises from 0", 0, ge=0)
     max_grad_norm: float | None = _trained(
         "Clip gradients to this norm", None, gt=0, **_FINITE, usual="textual-inversion no, others 1"
     )
-    train_batch_size: int = _trained("Samples per step", ge=1)
+    train_batch_size: int = _trained("Samples per pass through the model", ge=1)
+    gradient_accumulation: int = _trained(
+        "Passes per step, whose gradients are averaged: as a batch so many times as large", 1, ge=1
+    )
     seed: int = _trained("Seed of every draw", 0, ge=0, common=True)
 
     initializer: str | None = _trained(
@@ -327,8 +348,23 @@ class RunConfig(BaseModel):
 
     checkpoint_every: int = _machine("Steps between checkpoints", ge=1)
     device: str = _machine("auto, cuda, mps or cpu", "auto", commands=_BOTH, on_resume=True)
-    precision: Literal["fp32", "bf16", "fp16"] = _machine(
-        "Of the denoiser: fp32, bf16 or fp16", "fp32", common=True
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = _machine(
+        "Of what is frozen: auto, fp32, bf16 or fp16",
+        "auto",
+        usual="auto: bf16 on a GPU that has it, else fp32",
+        common=True,
+    )
+    gradient_checkpointing: bool = _machine(
+        "Compute activations twice rather than keep them: less memory, more time",
+        False,
+        on_resume=True,
+    )
+    quantize: Literal["nf4", "int8"] | None = _machine(
+        "Keep the denoiser's frozen weights in 4 bits (nf4: bitsandbytes) or 8 (int8: torchao)",
+        None,
+        metavar="nf4|int8",
+        methods=(LORA,),
+        usual="no",
     )
     workers: int | None = _machine(
         "Trainings at once with --cross",
@@ -449,12 +485,19 @@ class RunConfig(BaseModel):
         return self.checks or (self.stop != "none" and self.watched == "clip_img")
 
     @property
+    def samples_per_step(self) -> int:
+        """How many samples of photographs a step sees, in all its passes."""
+        return self.train_batch_size * self.gradient_accumulation
+
+    @property
     def effective_learning_rate(self) -> float:
-        """The optimiser's learning rate: scaled by the batch size unless told otherwise.
+        """The optimiser's learning rate: scaled by the samples per step unless told otherwise.
 
         Custom Diffusion with prior preservation doubles it, as its publication does.
         """
-        rate = self.learning_rate * (self.train_batch_size if self.scale_lr else 1)
+        rate = self.learning_rate * (self.samples_per_step if self.scale_lr else 1)
+        if self.optimizer == "prodigy":
+            return rate  # a factor of the rate that it finds
         return rate * (RATE_WITH_PRIOR.get(self.method, 1) if self.prior else 1)
 
     @property

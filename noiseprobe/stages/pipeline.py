@@ -33,7 +33,8 @@ def start(
     ready = prepare(config, reporter=reporter)
     _ = ready.objective, ready.held_out, ready.previews  # which find what else is wrong
     model = ready.model
-    run = Run.create(out, config, str(model.device), model.path.num_timesteps)
+    run = Run.create(out, ready.config, str(model.device), model.path.num_timesteps)
+    ready.cache.settle_in(run.cache_directory)
     if ready.initializer:
         run.write_initializer(ready.initializer)
     return run, ready
@@ -102,7 +103,6 @@ def prepare_prior(
     """The class images, drawn now by the untrained model where they are missing, and encoded."""
     from noiseprobe.core.progress import Silent
     from noiseprobe.pictures.sampling import Sampler
-    from noiseprobe.training.objective import Objective
     from noiseprobe.training.prior import Prior, draw_class_images, find_class_images
     from noiseprobe.training.views import Flips
 
@@ -110,7 +110,8 @@ def prepare_prior(
     images = find_class_images(config, ready.concept, run.directory)
     sampler = Sampler(model, config.sampling_steps, config.guidance)
     paths = draw_class_images(images, sampler, config.sampling_seed, reporter or Silent())
-    objective = Objective(model, paths, Flips(model.resolution, flip=config.flip))
+    seen = Flips(model.resolution, flip=config.flip)
+    objective = ready.objective_on("class-images", paths, seen, images.captions)
     return Prior(objective, images.captions, config.prior_weight)
 
 
