@@ -90,13 +90,11 @@ class DiffusionModel(ABC):
         self.vae: Any = self.parts["vae"]
         self.denoiser: Any = self.parts[self.denoiser_name]
         self._settled: torch.dtype | None = None
-        if clip_skip is not None and not self.skips_layers:
-            raise UserError(
-                f"--clip-skip: {self.pipeline_name} has no layers to skip; leave it out"
-            )
         self.clip_skip = clip_skip
+        if clip_skip is not None:
+            self._check_skipped(clip_skip)
         self.check()
-        self.cell = self.vae_cell()
+        self.cell, self._scaling = self.vae_cell(), scaling_of(self.vae.config)
         self.resolution = self.usual_resolution() if resolution is None else resolution
         grain = self.cell * self.patch
         if self.resolution < grain or self.resolution % grain:
@@ -172,6 +170,15 @@ class DiffusionModel(ABC):
             if self.parts.get(name) is not None
         ]
 
+    def _check_skipped(self, layers: int) -> None:
+        if not self.skips_layers:
+            raise UserError(f"--clip-skip: {self.pipeline_name} skips no layers; leave it out")
+        least = min(each.module.config.num_hidden_layers for each in self.clips())
+        if layers >= least:
+            raise UserError(
+                f"--clip-skip: {layers} given, but the text encoder has {least} layers; skip fewer"
+            )
+
     def clips(self) -> list[Encoder]:
         """Those of them that are CLIPs, which alone are trained; raises `UserError` if none is."""
         found = [each for each in self.encoders if isinstance(each.tokenizer, CLIPTokenizer)]
@@ -234,19 +241,6 @@ class DiffusionModel(ABC):
         if shift is not None:
             latents = latents - shift.to(latents.device)
         return latents * scale.to(latents.device)
-
-    @cached_property
-    def _scaling(self) -> tuple[Tensor | None, Tensor]:
-        """What is subtracted of latents, and by what they are multiplied: by channel or for all."""
-        config = self.vae.config
-        scale = torch.tensor(float(config.scaling_factor))
-        means, stds = (getattr(config, f"latents_{name}", None) for name in ("mean", "std"))
-        if means is not None and stds is not None:
-            by_channel = (torch.tensor(each, dtype=torch.float32) for each in (means, stds))
-            mean, std = (each.view(1, -1, 1, 1) for each in by_channel)
-            return mean, scale / std
-        shift = getattr(config, "shift_factor", None)
-        return None if shift is None else torch.tensor(float(shift)), scale
 
     def loss(
         self,
@@ -312,16 +306,26 @@ class DiffusionModel(ABC):
         """What the pipeline's constructor takes beside its parts."""
         return {}
 
-    def drawing_options(self, guidance: float) -> dict[str, Any]:
-        """What the pipeline takes when it draws a picture, beside prompt, steps and generator."""
+    def drawing_options(self, captions: Sequence[str], guidance: float) -> dict[str, Any]:
+        """What the pipeline takes when it draws pictures, beside steps and generators."""
         skip = {} if self.clip_skip is None else {"clip_skip": self.clip_skip}
         sides = {"height": self.resolution, "width": self.resolution}
-        return {"guidance_scale": guidance} | sides | skip
+        return {"prompt": list(captions), "guidance_scale": guidance} | sides | skip
 
 
-def chosen_rows(conditioning: Conditioning, rows: Tensor) -> Conditioning:
-    """Some rows of each tensor, in the order given."""
-    return {name: each[rows.to(each.device)] for name, each in conditioning.items()}
+def scaling_of(config: Any) -> tuple[Tensor | None, Tensor]:
+    """What is subtracted of a VAE's latents, and by what they are then multiplied.
+
+    Numbers for all channels, or (1, C, 1, 1); None where nothing is subtracted.
+    """
+    scale = torch.tensor(float(config.scaling_factor))
+    means, stds = (getattr(config, f"latents_{name}", None) for name in ("mean", "std"))
+    if means is not None and stds is not None:
+        by_channel = (torch.tensor(each, dtype=torch.float32) for each in (means, stds))
+        mean, std = (each.view(1, -1, 1, 1) for each in by_channel)
+        return mean, scale / std
+    shift = getattr(config, "shift_factor", None)
+    return None if shift is None else torch.tensor(float(shift)), scale
 
 
 def unwrapped(module: Any) -> Any:

@@ -1,7 +1,7 @@
 """FLUX.1, dev and schnell."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from diffusers import FluxPipeline
@@ -80,6 +80,7 @@ class Flux(DiffusionModel):
         unpacked: Tensor = FluxPipeline._unpack_latents(predicted, *sides, self.cell)
         return unpacked
 
-    def drawing_options(self, guidance: float) -> dict[str, object]:
+    def drawing_options(self, captions: Sequence[str], guidance: float) -> dict[str, Any]:
         """Captions as long as in training."""
-        return super().drawing_options(guidance) | {"max_sequence_length": MAX_TOKENS[self.guided]}
+        own = {"max_sequence_length": MAX_TOKENS[self.guided]}
+        return super().drawing_options(captions, guidance) | own

@@ -1,6 +1,7 @@
 """Sana."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -40,7 +41,7 @@ class Sana(DiffusionModel):
         )[0]
         return predicted
 
-    def drawing_options(self, guidance: float) -> dict[str, object]:
+    def drawing_options(self, captions: Sequence[str], guidance: float) -> dict[str, Any]:
         """Pictures of just the resolution, from captions encoded as in training."""
         own = {"use_resolution_binning": False, "complex_human_instruction": None}
-        return super().drawing_options(guidance) | own
+        return super().drawing_options(captions, guidance) | own

@@ -39,6 +39,9 @@ class StableDiffusion(DiffusionModel):
 
         With `clip_skip`, that of so many layers before, through the last layer's norm.
         """
+        return self._encoded(captions, self.clip_skip or 0)
+
+    def _encoded(self, captions: Sequence[str], skipped: int) -> Conditioning:
         [encoder] = self.encoders
         tokenizer, spelt = encoder.tokenizer, TextualInversionLoaderMixin().maybe_convert_prompt
         tokens = tokenizer(
@@ -49,10 +52,10 @@ class StableDiffusion(DiffusionModel):
             return_tensors="pt",
         )
         ids = tokens.input_ids.to(device_of(encoder.module))
-        if self.clip_skip is None:
+        if not skipped:
             return {"words": encoder.module(ids)[0]}
         states = encoder.module(ids, output_hidden_states=True).hidden_states
-        return {"words": _final_norm(encoder.module)(states[-(self.clip_skip + 1)])}
+        return {"words": _final_norm(encoder.module)(states[-(skipped + 1)])}
 
     def predict(
         self, noisy: Tensor, times: Tensor, conditioning: Conditioning, places: Tensor
@@ -60,6 +63,19 @@ class StableDiffusion(DiffusionModel):
         """What the UNet predicts."""
         predicted: Tensor = self.denoiser(noisy, times, conditioning["words"], return_dict=False)[0]
         return predicted
+
+    def drawing_options(self, captions: Sequence[str], guidance: float) -> dict[str, Any]:
+        """Where layers are skipped, captions go in encoded.
+
+        diffusers 0.42 asks for the last layer's norm under a name that it has in transformers 4. As
+        there, no layer is skipped of the empty caption.
+        """
+        options = super().drawing_options(captions, guidance)
+        if options.pop("clip_skip", None) is None:
+            return options
+        words = self.encode_captions(options.pop("prompt"))["words"]
+        nothing = self._encoded([""], 0)["words"].expand_as(words)
+        return options | {"prompt_embeds": words, "negative_prompt_embeds": nothing}
 
     def pipeline_options(self) -> dict[str, Any]:
         """No safety checker is asked for."""

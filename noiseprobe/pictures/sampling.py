@@ -56,10 +56,9 @@ class Sampler:
                 torch.autocast(device, self.model.dtype, enabled=mixed),
             ):
                 pictures += self.pipeline(
-                    prompt=some,
                     num_inference_steps=self.steps,
                     generator=noise,
-                    **self.model.drawing_options(self.guidance),
+                    **self.model.drawing_options(some, self.guidance),
                 ).images
         return pictures
 

@@ -1,5 +1,6 @@
 """Stable Diffusion behind the model interface, held against the stock classes."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from noiseprobe.models import load_model
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.models.noise_paths import Diffusion
 from noiseprobe.models.stable_diffusion import StableDiffusion
+from noiseprobe.pictures.sampling import Sampler
 
 
 def drawn(model: DiffusionModel, count: int = 4) -> tuple[Any, ...]:
@@ -171,3 +173,26 @@ def test_a_device_or_precision_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=named):
         load_model(str(model_directory), device, precision)
+
+
+@torch.no_grad()
+def test_skipped_layers_of_the_text_encoder_are_left_out() -> None:
+    model = load_model("tiny-sd", "cpu", clip_skip=1)
+    captions = ["a photo of a dog", "a cool dog"]
+    ours = model.encode_captions(captions)["words"]
+    encoder = copy.deepcopy(model.encoders[0].module)
+    del encoder.encoder.layers[-1:]
+    tokens = model.encoders[0].tokenizer(
+        captions, padding="max_length", truncation=True, return_tensors="pt"
+    )
+    assert torch.equal(ours, encoder(tokens.input_ids)[0])
+    picture, usual = (
+        Sampler(each, steps=2).draw(captions[:1], 0)[0]
+        for each in (model, load_model("tiny-sd", "cpu"))
+    )
+    assert picture.tobytes() != usual.tobytes()
+
+
+def test_a_text_encoder_keeps_a_layer(model_directory: Path) -> None:
+    with pytest.raises(UserError, match="--clip-skip: 9 given, but the text encoder has"):
+        load_model(str(model_directory), "cpu", clip_skip=9)
