@@ -129,14 +129,12 @@ def add_adapter(module: Any, targets: Sequence[str], rank: int, alpha: float, se
 @contextmanager
 def _as_in_float32(module: Any) -> Iterator[None]:
     """Let layers in fewer bits look as if in float32, so that adapters start without rounding."""
-    stood_in = {}
+    stood_in: dict[nn.Module, nn.Parameter] = {}
     for layer in module.modules():
-        weight = getattr(layer, "weight", None)
-        if not isinstance(layer, nn.Linear | nn.Conv2d) or weight.dtype not in HALVES:
-            continue
-        zero = torch.zeros((), device=weight.device)  # takes no memory, whatever the shape
-        stood_in[layer] = weight
-        layer.weight = nn.Parameter(zero.expand(weight.shape), requires_grad=False)
+        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.dtype in HALVES:
+            stood_in[layer] = layer.weight
+            zero = torch.zeros((), device=layer.weight.device)  # of no size, whatever the shape
+            layer.weight = nn.Parameter(zero.expand(layer.weight.shape), requires_grad=False)
     try:
         yield
     finally:
