@@ -30,7 +30,8 @@ def settle_in(model: DiffusionModel) -> None:
     modules = [each.module for each in model.encoders]
     if any(trains(module) for module in modules):
         for module in modules:
-            module.to(model.device)
+            if device_of(module) != model.device:
+                module.to(model.device)
 
 
 def checkpoint_gradients(model: DiffusionModel) -> None:

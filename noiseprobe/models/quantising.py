@@ -11,6 +11,9 @@ from noiseprobe.core.errors import UserError
 LIBRARIES = {"nf4": "bitsandbytes", "int8": "torchao"}
 """What each kind needs, by its name on the package index."""
 
+BLOCK = 64
+"""Weights that share a scale, with nf4."""
+
 
 def require_library(kind: str) -> None:
     """Raise `UserError` unless the library of a kind is installed."""
@@ -29,22 +32,38 @@ def quantise(module: Any, kind: str, dtype: torch.dtype, device: torch.device) -
     `nf4`: 4 bits, in blocks of 64 with a scale each (Dettmers et al. 2023, arXiv 2305.14314).
     `int8`: 8 bits, with a scale per row. Convolutions, norms and embeddings stay as they are.
     """
+    layers = linear_layers(module)
     if kind == "int8":
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
         quantize_(module, Int8WeightOnlyConfig())
-        return
-    for owner in list(module.modules()):
-        for name, layer in list(owner.named_children()):
-            if type(layer) is nn.Linear:
-                setattr(owner, name, _in_four_bits(layer, dtype, device))
-    module.is_loaded_in_4bit = True  # so that peft puts the adapters for it beside
+    else:
+        for name in layers:
+            module.set_submodule(name, _in_four_bits(module.get_submodule(name), dtype, device))
+        module.is_loaded_in_4bit = True  # so that peft puts the adapters for it beside
+    for name in layers:  # which autocast does not reach
+        module.get_submodule(name).register_forward_pre_hook(_Cast(dtype))
 
 
-def _in_four_bits(layer: nn.Linear, dtype: torch.dtype, device: torch.device) -> nn.Module:
+def linear_layers(module: Any) -> list[str]:
+    """The names of the layers whose weights are kept in fewer bits."""
+    return [name for name, each in module.named_modules() if type(each) is nn.Linear]
+
+
+class _Cast:
+    """Casts what goes into a layer."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __call__(self, layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (given[0].to(self.dtype), *given[1:])
+
+
+def _in_four_bits(layer: Any, dtype: torch.dtype, device: torch.device) -> nn.Module:
     from bitsandbytes.nn import Linear4bit, Params4bit
 
-    made: nn.Module = Linear4bit(
+    made: Any = Linear4bit(
         layer.in_features,
         layer.out_features,
         bias=layer.bias is not None,
@@ -54,4 +73,7 @@ def _in_four_bits(layer: nn.Linear, dtype: torch.dtype, device: torch.device) ->
     )
     made.weight = Params4bit(layer.weight.data.contiguous(), requires_grad=False, quant_type="nf4")
     made.bias = layer.bias
-    return made.to(device).eval()
+    # Its other form for a CPU rounds scales, from the first pass without gradients on.
+    made.support_avx512bf16_for_cpu = False
+    done: nn.Module = made.to(device).eval()
+    return done

@@ -45,6 +45,10 @@ def optimiser(config: RunConfig, parameters: Sequence[Parameter]) -> torch.optim
         case "adamw8bit":
             from bitsandbytes.optim import AdamW8bit
 
+            # Which it would do at the first step, and so another layout would round otherwise
+            # before than where training goes on.
+            for each in parameters:
+                each.data = each.data.contiguous()
             made = AdamW8bit(parameters, **common)
         case "prodigy":
             from prodigyopt import Prodigy

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import torch
@@ -132,7 +132,7 @@ def _as_in_float32(module: Any) -> Iterator[None]:
     stood_in: dict[nn.Module, nn.Parameter] = {}
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.dtype in HALVES:
-            stood_in[layer] = layer.weight
+            stood_in[layer] = cast(nn.Parameter, layer.weight)
             zero = torch.zeros((), device=layer.weight.device)  # of no size, whatever the shape
             layer.weight = nn.Parameter(zero.expand(layer.weight.shape), requires_grad=False)
     try:
