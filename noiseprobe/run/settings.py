@@ -93,6 +93,8 @@ _trained, _of_prior, _held_out, _stopping, _pictures, _probe, _machine = (
     for group in (TRAINED, PRIOR, HELD_OUT, STOPPING, PICTURES, PROBE, MACHINE)
 )
 _BOTH = ("run", "train", "probe")
+_SIZED: dict[str, Any] = {"commands": ("run", "train", "estimate")}
+"""Of what takes memory."""
 _PROBING: dict[str, Any] = {"commands": ("run", "probe"), "on_resume": True}
 _PAIRS: dict[str, Any] = {"commands": (), "on_resume": True}
 _FINITE: dict[str, Any] = {"allow_inf_nan": False}
@@ -123,9 +125,10 @@ class RunConfig(BaseModel):
         BUNDLED_MODEL,
         usual=f"{BUNDLED_MODEL}, the bundled one",
         common=True,
+        **_SIZED,
     )
     method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
-        _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first", common=True)
+        _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first", common=True, **_SIZED)
     )
     center_crop: bool = _trained(
         "Crop photographs to a square, or squeeze them",
@@ -137,7 +140,11 @@ class RunConfig(BaseModel):
         "See photographs at random sizes, captions saying so", False, usual="custom-diffusion only"
     )
     resolution: int | None = _trained(
-        "Side of the pictures in pixels", None, ge=8, usual="what the model was made for"
+        "Side of the pictures in pixels",
+        None,
+        ge=8,
+        usual="what the model was made for",
+        **_SIZED,
     )
     clip_skip: int | None = _trained(
         "Last layers of each CLIP that are left out", None, ge=1, usual="none"
@@ -164,6 +171,7 @@ class RunConfig(BaseModel):
         "adamw; adamw8bit, whose state is a quarter (bitsandbytes); or prodigy, which finds its "
         "rate (prodigyopt)",
         "adamw",
+        **_SIZED,
     )
     learning_rate: float = _trained("The optimizer's learning rate", gt=0, **_FINITE)
     scale_lr: bool = _trained("Multiply it by the samples per step", True, usual="yes; prodigy: no")
@@ -183,7 +191,7 @@ class RunConfig(BaseModel):
     max_grad_norm: float | None = _trained(
         "Clip gradients to this norm", None, gt=0, **_FINITE, usual="textual-inversion no, others 1"
     )
-    train_batch_size: int = _trained("Samples per pass through the model", ge=1)
+    train_batch_size: int = _trained("Samples per pass through the model", ge=1, **_SIZED)
     gradient_accumulation: int = _trained(
         "Passes per step, whose gradients are averaged: as a batch so many times as large", 1, ge=1
     )
@@ -195,7 +203,9 @@ class RunConfig(BaseModel):
         methods=WITH_WORD,
         usual="the class noun",
     )
-    num_vectors: int = _trained("Vectors per placeholder", 1, ge=1, le=64, methods=(INVERSION,))
+    num_vectors: int = _trained(
+        "Vectors per placeholder", 1, ge=1, le=64, methods=(INVERSION,), **_SIZED
+    )
     learnable_property: Literal["object", "style"] = _trained(
         "object or style, for its captions", "object", methods=(INVERSION,)
     )
@@ -209,21 +219,33 @@ class RunConfig(BaseModel):
         "The word for the thing, where none is learned", "sks", methods=(DREAMBOOTH, LORA)
     )
     train_text_encoder: bool = _trained(
-        "Train the text encoder as well", False, methods=(DREAMBOOTH, LORA)
+        "Train the text encoder as well",
+        False,
+        methods=(DREAMBOOTH, LORA),
+        **_SIZED,
     )
-    rank: int = _trained("Rank of the adapters", 4, ge=1, methods=(LORA,))
+    rank: int = _trained("Rank of the adapters", 4, ge=1, methods=(LORA,), **_SIZED)
     lora_alpha: float | None = _trained(
         "Alpha of the adapters", None, gt=0, **_FINITE, methods=(LORA,), usual="the rank"
     )
     lora_targets: tuple[str, ...] | None = _trained(
-        "Layers that have adapters", None, methods=(LORA,), usual="attention, by family"
+        "Layers that have adapters",
+        None,
+        methods=(LORA,),
+        usual="attention, by family",
+        **_SIZED,
     )
-    train_word: bool = _trained("Learn the placeholder as well", True, methods=(LORA,))
+    train_word: bool = _trained("Learn the placeholder as well", True, methods=(LORA,), **_SIZED)
     attention: Literal["crossattn_kv", "crossattn"] = _trained(
-        "crossattn_kv, or crossattn for queries and outputs too", "crossattn_kv", methods=(CUSTOM,)
+        "crossattn_kv, or crossattn for queries and outputs too",
+        "crossattn_kv",
+        methods=(CUSTOM,),
+        **_SIZED,
     )
 
-    prior: bool = _of_prior("Train on class images as well", False, usual="custom-diffusion only")
+    prior: bool = _of_prior(
+        "Train on class images as well", False, usual="custom-diffusion only", **_SIZED
+    )
     prior_weight: float = _of_prior("Weight of their loss, which is added", 1.0, ge=0, **_FINITE)
     class_images: str | None = _of_prior(
         "Folder of class images, with a captions.txt or not; missing ones are drawn by the model",
@@ -353,11 +375,13 @@ class RunConfig(BaseModel):
         "auto",
         usual="auto: bf16 on a GPU that has it, else fp32",
         common=True,
+        **_SIZED,
     )
     gradient_checkpointing: bool = _machine(
         "Compute activations twice rather than keep them: less memory, more time",
         False,
         on_resume=True,
+        **_SIZED,
     )
     quantize: Literal["nf4", "int8"] | None = _machine(
         "Keep the denoiser's frozen weights in 4 bits (nf4: bitsandbytes) or 8 (int8: torchao)",
@@ -365,6 +389,7 @@ class RunConfig(BaseModel):
         metavar="nf4|int8",
         methods=(LORA,),
         usual="no",
+        **_SIZED,
     )
     workers: int | None = _machine(
         "Trainings at once with --cross",

@@ -40,6 +40,7 @@ class Estimate:
     """Memory in bytes.
 
     Attributes:
+        resolution: of the pictures, in pixels.
         parameters: how many the denoiser, the text encoders and the VAE have, by part.
         trained: how many are trained.
         weights, gradients, optimizer: of what is on the device while training.
@@ -48,6 +49,7 @@ class Estimate:
         captions, photographs: the peak while the text encoders or the VAE are there, before it.
     """
 
+    resolution: int
     parameters: dict[str, int]
     trained: int
     weights: int
@@ -58,9 +60,15 @@ class Estimate:
     photographs: int
 
     @property
+    def parts(self) -> dict[str, int]:
+        """What a training step takes, by what it is."""
+        names = ("weights", "gradients", "optimizer", "activations")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def step(self) -> int:
         """The peak of a training step."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return sum(self.parts.values())
 
     @property
     def peak(self) -> int:
@@ -101,10 +109,13 @@ def estimate(
     model = kind(config.model, parts, resolution=config.resolution, clip_skip=config.clip_skip)
     concept = Concept("thing", (), config.class_noun or "dog", config.placeholder)
     method = attached(model, concept, config)
+    # Schedulers ask their tensors for numbers.
+    _ = model.stock
+    time = torch.from_numpy(model.path.times(np.zeros(1)))
     norms = _NormsInFloat32() if on_gpu else nullcontext()
     with FakeTensorMode(allow_non_fake_inputs=True), norms:
         stand_in(modules.values())
-        return _measured(model, method, config)
+        return _measured(model, method, config, time.is_floating_point())
 
 
 def _dtypes(kind: type[DiffusionModel], config: RunConfig) -> dict[str, torch.dtype]:
@@ -115,7 +126,7 @@ def _dtypes(kind: type[DiffusionModel], config: RunConfig) -> dict[str, torch.dt
     return dict.fromkeys(halved, PRECISIONS[config.precision])
 
 
-def _measured(model: DiffusionModel, method: Method, config: RunConfig) -> Estimate:
+def _measured(model: DiffusionModel, method: Method, config: RunConfig, flows: bool) -> Estimate:
     encoders = {each.name: each.module for each in model.encoders}
     trained = any(map(trains, encoders.values()))
     there = [model.denoiser, *(encoders.values() if trained else ())]
@@ -128,10 +139,11 @@ def _measured(model: DiffusionModel, method: Method, config: RunConfig) -> Estim
     with torch.no_grad(), counted() as captions:
         Conditioner(model)([caption])
     with counted() as step:
-        _take_step(model, caption, config, trained)
+        _take_step(model, caption, config, trained, flows)
     beside = 0 if trained else sum(map(size_of, encoders.values()))
     modules = {model.denoiser_name: model.denoiser, **encoders, "vae": model.vae}
     return Estimate(
+        resolution=model.resolution,
         parameters={name: count_of(module) for name, module in modules.items()},
         trained=sum(each.numel() for each in method.parameters()),
         weights=weights,
@@ -143,14 +155,14 @@ def _measured(model: DiffusionModel, method: Method, config: RunConfig) -> Estim
     )
 
 
-def _take_step(model: DiffusionModel, caption: str, config: RunConfig, trained: bool) -> None:
+def _take_step(
+    model: DiffusionModel, caption: str, config: RunConfig, trained: bool, flows: bool
+) -> None:
     """The forward and backward pass of one batch."""
     count = config.train_batch_size * (2 if config.prior else 1)
-    conditioner = Conditioner(model, keep=not trained)
-    conditioning = conditioner([caption] * count)
+    conditioning = Conditioner(model, keep=not trained)([caption] * count)
     shape = (count, *model.latent_shape)
-    whole = np.issubdtype(model.path.times(np.zeros(1)).dtype, np.integer)
-    times = torch.zeros(count, dtype=torch.int64 if whole else torch.float32)
+    times = torch.zeros(count, dtype=torch.float32 if flows else torch.int64)
     model.loss(torch.empty(shape), torch.empty(shape), times, conditioning).mean().backward()
 
 
