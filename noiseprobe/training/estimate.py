@@ -103,7 +103,9 @@ def estimate(
     modules = {name: each for name, each in parts.items() if isinstance(each, nn.Module)}
     dtypes = _dtypes(kind, config)
     for name, module in modules.items():
-        module.to(dtypes.get(name, torch.float32)).requires_grad_(False).eval()
+        module.requires_grad_(False).eval()
+        for weight in module.parameters():
+            weight.data = weight.data.to(dtypes.get(name, torch.float32))
     if config.quantize:
         pack(parts[kind.denoiser_name], config.quantize)
     model = kind(config.model, parts, resolution=config.resolution, clip_skip=config.clip_skip)

@@ -12,7 +12,7 @@ from noiseprobe.cli.estimating import size_of_card
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.training.estimate import Allocations, estimate, size_of
+from noiseprobe.training.estimate import Allocations, Estimate, estimate, size_of, state_of
 from noiseprobe.training.optimising import optimiser
 from noiseprobe.training.preparing import Personalization, prepare
 from tests.models.small import flux, stable_diffusion_3, stable_diffusion_xl
@@ -107,5 +107,95 @@ def test_a_step_takes_what_was_estimated(
     small = {"resolution": 64} if name == "flux" else {}
     config = config.model_copy(update=small)
     found = estimate(config, on_gpu=False)
-    print("RATIO", name, more, found.step / measured(config))
     assert found.step == pytest.approx(measured(config), rel=0.15)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", ["textual-inversion", "dreambooth-lora", "dreambooth"])
+def test_a_step_on_a_gpu_takes_what_was_estimated(given: dict[str, Any], method: str) -> None:
+    given = {key: given[key] for key in ("concept", "class_noun")} | {"train_batch_size": 32}
+    config = resolve(given | {"method": method, "device": "cuda", "precision": "bf16"})
+    ready = prepare(config)
+    chosen = optimiser(config, ready.method.parameters())
+    captions = ready.method.captions
+    batch = ready.objective.draws(0, "train", len(captions)).batch(range(32), 1)
+    for _ in range(2):
+        torch.cuda.reset_peak_memory_stats()
+        chosen.zero_grad(set_to_none=True)
+        ready.objective.losses(batch, captions[:1] * len(batch)).mean().backward()
+        chosen.step()
+    assert estimate(config).step == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.15)
+
+
+def test_allocations_are_counted_until_they_are_let_go_of() -> None:
+    with Allocations() as found:
+        first = torch.zeros(1000)
+        view = first[:10]  # takes nothing
+        second = first + 1
+        assert found.now == 8000
+        del first
+        assert found.now == 8000, "the view still holds it"
+        del view, second
+        assert found.now == 0
+    assert found.peak == 8000
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw8bit", "prodigy"])
+@pytest.mark.parametrize("size", [(4000,), (300, 300)])
+def test_the_state_of_an_optimizer_is_what_it_keeps(optimizer: str, size: tuple[int, ...]) -> None:
+    if optimizer != "adamw":
+        pytest.importorskip({"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}[optimizer])
+    weight = torch.nn.Parameter(torch.ones(size))
+    chosen = optimiser(resolve({"optimizer": optimizer}), [weight])
+    weight.grad = torch.ones(size)
+    chosen.step()
+    kept = sum(
+        each.numel() * each.element_size()
+        for name, each in chosen.state[weight].items()
+        if isinstance(each, torch.Tensor) and name != "step" and not name.startswith("qmap")
+    )
+    assert state_of(weight, optimizer) == pytest.approx(kept, rel=0.01)
+
+
+@pytest.mark.parametrize(("kind", "library"), [("nf4", "bitsandbytes"), ("int8", "torchao")])
+def test_fewer_bits_are_fewer_bytes(given: dict[str, Any], kind: str, library: str) -> None:
+    config = resolve(given | LORA | {"model": "tiny-sd", "precision": "bf16"})
+    plain, packed = (
+        estimate(config.model_copy(update={"quantize": each})) for each in (None, kind)
+    )
+    assert packed.weights < plain.weights
+    assert packed.parameters == plain.parameters
+    pytest.importorskip(library)
+    ready = prepare(config.model_copy(update={"quantize": kind}))
+    linear = sum(
+        each.weight.numel()
+        for each in prepare(config).model.denoiser.modules()
+        if isinstance(each, torch.nn.Linear) and not each.weight.requires_grad
+    )
+    saved = plain.weights - packed.weights
+    assert saved == pytest.approx(linear * {"nf4": 2 - 0.516, "int8": 1}[kind], rel=0.05)
+    assert ready.method.parameters()
+
+
+def test_checkpointing_takes_less_and_a_prior_and_a_batch_more() -> None:
+    def step(**more: Any) -> Estimate:
+        return estimate(resolve({"method": "dreambooth-lora", "precision": "bf16"} | more))
+
+    plain = step()
+    assert step(gradient_checkpointing=True).activations < plain.activations
+    assert step(prior=True).activations == pytest.approx(2 * plain.activations, rel=0.1)
+    assert step(train_batch_size=8).activations == pytest.approx(2 * plain.activations, rel=0.1)
+    assert step(rank=8).trained > plain.trained
+    assert not plain.fits(plain.peak)
+    assert plain.fits(plain.peak + 2**30)
+
+
+@pytest.mark.parametrize(("said", "size"), [("24GB", 24), ("16", 16), ("11.5 gb", 11.5)])
+def test_the_size_of_a_card_is_read(said: str, size: float) -> None:
+    assert size_of_card(said) == size * 2**30
+
+
+@pytest.mark.parametrize("said", ["big", "0GB", "24MB", "-3"])
+def test_another_size_is_refused(said: str) -> None:
+    with pytest.raises(UserError, match="--card"):
+        size_of_card(said)
