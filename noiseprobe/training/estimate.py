@@ -6,15 +6,16 @@ trains, while whatever is allocated and let go of is counted.
 
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -114,8 +115,9 @@ def estimate(
     # Schedulers ask their tensors for numbers.
     _ = model.stock
     time = torch.from_numpy(model.path.times(np.zeros(1)))
-    norms = _NormsInFloat32() if on_gpu else nullcontext()
-    with FakeTensorMode(allow_non_fake_inputs=True), norms:
+    if on_gpu:
+        norms_as_on_cuda(model.denoiser)
+    with FakeTensorMode(allow_non_fake_inputs=True):
         stand_in(modules.values())
         return _measured(model, method, config, time.is_floating_point())
 
@@ -246,17 +248,17 @@ def _storages(tree: Any) -> list[Any]:
     return found
 
 
-class _NormsInFloat32(TorchFunctionMode):
-    """Norms as autocast has them on CUDA, where those of a CPU stay in half precision."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Run a function, a norm in float32."""
-        if function in _NORMS and torch.is_autocast_enabled("cpu"):
-            args = tree_map_only(Tensor, Tensor.float, args)
-            kwargs = tree_map_only(Tensor, Tensor.float, kwargs or {})
-        return function(*args, **(kwargs or {}))
+def norms_as_on_cuda(module: nn.Module) -> None:
+    """Let norms compute in float32 under autocast, where those of a CPU stay in half precision."""
+    for each in module.modules():
+        if isinstance(each, nn.GroupNorm | nn.LayerNorm):
+            each.forward = partial(_norm, each)  # type: ignore[method-assign]
 
 
-_NORMS = (nn.functional.group_norm, nn.functional.layer_norm)
+def _norm(layer: Any, given: Tensor) -> Tensor:
+    if not torch.is_autocast_enabled("cpu"):
+        return type(layer).forward(layer, given)  # type: ignore[no-any-return]
+    weight, bias = (None if each is None else each.float() for each in (layer.weight, layer.bias))
+    if isinstance(layer, nn.GroupNorm):
+        return F.group_norm(given.float(), layer.num_groups, weight, bias, layer.eps)
+    return F.layer_norm(given.float(), layer.normalized_shape, weight, bias, layer.eps)

@@ -81,6 +81,11 @@ OPTIMISED: dict[str, dict[str, Any]] = {
     "adamw8bit": {"optimizer": "adamw8bit", "method": "dreambooth"},
     "prodigy": {"optimizer": "prodigy"},
     "checkpointed": {"gradient_checkpointing": True, "method": "dreambooth"},
+    "checkpointed-bf16": {
+        "gradient_checkpointing": True,
+        "precision": "bf16",
+        "method": "dreambooth",
+    },
 }
 NEEDED = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 
