@@ -257,7 +257,7 @@ def norms_as_on_cuda(module: nn.Module) -> None:
 
 def _norm(layer: Any, given: Tensor) -> Tensor:
     if not torch.is_autocast_enabled("cpu"):
-        return type(layer).forward(layer, given)  # type: ignore[no-any-return]
+        return type(layer).forward(layer, given)
     weight, bias = (None if each is None else each.float() for each in (layer.weight, layer.bias))
     if isinstance(layer, nn.GroupNorm):
         return F.group_norm(given.float(), layer.num_groups, weight, bias, layer.eps)
