@@ -69,6 +69,8 @@ def train_stage(
 
     reporter = reporter or Silent()
     objective, previews = ready.objective, ready.previews  # which find what is wrong
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": ready.config.precision})
     run.record(config)
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
     if config.cross:
