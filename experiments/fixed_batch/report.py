@@ -19,7 +19,7 @@ from noiseprobe.plots.rows import INTERVAL, with_ends
 from noiseprobe.plots.saving import figure_of as figure_of_axes
 from noiseprobe.plots.saving import save
 from noiseprobe.plots.style import FONT_SIZE, PAGE, colour_of, dress, look, several_panels
-from noiseprobe.run.defaults import BUNDLED_MODEL, METHODS, defaults_of
+from noiseprobe.run.defaults import BUNDLED_MODEL, METHODS, of_family
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stopping import dvar_stops
 
@@ -225,7 +225,8 @@ def report(raw: pd.DataFrame, drawn: Drawn) -> str:
         "|---|---|---:|---:|---:|",
     ]
     chosen = sorted(
-        defaults_of(model, METHODS[0])["eval_batch"] for model in (BUNDLED_MODEL, "another")
+        of_family(family, METHODS[0])["eval_batch"]
+        for family in (BUNDLED_MODEL, "stable-diffusion")
     )
     for sizes in [SIZES, *((size,) for size in chosen)]:
         name = "all" if sizes == SIZES else f"{sizes[0]}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from noiseprobe.cli import probing
+from noiseprobe.cli import estimating, probing
 from noiseprobe.cli import recorded as commands_replay
 from noiseprobe.cli.ends import to_the_end
 from noiseprobe.cli.flags import (
@@ -381,6 +381,7 @@ def table(
         print_next(verdict.next)
 
 
+app.command()(estimating.estimate)
 app.command("dvar-replay")(commands_replay.dvar_replay)
 app.command()(commands_replay.criteria)
 app.command()(commands_replay.regret)
@@ -419,6 +420,7 @@ def begin(
         config = settled
         place = out or new_directory(config.concept, config.method)
         run, ready = pipeline.start(config, place, reporter)
+    config = ready.config
     reporter.note(f"run: {run.directory}")
     reporter.note(
         f"model {config.model}, {config.method}, {ready.model.device}, {config.precision}, "

@@ -1,5 +1,6 @@
 """The diffusion models: one interface, one file per family."""
 
+from collections.abc import Collection
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -25,21 +26,30 @@ def load_model(
     vae: str | None = None,
     base: str | None = None,
     prediction: str | None = None,
+    masters: Collection[str] = (),
+    quantize: str | None = None,
+    aside: bool = False,
     **options: Any,
 ) -> "DiffusionModel":
     """The model in a directory or file, or under a hub id (`tiny-sd`: the bundled one).
 
-    All weights are frozen, in evaluation mode, and in float32 but for what `precision` says.
+    All weights are frozen and in evaluation mode. The VAE is in float32, for what it encodes is
+    what is learned, and float16 is not enough for that of SDXL.
 
     Args:
         source: what is loaded.
         device: `auto` (CUDA, then MPS, then CPU) or a torch device.
-        precision: of the denoiser: fp32, bf16 or fp16.
+        precision: of the denoiser and the text encoders: auto, fp32, bf16 or fp16.
         variant: of the weights of a directory or hub id, such as fp16.
         revision: of a hub id: a branch, tag or commit.
         vae: a directory, file or hub id of another autoencoder.
         base: the pipeline's directory or hub id that a file's other parts come from.
         prediction: what the denoiser in a file predicts, if it does not say so.
+        masters: `denoiser`, `encoders`: those that are in float32 until `settle` is called, for
+            what is trained starts from them.
+        quantize: `nf4` or `int8`: how the denoiser's weights are kept
+            (`noiseprobe.models.quantising`).
+        aside: leave text encoders and VAE on the CPU, for whoever brings them in when needed.
         options: of `noiseprobe.models.base.DiffusionModel`.
 
     Raises:
@@ -51,31 +61,45 @@ def load_model(
     single = Path(where).expanduser().is_file()
     _require_its_own(single, base=base, prediction=prediction, variant=variant)
 
+    import torch
+
     from noiseprobe.models.base import PRECISIONS
     from noiseprobe.models.loading import freeze, load_parts
+    from noiseprobe.models.quantising import quantise, require_library
     from noiseprobe.models.single_file import SingleFile
     from noiseprobe.models.vaes import load_vae
 
-    if precision not in PRECISIONS:
-        raise UserError(f"--precision: '{precision}' is none of {', '.join(PRECISIONS)}")
     chosen = pick_device(device)
+    precision = pick_precision(precision, chosen)
+    if precision not in PRECISIONS:
+        raise UserError(f"--precision: '{precision}' is none of auto, {', '.join(PRECISIONS)}")
+    if quantize:
+        require_library(quantize)
     made = family(made_for)
     known = [part for part in made.part_names() if vae is None or part != "vae"]
+    own = {"denoiser": [made.denoiser_name], "encoders": list(made.encoder_names)}
+    halved = [part for kind, parts in own.items() if kind not in masters for part in parts]
+    dtypes = dict.fromkeys(halved, PRECISIONS[precision])
     if single:
         file = SingleFile(Path(where).expanduser(), base, prediction, revision)
-        parts = file.load(known, made.optional)
+        loaded = file.load(known, made.optional, dtypes)
         usual = file.config_file("vae")
     else:
         index = index_of(where, revision)
-        parts = load_parts(where, index, known, variant=variant, revision=revision)
+        loaded = load_parts(where, index, known, dtypes, variant=variant, revision=revision)
         usual = Path(where).expanduser() / "vae" / "config.json"
     if vae is not None:
         here = single or Path(where).expanduser().is_dir()
         usual = usual if here else hub_file(where, "vae/config.json", revision)
-        parts["vae"] = load_vae(vae, usual)
-    freeze(parts, chosen)
-    model = made(where, parts, **options)
-    model.settle(precision)
+        loaded["vae"] = load_vae(vae, usual)
+    if quantize:  # before it goes to a device that may hold it only so
+        quantise(loaded[made.denoiser_name], quantize, PRECISIONS[precision], chosen)
+    freeze(loaded, chosen, loaded.keys() - {made.denoiser_name} if aside else ())
+    model = made(where, loaded, **options)
+    if not masters:
+        model.settle(precision)
+    if precision != "fp32" and chosen.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, for what stays in float32
     return model
 
 
@@ -86,6 +110,16 @@ def _require_its_own(single: bool, *, variant: str | None, **of_files: str | Non
     for name, given in of_files.items():
         if given is not None and not single:
             raise UserError(f"--{name}: a directory or hub id says it itself; leave it out")
+
+
+def pick_precision(precision: str, device: "torch.device") -> str:
+    """The precision named `precision`; `auto` takes bf16 on a GPU that has it, else fp32."""
+    import torch
+
+    if precision != "auto":
+        return precision
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_it else "fp32"
 
 
 def family(pipeline: str) -> "type[DiffusionModel]":

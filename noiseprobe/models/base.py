@@ -210,12 +210,15 @@ class DiffusionModel(ABC):
     def settle(self, precision: str) -> None:
         """Cast what is frozen of the denoiser to `precision`, and compute in it from now on.
 
-        What is trained stays in float32, so that no step is lost to rounding.
+        What is trained stays in float32, so that no step is lost to rounding. Text encoders follow,
+        but for those in which something is trained: these stay as they are.
         """
         self._settled = PRECISIONS[precision]
-        for weight in self.denoiser.parameters():
-            if not weight.requires_grad:
-                weight.data = weight.data.to(self._settled)
+        frozen = [each.module for each in self.encoders if not trains(each.module)]
+        for module in (self.denoiser, *frozen):
+            for weight in module.parameters():
+                if not weight.requires_grad and weight.dtype in PRECISIONS.values():
+                    weight.data = weight.data.to(self._settled)
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -345,6 +348,11 @@ def unwrapped(module: Any) -> Any:
         if isinstance(inner := getattr(module, name, None), torch.nn.Module):
             return unwrapped(inner)
     return module
+
+
+def trains(module: Any) -> bool:
+    """Whether any weight of a module is trained."""
+    return any(weight.requires_grad for weight in module.parameters())
 
 
 def device_of(module: Any) -> torch.device:

@@ -1,6 +1,6 @@
 """Loading a model from a directory or hub id, as diffusers saves pipelines."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -21,14 +21,16 @@ def load_parts(
     source: str,
     index: Mapping[str, Any],
     known: Iterable[str],
+    dtypes: Mapping[str, torch.dtype] | None = None,
     *,
     variant: str | None = None,
     revision: str | None = None,
 ) -> dict[str, Any]:
-    """Every part of a pipeline that `known` names and its index has, in float32.
+    """Every part of a pipeline that `known` names and its index has.
 
-    Of a hub id no file is fetched but those that are loaded. Raises `UserError` naming the part
-    that cannot be loaded, or a variant that is not there.
+    `dtypes` are those of parts that are not in float32. Of a hub id no file is fetched but those
+    that are loaded. Raises `UserError` naming the part that cannot be loaded, or a variant that is
+    not there.
     """
     classes = {
         part: class_of(source, part, *index[part])
@@ -43,7 +45,8 @@ def load_parts(
         every = {part: variants.get(part) for part in classes}
         directory = _fetched(source, revision, needed(files, every))
     return {
-        part: load_part(directory, part, kind, variants.get(part)) for part, kind in classes.items()
+        part: load_part(directory, part, kind, variants.get(part), (dtypes or {}).get(part))
+        for part, kind in classes.items()
     }
 
 
@@ -68,25 +71,30 @@ def _fetched(repo: str, revision: str | None, files: list[str]) -> Path:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=files))
 
 
-def freeze(parts: Mapping[str, Any], device: torch.device) -> None:
-    """Put the modules on `device`, frozen and in evaluation mode; a UNet channels-last."""
+def freeze(parts: Mapping[str, Any], device: torch.device, aside: Collection[str] = ()) -> None:
+    """Put the modules on `device`, but for those `aside`; frozen, in evaluation mode.
+
+    A UNet is laid out channels-last.
+    """
     for name, module in parts.items():
         if isinstance(module, torch.nn.Module):
-            module.to(device).requires_grad_(False).eval()
+            module.requires_grad_(False).eval()
+            if name not in aside:
+                module.to(device)
         # A third faster on a CPU for the bundled model (experiments/bench), and on CUDA for all.
         if name == "unet" and device.type in ("cpu", "cuda"):
             module.to(memory_format=torch.channels_last)
 
 
-def load_whole(kind: Any, source: str, **options: Any) -> Any:
-    """The model that `kind.from_pretrained` loads, of diffusers or transformers, in float32.
+def load_whole(kind: Any, source: str, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
+    """The model that `kind.from_pretrained` loads, of diffusers or transformers, in `dtype`.
 
     Raises `ValueError` where weights are missing or of another shape, for both libraries would put
     random ones in their place.
     """
     model, told = kind.from_pretrained(
         source,
-        dtype=torch.float32,
+        dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         **options,
@@ -140,8 +148,14 @@ def has_weights(kind: Any) -> bool:
     return hasattr(kind, "parameters")
 
 
-def load_part(directory: Path, part: str, kind: Any, variant: str | None = None) -> Any:
-    """One part of a pipeline's directory, in float32; raises `UserError`."""
+def load_part(
+    directory: Path,
+    part: str,
+    kind: Any,
+    variant: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Any:
+    """One part of a pipeline's directory, in `dtype` (None: float32); raises `UserError`."""
     where = directory / part
     if not where.is_dir():
         raise UserError(
@@ -151,4 +165,5 @@ def load_part(directory: Path, part: str, kind: Any, variant: str | None = None)
     with loading(f"--model: cannot load {where}", "check the path and its files"):
         if not has_weights(kind):
             return kind.from_pretrained(str(directory), subfolder=part)
-        return load_whole(kind, str(directory), subfolder=part, variant=variant)
+        exact = dtype or torch.float32
+        return load_whole(kind, str(directory), exact, subfolder=part, variant=variant)

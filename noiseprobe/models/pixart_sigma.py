@@ -1,6 +1,7 @@
 """PixArt-Σ."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class PixArtSigma(DiffusionModel):
         )[0]
         return predicted
 
-    def drawing_options(self, guidance: float) -> dict[str, object]:
+    def drawing_options(self, captions: Sequence[str], guidance: float) -> dict[str, Any]:
         """Pictures of just the resolution, from captions encoded as in training."""
         own = {"use_resolution_binning": False, "clean_caption": False}
-        return super().drawing_options(guidance) | own
+        return super().drawing_options(captions, guidance) | own

@@ -132,10 +132,16 @@ class SingleFile:
             )
         return index_of(self.base, self.revision)
 
-    def load(self, known: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
-        """The parts that `known` names, in float32; those that are `optional` only where they are.
+    def load(
+        self,
+        known: Iterable[str],
+        optional: Iterable[str] = (),
+        dtypes: Mapping[str, torch.dtype] | None = None,
+    ) -> dict[str, Any]:
+        """The parts that `known` names; those that are `optional` only where they are.
 
-        Raises `UserError` naming what is nowhere to be had, and where it could be.
+        `dtypes` are those of parts that are not in float32. Raises `UserError` naming what is
+        nowhere to be had, and where it could be.
         """
         kind = self.kind  # which finds what is wrong
         parts = {}
@@ -156,6 +162,8 @@ class SingleFile:
                     f"--base with a pipeline's directory or hub id, such as "
                     f"{_CACHED[kind.pipeline][0]}"
                 )
+            if part in parts and (dtype := (dtypes or {}).get(part)) is not None:
+                parts[part].to(dtype)
         return parts
 
     def prefix_of(self, part: str) -> str | None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from noiseprobe.models.base import DiffusionModel
+from noiseprobe.models.placing import placed
 
 
 class Sampler:
@@ -33,6 +34,13 @@ class Sampler:
         Picture i starts from noise that depends on `seed` and on its number `first` + i alone,
         drawn on the CPU, so that it is the same whatever is drawn beside it and on whatever device.
         """
+        aside = [self.model.vae, *(each.module for each in self.model.encoders)]
+        with placed(aside, self.model.device):
+            return self._drawn(captions, seed, batch, first)
+
+    def _drawn(
+        self, captions: Sequence[str], seed: int, batch: int, first: int
+    ) -> list[Image.Image]:
         pictures: list[Image.Image] = []
         for start in range(0, len(captions), batch):
             some = list(captions[start : start + batch])

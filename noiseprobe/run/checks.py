@@ -17,7 +17,11 @@ def check_recorded(config: RunConfig) -> None:
         raise UserError(f"--watch: '{config.watch}' given, but it is not recorded; {mend}")
     if unknown := [each for each in config.track if each != "paired"]:
         raise UserError(f"--track: '{unknown[0]}' given; paired is all that there is")
-    if config.tracks_paired and config.train_batch_size < 2:
+    if config.lr_warmup and config.lr_schedule == "constant":
+        raise UserError(
+            "--lr-warmup: a constant learning rate has none; add --lr-schedule constant_with_warmup"
+        )
+    if config.tracks_paired and config.samples_per_step < 2:
         raise UserError(
             "--track: the error of the paired loss is told by the samples of a batch, and there is "
             "one; give --train-batch-size 2 or more"
@@ -57,7 +61,9 @@ def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
             "--cross: it takes as many steps as were best on average; leave out --stop, --watch "
             "and --keep"
         )
-    usual = defaults_of(config.model, config.method, config.revision) if given else {}
+    usual = (
+        defaults_of(config.model, config.method, config.revision, config.optimizer) if given else {}
+    )
     for key in given:
         about, field = ABOUT[key], RunConfig.model_fields[key]
         if getattr(config, key) == usual.get(key, field.default):

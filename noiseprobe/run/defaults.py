@@ -133,6 +133,11 @@ _OF_FAMILY_ALSO: dict[str, dict[str, dict[str, Any]]] = {
 RATE_WITH_PRIOR = {"custom-diffusion": 2.0}
 """By what prior preservation multiplies a method's learning rate, as its publication does."""
 
+_BY_OPTIMIZER: dict[str, dict[str, Any]] = {
+    "prodigy": {"learning_rate": 1.0, "scale_lr": False},
+}
+"""Prodigy finds its rate, of which the learning rate is a factor (arXiv 2306.06101, section 6)."""
+
 SHORT = {
     "stable-diffusion": "Stable Diffusion",
     "stable-diffusion-xl": "SDXL",
@@ -164,19 +169,21 @@ def family_of(model: str, revision: str | None = None) -> str:
     return "flux-schnell" if family == "flux" and not guided(model, revision) else family
 
 
-def defaults_of(model: str, method: str, revision: str | None = None) -> dict[str, Any]:
-    """Every default that depends on the model's family or on the method; see `family_of`."""
-    return of_family(family_of(model, revision), method)
+def defaults_of(
+    model: str, method: str, revision: str | None = None, optimizer: str = "adamw"
+) -> dict[str, Any]:
+    """Every default that depends on model, method or optimizer; see `family_of`."""
+    return of_family(family_of(model, revision), method, optimizer)
 
 
-def of_family(family: str, method: str) -> dict[str, Any]:
-    """Every default of a family and a method."""
+def of_family(family: str, method: str, optimizer: str = "adamw") -> dict[str, Any]:
+    """Every default of a family, a method and an optimizer."""
     common: dict[str, Any] = dict(zip(_BY_FAMILY, _FAMILY_DEFAULTS[family], strict=True))
     if method not in METHODS:
         return common
     own = dict(zip(_BY_METHOD, _METHOD_DEFAULTS[family][method], strict=True))
     rare = _OF_FAMILY_ALSO.get(family, {}).get(method, {})
-    return common | own | _ALSO.get(method, {}) | rare
+    return common | own | _ALSO.get(method, {}) | rare | _BY_OPTIMIZER.get(optimizer, {})
 
 
 def shown(key: str) -> str:
@@ -189,7 +196,8 @@ def shown(key: str) -> str:
     others = {listed(family, key) for family in SHORT if family != BUNDLED_MODEL}
     elsewhere = "; other families: docs/settings.md" if others != {usual} else ""
     differs = f"; {BUNDLED_MODEL}: {bundled}" if bundled != usual else ""
-    return f"{by_method}{usual}{differs}{elsewhere}"
+    also = "; prodigy: 1" if key == "learning_rate" else ""
+    return f"{by_method}{usual}{differs}{elsewhere}{also}"
 
 
 def listed(family: str, key: str) -> str:

@@ -50,6 +50,7 @@ class Run:
         self.result_directory = self.directory / "result"
         self.refit_directory = self.directory / "refit"
         self.cross_directory = self.directory / "cross"
+        self.cache_directory = self.directory / "cache"
         self.class_images_directory = self.directory / "class-images"
         self.state_file = self.directory / "state.pt"
         self.figures_directory = self.directory / "figures"
@@ -141,7 +142,10 @@ class Run:
 
     def record(self, config: RunConfig) -> None:
         """Record changed settings, where a run goes on with others than it was started with."""
-        if config != self.config:
+        before = self.config
+        if config.precision == "auto":  # which the start has settled
+            config = config.model_copy(update={"precision": before.precision})
+        if config != before:
             write_toml(config, self.directory / "config.toml")
 
     def metrics_trace(self) -> pd.DataFrame:

@@ -29,7 +29,9 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
     flags = {key: value for key, value in given.items() if value is not None}
     merged = located((read_toml(file) if file else {}) | flags)
     model, method = str(merged.get("model", BUNDLED_MODEL)), str(merged.get("method", METHODS[0]))
-    usual = {"concept": DEFAULT_CONCEPT} | defaults_of(model, method, merged.get("revision"))
+    optimizer = str(merged.get("optimizer", "adamw"))
+    usual = defaults_of(model, method, merged.get("revision"), optimizer)
+    usual |= {"concept": DEFAULT_CONCEPT}
     config = _validated(usual | merged)
     require_its_own(merged, config)
     return config
@@ -44,7 +46,8 @@ def recorded(content: dict[str, Any]) -> RunConfig:
     """
     bundled = content.get("model", BUNDLED_MODEL) == BUNDLED_MODEL
     family = BUNDLED_MODEL if bundled else "stable-diffusion"
-    return _validated(of_family(family, str(content.get("method", METHODS[0]))) | content)
+    method, optimizer = content.get("method", METHODS[0]), content.get("optimizer", "adamw")
+    return _validated(of_family(family, str(method), str(optimizer)) | content)
 
 
 def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
@@ -53,6 +56,8 @@ def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
     Raises `UserError` where a given flag would change steps that are already done.
     """
     anew = {key: value for key, value in given.items() if value is not None}
+    if anew.get("precision") == "auto":
+        del anew["precision"]  # what it was at the start, also on another device
     criterion = {"param": ()} if "stop" in anew else {}  # the other's parameters are its own
     config = _validated(before.model_dump() | criterion | located(anew))
     for key in anew:
@@ -62,6 +67,11 @@ def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
                 f"{flag(key)}: this run was started with {then!r}, not {now!r}; leave the flag "
                 "out, or start a new run"
             )
+    if config.steps != before.steps and not config.lr_schedule.startswith("constant"):
+        raise UserError(
+            f"--steps: the learning rate falls over the {before.steps} steps that this run was "
+            "started with; leave the flag out, or start a new run"
+        )
     require_its_own(anew, config)
     return config
 

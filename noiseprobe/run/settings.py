@@ -93,6 +93,8 @@ _trained, _of_prior, _held_out, _stopping, _pictures, _probe, _machine = (
     for group in (TRAINED, PRIOR, HELD_OUT, STOPPING, PICTURES, PROBE, MACHINE)
 )
 _BOTH = ("run", "train", "probe")
+_SIZED: dict[str, Any] = {"commands": ("run", "train", "estimate")}
+"""Of what takes memory."""
 _PROBING: dict[str, Any] = {"commands": ("run", "probe"), "on_resume": True}
 _PAIRS: dict[str, Any] = {"commands": (), "on_resume": True}
 _FINITE: dict[str, Any] = {"allow_inf_nan": False}
@@ -125,6 +127,7 @@ class RunConfig(BaseModel):
         metavar="DIR|ID|FILE",
         usual=f"{BUNDLED_MODEL}, the bundled one",
         common=True,
+        **_SIZED,
     )
     variant: str | None = _trained(
         "Variant of a directory's or hub id's weights, such as fp16", None, usual="whole weights"
@@ -150,7 +153,7 @@ class RunConfig(BaseModel):
         usual="what the file says; epsilon, but for Stable Diffusion 2",
     )
     method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
-        _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first", common=True)
+        _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first", common=True, **_SIZED)
     )
     center_crop: bool = _trained(
         "Crop photographs to a square, or squeeze them",
@@ -162,7 +165,11 @@ class RunConfig(BaseModel):
         "See photographs at random sizes, captions saying so", False, usual="custom-diffusion only"
     )
     resolution: int | None = _trained(
-        "Side of the pictures in pixels", None, ge=8, usual="what the model was made for"
+        "Side of the pictures in pixels",
+        None,
+        ge=8,
+        usual="what the model was made for",
+        **_SIZED,
     )
     clip_skip: int | None = _trained(
         "Last layers of each CLIP that are left out", None, ge=1, usual="none"
@@ -185,12 +192,34 @@ class RunConfig(BaseModel):
         usual="none; SD3: preconditioned",
     )
     snr_gamma: float | None = _trained("Gamma of min-snr", None, gt=0, **_FINITE, usual="5")
-    learning_rate: float = _trained("AdamW's learning rate", gt=0, **_FINITE)
-    scale_lr: bool = _trained("Multiply it by the batch size", True)
+    optimizer: Literal["adamw", "adamw8bit", "prodigy"] = _trained(
+        "adamw; adamw8bit, whose state is a quarter (bitsandbytes); or prodigy, which finds its "
+        "rate (prodigyopt)",
+        "adamw",
+        **_SIZED,
+    )
+    learning_rate: float = _trained("The optimizer's learning rate", gt=0, **_FINITE)
+    scale_lr: bool = _trained("Multiply it by the samples per step", True, usual="yes; prodigy: no")
+    lr_schedule: Literal[
+        "constant",
+        "constant_with_warmup",
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "polynomial",
+    ] = _trained(
+        "How it changes over the steps: constant, constant_with_warmup, linear, cosine, "
+        "cosine_with_restarts or polynomial",
+        "constant",
+    )
+    lr_warmup: int = _trained("Steps in which it rises from 0", 0, ge=0)
     max_grad_norm: float | None = _trained(
         "Clip gradients to this norm", None, gt=0, **_FINITE, usual="textual-inversion no, others 1"
     )
-    train_batch_size: int = _trained("Samples per step", ge=1)
+    train_batch_size: int = _trained("Samples per pass through the model", ge=1, **_SIZED)
+    gradient_accumulation: int = _trained(
+        "Passes per step, whose gradients are averaged: as a batch so many times as large", 1, ge=1
+    )
     seed: int = _trained("Seed of every draw", 0, ge=0, common=True)
 
     initializer: str | None = _trained(
@@ -199,7 +228,9 @@ class RunConfig(BaseModel):
         methods=WITH_WORD,
         usual="the class noun",
     )
-    num_vectors: int = _trained("Vectors per placeholder", 1, ge=1, le=64, methods=(INVERSION,))
+    num_vectors: int = _trained(
+        "Vectors per placeholder", 1, ge=1, le=64, methods=(INVERSION,), **_SIZED
+    )
     learnable_property: Literal["object", "style"] = _trained(
         "object or style, for its captions", "object", methods=(INVERSION,)
     )
@@ -213,26 +244,39 @@ class RunConfig(BaseModel):
         "The word for the thing, where none is learned", "sks", methods=(DREAMBOOTH, LORA)
     )
     train_text_encoder: bool = _trained(
-        "Train the text encoder as well", False, methods=(DREAMBOOTH, LORA)
+        "Train the text encoder as well",
+        False,
+        methods=(DREAMBOOTH, LORA),
+        **_SIZED,
     )
-    rank: int = _trained("Rank of the adapters", 4, ge=1, methods=(LORA,))
+    rank: int = _trained("Rank of the adapters", 4, ge=1, methods=(LORA,), **_SIZED)
     lora_alpha: float | None = _trained(
         "Alpha of the adapters", None, gt=0, **_FINITE, methods=(LORA,), usual="the rank"
     )
     lora_targets: tuple[str, ...] | None = _trained(
-        "Layers that have adapters", None, methods=(LORA,), usual="attention, by family"
+        "Layers that have adapters",
+        None,
+        methods=(LORA,),
+        usual="attention, by family",
+        **_SIZED,
     )
     train_word: bool | None = _trained(
         "Learn the placeholder as well",
         None,
         methods=(LORA,),
         usual="where diffusers loads learned words into the model",
+        **_SIZED,
     )
     attention: Literal["crossattn_kv", "crossattn"] = _trained(
-        "crossattn_kv, or crossattn for queries and outputs too", "crossattn_kv", methods=(CUSTOM,)
+        "crossattn_kv, or crossattn for queries and outputs too",
+        "crossattn_kv",
+        methods=(CUSTOM,),
+        **_SIZED,
     )
 
-    prior: bool = _of_prior("Train on class images as well", False, usual="custom-diffusion only")
+    prior: bool = _of_prior(
+        "Train on class images as well", False, usual="custom-diffusion only", **_SIZED
+    )
     prior_weight: float = _of_prior("Weight of their loss, which is added", 1.0, ge=0, **_FINITE)
     class_images: str | None = _of_prior(
         "Folder of class images, with a captions.txt or not; missing ones are drawn by the model",
@@ -357,8 +401,26 @@ class RunConfig(BaseModel):
 
     checkpoint_every: int = _machine("Steps between checkpoints", ge=1)
     device: str = _machine("auto, cuda, mps or cpu", "auto", commands=_BOTH, on_resume=True)
-    precision: Literal["fp32", "bf16", "fp16"] = _machine(
-        "Of the denoiser: fp32, bf16 or fp16", "fp32", common=True
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = _machine(
+        "Of what is frozen: auto, fp32, bf16 or fp16",
+        "auto",
+        usual="auto: bf16 on a GPU that has it, else fp32",
+        common=True,
+        **_SIZED,
+    )
+    gradient_checkpointing: bool = _machine(
+        "Compute activations twice rather than keep them: less memory, more time",
+        False,
+        on_resume=True,
+        **_SIZED,
+    )
+    quantize: Literal["nf4", "int8"] | None = _machine(
+        "Keep the denoiser's frozen weights in 4 bits (nf4: bitsandbytes) or 8 (int8: torchao)",
+        None,
+        metavar="nf4|int8",
+        methods=(LORA,),
+        usual="no",
+        **_SIZED,
     )
     workers: int | None = _machine(
         "Trainings at once with --cross",
@@ -479,12 +541,19 @@ class RunConfig(BaseModel):
         return self.checks or (self.stop != "none" and self.watched == "clip_img")
 
     @property
+    def samples_per_step(self) -> int:
+        """How many samples of photographs a step sees, in all its passes."""
+        return self.train_batch_size * self.gradient_accumulation
+
+    @property
     def effective_learning_rate(self) -> float:
-        """The optimiser's learning rate: scaled by the batch size unless told otherwise.
+        """The optimiser's learning rate: scaled by the samples per step unless told otherwise.
 
         Custom Diffusion with prior preservation doubles it, as its publication does.
         """
-        rate = self.learning_rate * (self.train_batch_size if self.scale_lr else 1)
+        rate = self.learning_rate * (self.samples_per_step if self.scale_lr else 1)
+        if self.optimizer == "prodigy":
+            return rate  # a factor of the rate that it finds
         return rate * (RATE_WITH_PRIOR.get(self.method, 1) if self.prior else 1)
 
     @property

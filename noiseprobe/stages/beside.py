@@ -16,6 +16,7 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import recorded
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.stages.workers import Jobs, in_processes
+from noiseprobe.training.cache import Cache
 from noiseprobe.training.preparing import Personalization, concept_of
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ def _train(
         path = model.path
         run = Run.create(out, settings, str(model.device), path.num_timesteps, path.axis)
     ready.method.load(start)
-    beside = Personalization(settings, concept_of(settings), ready.model, ready.method)
+    cache = Cache(run.cache_directory)
+    concept = concept_of(settings)
+    beside = Personalization(settings, concept, ready.model, ready.method, cache=cache)
     pipeline.train_stage(run, settings, beside, reporter)
 
 

@@ -34,7 +34,8 @@ def start(
     _ = ready.objective, ready.held_out, ready.previews  # which find what else is wrong
     model = ready.model
     path = model.path
-    run = Run.create(out, config, str(model.device), path.num_timesteps, path.axis)
+    run = Run.create(out, ready.config, str(model.device), path.num_timesteps, path.axis)
+    ready.cache.settle_in(run.cache_directory)
     if ready.initializer:
         run.write_initializer(ready.initializer)
     return run, ready
@@ -69,6 +70,8 @@ def train_stage(
 
     reporter = reporter or Silent()
     objective, previews = ready.objective, ready.previews  # which find what is wrong
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": ready.config.precision})
     run.record(config)
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
     if config.cross:
@@ -103,7 +106,6 @@ def prepare_prior(
     """The class images, drawn now by the untrained model where they are missing, and encoded."""
     from noiseprobe.core.progress import Silent
     from noiseprobe.pictures.sampling import Sampler
-    from noiseprobe.training.objective import Objective
     from noiseprobe.training.prior import Prior, draw_class_images, find_class_images
     from noiseprobe.training.views import Flips
 
@@ -111,7 +113,8 @@ def prepare_prior(
     images = find_class_images(config, ready.concept, run.directory)
     sampler = Sampler(model, config.sampling_steps, config.guidance)
     paths = draw_class_images(images, sampler, config.sampling_seed, reporter or Silent())
-    objective = Objective(model, paths, Flips(model.resolution, flip=config.flip))
+    seen = Flips(model.resolution, flip=config.flip)
+    objective = ready.objective_on("class-images", paths, seen, images.captions)
     return Prior(objective, images.captions, config.prior_weight)
 
 

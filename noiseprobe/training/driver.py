@@ -23,7 +23,8 @@ from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
 from noiseprobe.stopping import DVAR, PairedLoss
 from noiseprobe.training.fixed_losses import FixedLosses
 from noiseprobe.training.methods.base import Method
-from noiseprobe.training.objective import MicroBatches, Objective, ahead
+from noiseprobe.training.objective import MicroBatches, Objective, ahead, losses_together
+from noiseprobe.training.optimising import optimiser, schedule, set_rate
 from noiseprobe.training.prior import Prior
 from noiseprobe.training.tracker import Tracker
 from noiseprobe.training.watching import distinct, evaluated, keeper, show_recorded, watches
@@ -95,12 +96,8 @@ class _Driver:
 
     def __post_init__(self) -> None:
         config, captions = self.config, len(self.method.captions)
-        self.optimiser = torch.optim.AdamW(
-            self.method.parameters(),
-            lr=config.effective_learning_rate,
-            betas=(0.9, 0.999),
-            weight_decay=0.01,
-        )
+        self.optimiser = optimiser(config, self.method.parameters())
+        self.factor = schedule(config)
         device = self.objective.model.device.type
         # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
@@ -228,19 +225,17 @@ class _Driver:
 
     def training_batches(self, first: int) -> Iterator[tuple[Batch, Batch | None]]:
         """What each step from `first` on sees: photographs, and class images if any."""
-        samples = range(self.config.train_batch_size)
+        samples = range(self.config.samples_per_step)
         for step in range(first, self.config.steps + 1):
             of_class = self.prior_draws.batch(samples, step) if self.prior_draws else None
             yield self.train_draws.batch(samples, step), of_class
 
     def take_step(self, batch: Batch, of_class: Batch | None) -> dict[str, Any]:
         at_start = self.losses_at_start(batch)
-        losses = self.losses(batch)
-        loss = losses.mean()
-        if self.prior and of_class:
-            loss = loss + self.prior.weight * self.prior.losses(of_class).mean()
+        rate = self.config.effective_learning_rate * self.factor(self.step + 1)
+        rate = set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        loss, losses = self.add_gradients(batch, of_class)
         self.scaler.unscale_(self.optimiser)
         gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
         grad_norm = torch.nn.utils.get_total_norm(gradients)
@@ -255,7 +250,7 @@ class _Driver:
             "step": self.step,
             "loss": loss.item(),
             "grad_norm": grad_norm.item(),
-            "lr": self.optimiser.param_groups[0]["lr"],
+            "lr": rate,
         }
         if not math.isfinite(row["loss"]):
             self.save_trace()
@@ -272,6 +267,35 @@ class _Driver:
         if "l_det" in row:
             row["dvar_ratio"] = self.dvar_ratio() if math.isfinite(row["l_det"]) else math.nan
         return row
+
+    def add_gradients(self, batch: Batch, of_class: Batch | None) -> tuple[Tensor, Tensor]:
+        """Add the gradients of one step's passes; the loss, and that (B,) of each photograph."""
+        count, passes = self.config.train_batch_size, self.config.gradient_accumulation
+        total, losses = torch.zeros((), device=self.objective.model.device), []
+        for part in (slice(first * count, (first + 1) * count) for first in range(passes)):
+            loss, own = self.losses_of_pass(batch[part], of_class and of_class[part])
+            self.scaler.scale(loss / passes).backward()
+            total += loss.detach() / passes
+            losses.append(own.detach())
+        return total, torch.cat(losses)
+
+    def losses_of_pass(self, batch: Batch, of_class: Batch | None) -> tuple[Tensor, Tensor]:
+        """The loss of one pass, and that (B,) of each photograph.
+
+        Photographs and class images go through the denoiser together.
+        """
+        if not (self.prior and of_class):
+            losses = self.losses(batch)
+            return losses.mean(), losses
+        captions = self.objective.captions(batch, self.method.captions)
+        both = losses_together(
+            [
+                (self.objective, batch, captions),
+                (self.prior.objective, of_class, self.prior.captions_of(of_class)),
+            ]
+        )
+        losses, others = both.split([len(batch), len(of_class)])
+        return losses.mean() + self.prior.weight * others.mean(), losses
 
     def show(self, row: dict[str, Any]) -> bool:
         """Show the criteria what was recorded; whether one of them fires for the first time."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -12,12 +13,28 @@ from torch import Tensor
 
 from noiseprobe.core.progress import Reporter
 from noiseprobe.draws.draws import Batch, Draws, Stream
-from noiseprobe.models.base import DiffusionModel
+from noiseprobe.models.base import Conditioning, DiffusionModel, device_of
 from noiseprobe.pictures.photographs import Photograph
+from noiseprobe.training.cache import Cache, Kept, fingerprint, key_of
 from noiseprobe.training.conditioning import Conditioner
 from noiseprobe.training.views import Look
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What of B samples goes into the loss, beside their captions; on the model's device.
+
+    `latents` and `noise` are (B, C, h, w), `times` (B,), `places` (B, 4), `mask` (B, 1, h, w) or
+    None.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    times: Tensor
+    places: Tensor
+    mask: Tensor | None
 
 
 class Objective:
@@ -25,7 +42,14 @@ class Objective:
 
     The VAE is frozen, so that the posteriors of all views of all photographs are computed once:
     `mean` and `std` are (views, photographs, C, h, w) float32, `places` (views, photographs, 4).
-    `conditioner` encodes captions; by default each time anew.
+
+    Args:
+        model: of which the VAE is asked here, where it is.
+        photographs: what is seen.
+        look: how.
+        conditioner: encodes captions; by default each time anew.
+        cache: keeps what was encoded, under `name`; photographs are then paths.
+        name: what this is in the cache.
     """
 
     def __init__(
@@ -34,27 +58,24 @@ class Objective:
         photographs: Sequence[Photograph],
         look: Look,
         conditioner: Conditioner | None = None,
+        cache: Cache | None = None,
+        name: str = "photographs",
     ) -> None:
         self.model = model
         self.look = look
         self.conditioner = conditioner or Conditioner(model)
-        means, stds, masks, places = [], [], [], []
-        self.prefixes: list[list[str]] = []
-        for number, photograph in enumerate(photographs):
-            views = look(number, photograph)
-            mean, std = model.encode_images(torch.stack([view.pixels for view in views]))
-            means.append(mean)
-            stds.append(std)
-            masks += [view.mask for view in views if view.mask is not None]
-            places.append(torch.tensor([view.place for view in views]))
-            self.prefixes.append([f"{view.prefix} ".lstrip() for view in views])
-        self.mean, self.std = torch.stack(means, 1), torch.stack(stds, 1)
-        self.places = torch.stack(places, 1)
-        count, photos = self.mean.shape[:2]
-        self.mask: Tensor | None = None
-        if masks:
-            stacked = torch.stack(masks).unflatten(0, (photos, count)).transpose(0, 1)
-            self.mask = stacked.to(self.mean.device)
+        key = posterior_key(model, photographs, look) if cache else ""
+        kept = cache.taken(name, key) if cache else None
+        if kept is None:
+            kept = seen(model, photographs, look)
+            if cache:
+                cache.keep(name, key, kept)
+        device = device_of(model.vae)
+        self.mean, self.std = kept.tensors["mean"].to(device), kept.tensors["std"].to(device)
+        self.places = kept.tensors["places"]
+        self.prefixes: list[list[str]] = kept.told
+        mask = kept.tensors.get("mask")
+        self.mask: Tensor | None = None if mask is None else mask.to(device)
 
     def draws(self, seed: int, stream: Stream, num_captions: int) -> Draws:
         """The draws of one stream, for this model's latents and these photographs."""
@@ -84,19 +105,97 @@ class Objective:
         `conditioner` takes the place of the objective's own, where it is given.
         """
         conditioning = (conditioner or self.conditioner)(captions)
+        return _loss(self.model, self.inputs(batch), conditioning)
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """What was drawn, as the loss takes it."""
         device = self.model.device
         chosen = torch.from_numpy(batch.views), torch.from_numpy(batch.images)
         mean, std = self.mean[chosen].to(device), self.std[chosen].to(device)
         vae_noise = torch.from_numpy(batch.vae_noise).to(device)
-        latents = self.model.sample_latents(mean, std, vae_noise)
-        noise = torch.from_numpy(batch.noise).to(device)
         timesteps = torch.from_numpy(batch.timesteps)
         if timesteps.is_floating_point():
             timesteps = timesteps.float()  # not all devices have float64
-        timesteps = timesteps.to(device)
-        mask = None if self.mask is None else self.mask[chosen].to(device)
-        places = self.places[chosen]
-        return self.model.loss(latents, noise, timesteps, conditioning, mask, places)
+        return Inputs(
+            latents=self.model.sample_latents(mean, std, vae_noise),
+            noise=torch.from_numpy(batch.noise).to(device),
+            times=timesteps.to(device),
+            places=self.places[chosen],
+            mask=None if self.mask is None else self.mask[chosen].to(device),
+        )
+
+    def every_caption(self, templates: Sequence[str]) -> list[str]:
+        """Each caption that `captions` can give."""
+        prefixes = dict.fromkeys(prefix for own in self.prefixes for prefix in own)
+        return [prefix + template for prefix in prefixes for template in templates]
+
+
+def losses_together(parts: Sequence[tuple[Objective, Batch, Sequence[str]]]) -> Tensor:
+    """The losses of several objectives of one model in one pass, in the order of their samples.
+
+    Captions are encoded by the conditioner of the first.
+    """
+    first = parts[0][0]
+    conditioning = first.conditioner([caption for *_, own in parts for caption in own])
+    return _loss(
+        first.model, _joined([each.inputs(batch) for each, batch, _ in parts]), conditioning
+    )
+
+
+def _joined(inputs: Sequence[Inputs]) -> Inputs:
+    """One after the other; where some have a mask, the loss counts everywhere of the others."""
+    masks = [each.mask for each in inputs]
+    if any(mask is not None for mask in masks):
+        masks = [
+            torch.ones_like(each.latents[:, :1]) if each.mask is None else each.mask
+            for each in inputs
+        ]
+    together = {
+        name: torch.cat([getattr(each, name) for each in inputs])
+        for name in ("latents", "noise", "times", "places")
+    }
+    mask = torch.cat([mask for mask in masks if mask is not None]) if masks[0] is not None else None
+    return Inputs(**together, mask=mask)
+
+
+def _loss(model: DiffusionModel, inputs: Inputs, conditioning: Conditioning) -> Tensor:
+    return model.loss(
+        inputs.latents, inputs.noise, inputs.times, conditioning, inputs.mask, inputs.places
+    )
+
+
+def seen(model: DiffusionModel, photographs: Sequence[Photograph], look: Look) -> Kept:
+    """All views of the photographs: `mean`, `std`, `places` and, where there is one, `mask`.
+
+    What is told are the prefixes of captions, by photograph and view.
+    """
+    means, stds, masks, places = [], [], [], []
+    prefixes: list[list[str]] = []
+    for number, photograph in enumerate(photographs):
+        views = look(number, photograph)
+        mean, std = model.encode_images(torch.stack([view.pixels for view in views]))
+        means.append(mean)
+        stds.append(std)
+        masks += [view.mask for view in views if view.mask is not None]
+        places.append(torch.tensor([view.place for view in views]))
+        prefixes.append([f"{view.prefix} ".lstrip() for view in views])
+    tensors = {
+        "mean": torch.stack(means, 1),
+        "std": torch.stack(stds, 1),
+        "places": torch.stack(places, 1),
+    }
+    if masks:
+        count = len(prefixes[0])
+        stacked = torch.stack(masks).unflatten(0, (len(photographs), count))
+        tensors["mask"] = stacked.transpose(0, 1)
+    return Kept(tensors, prefixes)
+
+
+def posterior_key(model: DiffusionModel, photographs: Sequence[Photograph], look: Look) -> str:
+    """What `seen` depends on, in short. The photographs are paths."""
+    files = [each.read_bytes() for each in photographs if isinstance(each, Path)]
+    vae = model.vae
+    return key_of(type(vae).__name__, repr(vae.config), fingerprint(vae), repr(look), *files)
 
 
 @dataclass

@@ -1,14 +1,18 @@
 """What a run trains, made ready: concept, model, method, objective and checks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from noiseprobe.core.progress import Reporter
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
+from noiseprobe.training.cache import Cache
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from noiseprobe.models.base import DiffusionModel
     from noiseprobe.pictures.likeness import Likeness, Previews
     from noiseprobe.training.concept import Concept
@@ -23,6 +27,7 @@ class Personalization:
     """A method attached to a live model, and what stages need of both, made when one first does.
 
     `initializer` is what `noiseprobe.training.initializer.choose` returned, where it was asked.
+    `cache` keeps what frozen encoders made. Of `config`, the precision is settled.
     """
 
     config: RunConfig
@@ -30,32 +35,51 @@ class Personalization:
     model: "DiffusionModel"
     method: "Method"
     initializer: dict[str, Any] | None = None
+    cache: Cache = field(default_factory=Cache)
 
     @cached_property
     def conditioner(self) -> "Conditioner":
         """What encodes captions: once each, if nothing of the text encoders is trained."""
+        from noiseprobe.models.base import trains
         from noiseprobe.training.conditioning import Conditioner
 
-        weights = (each for own in self.model.encoders for each in own.module.parameters())
-        return Conditioner(self.model, keep=not any(each.requires_grad for each in weights))
+        if any(trains(each.module) for each in self.model.encoders):
+            return Conditioner(self.model)
+        return Conditioner(self.model, keep=True, cache=self.cache)
 
     @cached_property
     def objective(self) -> "Objective":
         """The training objective on the photographs, all views of which are encoded here."""
-        from noiseprobe.training.objective import Objective
-
         seen = look(self.model, self.config)
-        return Objective(self.model, self.concept.photographs, seen, self.conditioner)
+        return self.objective_on("photographs", self.concept.photographs, seen)
 
     @cached_property
     def held_out(self) -> "Objective | None":
         """The same on the photographs that are never trained on; None if there are none."""
-        from noiseprobe.training.objective import Objective
-
         if not self.concept.held_out:
             return None
         seen = look(self.model, self.config)
-        return Objective(self.model, self.concept.held_out, seen, self.conditioner)
+        return self.objective_on("held-out", self.concept.held_out, seen)
+
+    def objective_on(
+        self,
+        name: str,
+        photographs: "Sequence[Path]",
+        seen: "Look",
+        captions: "Sequence[str] | None" = None,
+    ) -> "Objective":
+        """The objective on some photographs, which the cache keeps under `name`.
+
+        Their captions, by default the method's, are encoded here if they are encoded once.
+        """
+        from noiseprobe.models.placing import placed
+        from noiseprobe.training.objective import Objective
+
+        with placed([self.model.vae], self.model.device):
+            made = Objective(self.model, photographs, seen, self.conditioner, self.cache, name)
+        if self.conditioner.keep:
+            self.conditioner.learn(made.every_caption(captions or self.method.captions))
+        return made
 
     @cached_property
     def likeness(self) -> "Likeness":
@@ -91,18 +115,27 @@ def prepare(
     `run` is the one to go on with, if there is one: what it chose before stays chosen.
     """
     from noiseprobe.core.progress import Silent
-    from noiseprobe.models import load_model
+    from noiseprobe.models import load_model, pick_device, pick_precision
     from noiseprobe.pictures.likeness import Likeness
     from noiseprobe.training.initializer import CHOICES, choose
-    from noiseprobe.training.methods import attach
+    from noiseprobe.training.methods import masters
+    from noiseprobe.training.optimising import require_library
     from noiseprobe.training.prior import find_class_images
 
     concept = concept_of(config)
     if config.prior:
         find_class_images(config, concept, None)
+    require_library(config.optimizer)
+    precision = pick_precision(config.precision, pick_device(config.device))
+    config = config.model_copy(update={"precision": precision})
+    cache = Cache(run.cache_directory if run else None)
     model = load_model(
         config.model,
         config.device,
+        config.precision,
+        masters=masters(config),
+        quantize=config.quantize,
+        aside=True,
         variant=config.variant,
         revision=config.revision,
         vae=config.vae,
@@ -116,17 +149,31 @@ def prepare(
         snr_gamma=config.snr_gamma,
     )
     if config.initializer not in CHOICES:
-        return Personalization(config, concept, model, attach(model, concept, config))
+        method = attached(model, concept, config)
+        return Personalization(config, concept, model, method, cache=cache)
     initializer, likeness = run.initializer if run else None, None
     if initializer is None:
         likeness = Likeness.load(model, concept.photographs, config)
         tokenizer, silent = model.encoders[0].tokenizer, reporter or Silent()
         initializer = choose(config.initializer, tokenizer, likeness, config.seed, silent)
     chosen = config.model_copy(update={"initializer": initializer["word"]})
-    ready = Personalization(config, concept, model, attach(model, concept, chosen), initializer)
+    method = attached(model, concept, chosen)
+    ready = Personalization(config, concept, model, method, initializer, cache)
     if likeness:
         ready.likeness = likeness
     return ready
+
+
+def attached(model: "DiffusionModel", concept: "Concept", config: RunConfig) -> "Method":
+    """The method on the model, whose text encoders are now where they are needed."""
+    from noiseprobe.models.placing import checkpoint_gradients, settle_in
+    from noiseprobe.training.methods import attach
+
+    method = attach(model, concept, config)
+    settle_in(model)
+    if config.gradient_checkpointing:
+        checkpoint_gradients(model)
+    return method
 
 
 def look(model: "DiffusionModel", config: RunConfig) -> "Look":

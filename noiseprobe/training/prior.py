@@ -117,6 +117,10 @@ class Prior:
         self.captions = captions
         self.weight = weight
 
+    def captions_of(self, batch: "Batch") -> list[str]:
+        """The caption of each sample: that of its own image."""
+        return [self.captions[image] for image in batch.images]
+
     def losses(self, batch: "Batch") -> "Tensor":
         """The loss (B,) of each sample under its own image's caption, not weighted."""
-        return self.objective.losses(batch, [self.captions[image] for image in batch.images])
+        return self.objective.losses(batch, self.captions_of(batch))

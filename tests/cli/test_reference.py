@@ -17,7 +17,10 @@ def test_the_page_of_settings_is_the_declaration() -> None:
     )
 
 
-def test_each_command_shows_the_flags_declared_for_it(call: Any) -> None:
+def test_each_command_shows_the_flags_declared_for_it(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     for command, page in (("run", "--help-all"), ("train", "--help-all"), ("probe", "--help")):
         shown = call(command, page)[1]
         assert [key for key in of_command(command) if flag(key) not in shown] == []

@@ -54,7 +54,7 @@ def our_image(model: DiffusionModel, prompt: str) -> NDArray[np.float32]:
     random = torch.Generator().manual_seed(3)
     options = {"num_inference_steps": 3, "output_type": "np", "generator": random}
     with contiguous(model.denoiser):
-        drawn = pipeline(prompt, **options, **model.drawing_options(4.0))
+        drawn = pipeline(**options, **model.drawing_options([prompt], 4.0))
     torch.set_num_threads(threads)
     image: NDArray[np.float32] = drawn.images[0]
     return image
@@ -69,7 +69,8 @@ def stock_images(
     from `folder`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    options = json.dumps(model.drawing_options(4.0))
+    told = model.drawing_options([""], 4.0)
+    options = json.dumps({name: value for name, value in told.items() if name != "prompt"})
     given = [(str(folder), prompt, load) for folder, prompt, load in asked.values()]
     subprocess.run(
         [sys.executable, "-c", _DRAW, model.name, str(out), options],

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +13,7 @@ from noiseprobe.core.progress import Silent
 from noiseprobe.pictures.sampling import Sampler
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import prepare_prior, start, train_stage
+from noiseprobe.training.objective import losses_together
 from noiseprobe.training.preparing import prepare
 from noiseprobe.training.prior import draw_class_images, find_class_images
 
@@ -120,17 +122,38 @@ def test_the_prior_changes_training_and_only_by_its_weight(
     folder = folder_of(tmp_path / "dogs", 5)
     common = config | {"class_images": str(folder), "seed": 3}
 
-    def trained(name: str, **more: Any) -> dict[str, torch.Tensor]:
+    def curves(name: str, **more: Any) -> np.ndarray:
         run, ready = start(resolve(common | more), tmp_path / name)
         train_stage(run, run.config, ready)
-        return ready.method.read(run.checkpoint(2))
+        return run.train_trace()[["loss", "grad_norm"]].to_numpy()[1:]
 
-    def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-        return all(torch.equal(one[name], other[name]) for name in one)
+    without = curves("without", prior=False)
+    np.testing.assert_allclose(curves("weightless", prior_weight=0.0), without, rtol=1e-4)
+    assert (np.abs(curves("with") / without - 1) > 0.01).all()
 
-    without = trained("without", prior=False)
-    assert same(without, trained("weightless", prior_weight=0.0))
-    assert not same(without, trained("with"))
+
+@pytest.mark.parametrize("method", ["dreambooth", "custom-diffusion"])
+def test_one_pass_over_photographs_and_class_images_gives_the_losses_of_two(
+    config: dict[str, Any], tmp_path: Path, method: str
+) -> None:
+    folder = folder_of(tmp_path / "dogs", 5)
+    more = {"class_images": str(folder), "method": method, "train_batch_size": 3}
+    run, ready = start(resolve(config | more), tmp_path / "run")
+    prior = prepare_prior(run, run.config, ready)
+    captions = ready.method.captions
+    batch = ready.objective.draws(0, "train", len(captions)).batch(range(3), 1)
+    of_class = prior.objective.draws(0, "prior", 1).batch(range(2), 1)
+    own, others = ready.objective.captions(batch, captions), prior.captions_of(of_class)
+    asked = list[int]()
+    real = ready.model.predict
+    ready.model.predict = lambda noisy, *rest: asked.append(len(noisy)) or real(noisy, *rest)  # type: ignore
+    both = [(ready.objective, batch, own), (prior.objective, of_class, others)]
+    with torch.no_grad():
+        together = losses_together(both)
+        apart = [ready.objective.losses(batch, own), prior.losses(of_class)]
+    assert asked == [5, 3, 2]
+    torch.testing.assert_close(together, torch.cat(apart), rtol=1e-5, atol=0)
+    assert ready.objective.mask is None or method == "custom-diffusion"
 
 
 def test_custom_diffusion_doubles_its_rate_with_a_prior() -> None:

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from noiseprobe.models import pick_precision
+
 if TYPE_CHECKING:
     from noiseprobe.models.base import DiffusionModel
     from noiseprobe.run.settings import RunConfig
@@ -29,5 +31,14 @@ def attach(model: "DiffusionModel", concept: "Concept", config: "RunConfig") -> 
     method: Method = getattr(import_module(f"noiseprobe.training.methods.{module}"), kind)(
         model, concept, config
     )
-    model.settle(config.precision)
+    model.settle(pick_precision(config.precision, model.device))
     return method
+
+
+def masters(config: "RunConfig") -> tuple[str, ...]:
+    """Of `denoiser` and `encoders`, those whose weights what is trained starts from."""
+    whole = config.method in ("dreambooth", "custom-diffusion")
+    word = config.method in ("textual-inversion", "custom-diffusion") or (
+        config.method == "dreambooth-lora" and config.train_word is not False
+    )
+    return ("denoiser",) * whole + ("encoders",) * (word or config.train_text_encoder)

@@ -49,12 +49,13 @@ class CustomDiffusion(Method):
             cross = not name.endswith("attn1.processor")
             layer = name.removesuffix(".processor")
             width, words = weights[f"{layer}.to_k.weight"].shape
-            own = processor(
-                train_kv=cross,
-                train_q_out=cross and queries,
-                hidden_size=width,
-                cross_attention_dim=words if cross else None,
-            )
+            with model.device:
+                own = processor(
+                    train_kv=cross,
+                    train_q_out=cross and queries,
+                    hidden_size=width,
+                    cross_attention_dim=words if cross else None,
+                )
             copied = {
                 f"{key}_custom_diffusion{end}": weights[f"{layer}.{key}{end}"]
                 for key, end in own_weights(cross, queries)

@@ -1,8 +1,9 @@
 """DreamBooth-LoRA: low-rank adapters beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import torch
@@ -20,6 +21,7 @@ from noiseprobe.training.methods.base import Method
 from noiseprobe.training.methods.word import Word
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
+HALVES = (torch.float16, torch.bfloat16)
 TEXT_ENCODER_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
@@ -124,7 +126,7 @@ def require_targets(model: DiffusionModel, targets: Sequence[str]) -> None:
 
 def add_adapter(module: Any, targets: Sequence[str], rank: int, alpha: float, seed: int) -> None:
     """Put float32 adapters beside the targets; they start as no change, from `seed` alone."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _as_in_float32(module):
         torch.manual_seed(seed)
         module.add_adapter(
             LoraConfig(
@@ -137,3 +139,19 @@ def add_adapter(module: Any, targets: Sequence[str], rank: int, alpha: float, se
     for parameter in module.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+@contextmanager
+def _as_in_float32(module: Any) -> Iterator[None]:
+    """Let layers in fewer bits look as if in float32, so that adapters start without rounding."""
+    stood_in: dict[nn.Module, nn.Parameter] = {}
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.dtype in HALVES:
+            stood_in[layer] = cast(nn.Parameter, layer.weight)
+            zero = torch.zeros((), device=layer.weight.device)  # of no size, whatever the shape
+            layer.weight = nn.Parameter(zero.expand(layer.weight.shape), requires_grad=False)
+    try:
+        yield
+    finally:
+        for layer, weight in stood_in.items():
+            layer.weight = weight
