@@ -106,9 +106,7 @@ def test_losses_by_timestep_are_in_bins_of_the_models_times(
 def test_held_out_photographs_are_probed(
     done: tuple[str, Run, dict[str, Any]],
 ) -> None:
-    name, run, _ = done
-    if name not in ("sdxl", "flux-dev"):  # the same code, whatever the family
-        pytest.skip("one UNet and one flow")
+    _, run, _ = done
     config = run.config
     held_out_stage(run, config, prepare(config, run))
     assert np.isfinite(run.held_out_trace()["loss"]).all()
