@@ -26,6 +26,7 @@ NAMES = {
     "flux-dev": "flux",
     "flux-schnell": "flux-schnell",
     "sana": "sana",
+    "pixart-sigma": "pixart-sigma",
 }
 
 
