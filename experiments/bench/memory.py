@@ -30,6 +30,7 @@ from noiseprobe.training.estimate import GIB, Estimate, estimate
 
 TOKENS = 77
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SHIFTS = {"shift": 3.0, "use_dynamic_shifting": True}
 VAE: dict[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -125,7 +126,9 @@ def flux() -> dict[str, Any]:
             **VAE, latent_channels=16, use_quant_conv=False, use_post_quant_conv=False
         ),
         "transformer": FluxTransformer2DModel(guidance_embeds=True),
-        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        "scheduler": FlowMatchEulerDiscreteScheduler.from_config(
+            {"_class_name": "FlowMatchEulerDiscreteScheduler"} | SHIFTS
+        ),
     }
 
 
