@@ -8,9 +8,10 @@
     python -m experiments.overfitting report --out runs/overfitting
 
 The rules are in RULES.md. `run` does the runs of a part that are not done yet, each into a file of
-its own, and may be interrupted at any time. `choose` writes `chosen.json`, which is to be committed
-before the runs for testing begin. `report` writes `numbers.parquet` from what is done in `--out`,
-and from it `RESULTS.md` and the figures; without `--out` it takes the numbers as they are.
+its own, and may be interrupted at any time; those that `numbers.parquet` has are done. `choose`
+writes `chosen.json`, which is to be committed before the runs for testing begin. `report` writes
+`numbers.parquet` from what is done in `--out`, and from it `RESULTS.md` and the figures; without
+`--out` it takes the numbers as they are.
 """
 
 import argparse
@@ -41,8 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--out: name the folder of the study, such as runs/overfitting")
     match chosen.what:
         case "run":
-            from experiments.overfitting.runs import run_part
+            from experiments.overfitting.runs import run_part, take_up
 
+            if (chosen.results / "numbers.parquet").is_file():
+                take_up(pd.read_parquet(chosen.results / "numbers.parquet"), chosen.out)
             with Terminal() as terminal:
                 failed = run_part(chosen.part, chosen.out, chosen.workers, terminal)
             if failed:

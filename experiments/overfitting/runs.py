@@ -68,6 +68,16 @@ def run_part(
     return failed | in_processes(part, jobs, workers, 1, reporter)
 
 
+def take_up(numbers: pd.DataFrame, out: Path) -> None:
+    """Write the file of each run that such a table of all has, where it is missing in `out`."""
+    for (concept, method, held), of_run in numbers.groupby(
+        ["concept", "method", "held"], observed=True
+    ):
+        path = file_of(out, Cell(str(concept), str(method), int(str(held))))
+        if not path.is_file():
+            write(of_run, path)
+
+
 def file_of(out: Path, cell: Cell) -> Path:
     """Where the numbers of a run lie."""
     return out / "numbers" / f"{cell.name}.parquet"

@@ -32,7 +32,7 @@ from experiments.overfitting.figures import draw_figures
 from experiments.overfitting.judges import Group, _pixels, distances, nearest
 from experiments.overfitting.raw import COLUMNS, Curves, as_rows, curves, gathered, write
 from experiments.overfitting.report import Found, report
-from experiments.overfitting.runs import file_of, run_part, study
+from experiments.overfitting.runs import file_of, run_part, study, take_up
 from experiments.overfitting.things import (
     JUDGING,
     THINGS_SEED,
@@ -216,6 +216,29 @@ def test_numbers_come_back_as_they_were_written(tmp_path: Path) -> None:
     for name in ("l_det", "l_val", "copying", "score"):
         assert np.array_equal(back.series(name)[0], run.series(name)[0])
         assert np.allclose(back.series(name)[1], run.series(name)[1], atol=1e-7)
+
+
+def test_what_a_table_of_all_has_is_done(tmp_path: Path) -> None:
+    frames = [
+        pd.DataFrame(as_rows("l_val", run.l_val)).assign(
+            concept=run.concept, method=run.method, held=run.held
+        )
+        for run in (made("cup", "dreambooth", 0), made("dog", "dreambooth", 1))
+    ]
+    write(pd.concat(frames).reindex(columns=[*COLUMNS]), tmp_path / "all.parquet")
+    whole = pd.read_parquet(tmp_path / "all.parquet")
+    done = file_of(tmp_path, Cell("dog", "dreambooth", 1))
+    done.parent.mkdir()
+    done.write_bytes(b"as it is")
+    take_up(whole, tmp_path)
+    assert done.read_bytes() == b"as it is"
+    done.unlink()
+    take_up(whole, tmp_path)
+    again = gathered(tmp_path / "numbers")
+    order = ["concept", "step", "sample"]
+    for name in COLUMNS:
+        one, other = (table.sort_values(order)[name].tolist() for table in (again, whole))
+        assert one == other, name
 
 
 def test_criteria_end_runs_where_the_package_says() -> None:
