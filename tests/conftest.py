@@ -1,5 +1,6 @@
 """What many tests share: a small Stable Diffusion made of real classes, and photographs."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.models.small import SMALL
 Models = Callable[[str], Path]
 
 transformers.utils.logging.disable_progress_bar()
-torch.set_num_threads(min(2, torch.get_num_threads()))
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
 
 
 @pytest.fixture(scope="session")
