@@ -25,7 +25,7 @@ from noiseprobe.cli.flags import (
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.words import visible
-from noiseprobe.run.settings import MACHINE, PROBE
+from noiseprobe.run.declaring import MACHINE, PROBE
 
 if TYPE_CHECKING:
     from noiseprobe.core.progress import Reporter

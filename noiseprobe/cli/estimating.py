@@ -8,7 +8,7 @@ import typer
 from noiseprobe.cli.flags import Debug, Json, changed, option, taking
 from noiseprobe.cli.tables import print_json
 from noiseprobe.core.errors import UserError
-from noiseprobe.run.settings import MACHINE
+from noiseprobe.run.declaring import MACHINE
 
 if TYPE_CHECKING:
     from noiseprobe.run.settings import RunConfig

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from noiseprobe.run.settings import ABOUT, MACHINE, flag, kind, of_command, told_default
+from noiseprobe.run.declaring import MACHINE
+from noiseprobe.run.settings import ABOUT, flag, kind, of_command, told_default
 
 
 def option(help: str, panel: str, *names: str, **more: Any) -> Any:

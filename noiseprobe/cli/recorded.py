@@ -13,7 +13,7 @@ from noiseprobe.cli.tables import print_json, print_next, print_verdict, records
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import check_file, written_whole
 from noiseprobe.core.words import visible
-from noiseprobe.run.settings import MACHINE, STOPPING
+from noiseprobe.run.declaring import MACHINE, STOPPING
 
 if TYPE_CHECKING:
     from noiseprobe.analysis.sources import Source

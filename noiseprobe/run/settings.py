@@ -5,7 +5,6 @@ declaration. What has no default here takes one by the model's family and the me
 (`noiseprobe.run.defaults`).
 """
 
-from dataclasses import dataclass, fields
 from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
@@ -13,7 +12,6 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Field,
     field_serializer,
     field_validator,
     model_validator,
@@ -21,6 +19,17 @@ from pydantic import (
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.draws.factors import NAMED_SETTINGS, Layout, parse_settings
+from noiseprobe.run.declaring import (
+    HELD_OUT,
+    MACHINE,
+    PICTURES,
+    PRIOR,
+    PROBE,
+    STOPPING,
+    TRAINED,
+    About,
+    setting,
+)
 from noiseprobe.run.defaults import (
     BUNDLED_MODEL,
     DEFAULT_CONCEPT,
@@ -29,10 +38,6 @@ from noiseprobe.run.defaults import (
     RATE_WITH_PRIOR,
     shown,
 )
-
-TRAINED, PRIOR, STOPPING = "What is trained", "Prior preservation", "When to stop"
-HELD_OUT = "Held-out photographs"
-PICTURES, PROBE, MACHINE = "CLIP similarity of pictures", "Probe", "Machine and files"
 
 INVERSION, DREAMBOOTH, LORA, CUSTOM = METHODS
 WITH_WORD = (INVERSION, LORA, CUSTOM)
@@ -44,48 +49,6 @@ PER_SAMPLE = ("l_det", "l_val")
 
 _LOOKS_AT = {"clip": "clip_img", "turn": "l_val", "gain-interval": "paired"}
 """The column that a criterion looks at where `--watch` says nothing; others look at L_det."""
-
-
-@dataclass(frozen=True)
-class About:
-    """What a person is told of a setting, and where it counts.
-
-    Attributes:
-        help: what it is, without its default.
-        group: the heading under which it is shown.
-        flag: the flag, where it is not the name with dashes.
-        metavar: what stands for the value in the help, where the type does not say it.
-        usual: the default in words, where no number says it.
-        commands: the commands that take it.
-        methods, criteria: those that it belongs to; with others it is refused. Empty: all.
-        on_resume: whether it may differ when a run goes on: it changes neither a step nor a draw.
-        common: whether `--help` shows it; `--help-all` shows every setting.
-    """
-
-    help: str
-    group: str
-    flag: str = ""
-    metavar: str | None = None
-    usual: str = ""
-    commands: tuple[str, ...] = ("run", "train")
-    methods: tuple[str, ...] = ()
-    criteria: tuple[str, ...] = ()
-    on_resume: bool = False
-    common: bool = False
-
-    @property
-    def panel(self) -> str:
-        """The heading with the methods or the criterion that the setting belongs to."""
-        if self.criteria:
-            return f"With --stop {self.criteria[0]}"
-        return f"With --method {' or '.join(self.methods)}" if self.methods else self.group
-
-
-def setting(group: str, help: str, default: Any = ..., **more: Any) -> Any:
-    """A field of `RunConfig`: of `more`, what `About` has goes there, and bounds to pydantic."""
-    own = {each.name: more.pop(each.name) for each in fields(About) if each.name in more}
-    extra: Any = {"about": About(help, group, **own)}
-    return Field(default, json_schema_extra=extra, **more)
 
 
 _trained, _of_prior, _held_out, _stopping, _pictures, _probe, _machine = (
