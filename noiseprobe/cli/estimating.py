@@ -58,12 +58,14 @@ def size_of_card(card: str) -> int:
 
 def settled(given: dict[str, Any], card: int | None) -> "tuple[RunConfig, int | None]":
     """The settings with their precision, and the size of the card that is named or at hand."""
+    from noiseprobe.run.resolving import resolve
+
+    config = resolve(given)  # wrong settings end it before torch is imported
+
     import torch
 
     from noiseprobe.models import pick_device, pick_precision
-    from noiseprobe.run.resolving import resolve
 
-    config = resolve(given)
     device = pick_device("auto")
     if card is None and device.type == "cuda":
         card = torch.cuda.get_device_properties(device).total_memory

@@ -189,10 +189,10 @@ def size_of(module: nn.Module) -> int:
 
 def count_of(module: nn.Module) -> int:
     """How many parameters a module has, adapters beside; those in fewer bits count as they were."""
-    packed = [each for each in module.modules() if hasattr(each, "scales")]
+    packed: list[Any] = [each for each in module.modules() if hasattr(each, "scales")]
     count = sum(each.numel() for each in module.parameters())
     for each in packed:
-        count += each.in_features * each.out_features - each.weight.numel() - each.scales.numel()  # type: ignore
+        count += each.in_features * each.out_features - each.weight.numel() - each.scales.numel()
     return count
 
 

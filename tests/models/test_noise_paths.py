@@ -191,8 +191,6 @@ def schedulers_with_betas() -> list[str]:
 @pytest.mark.parametrize("name", schedulers_with_betas())
 def test_betas_are_those_of_ddpm_whatever_the_sampler(name: str) -> None:
     kind = getattr(diffusers, name)
-    if "torch" in getattr(kind, "_backends", []):
-        pytest.skip("it needs a library that is not here")
     given: dict[str, Any] = {
         "beta_start": 0.00085,
         "beta_end": 0.012,

@@ -134,7 +134,7 @@ def test_the_prior_changes_training_and_only_by_its_weight(
 
 @pytest.mark.parametrize("method", ["dreambooth", "custom-diffusion"])
 def test_one_pass_over_photographs_and_class_images_gives_the_losses_of_two(
-    config: dict[str, Any], tmp_path: Path, method: str
+    config: dict[str, Any], tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(tmp_path / "dogs", 5)
     more = {"class_images": str(folder), "method": method, "train_batch_size": 3}
@@ -146,7 +146,12 @@ def test_one_pass_over_photographs_and_class_images_gives_the_losses_of_two(
     own, others = ready.objective.captions(batch, captions), prior.captions_of(of_class)
     asked = list[int]()
     real = ready.model.predict
-    ready.model.predict = lambda noisy, *rest: asked.append(len(noisy)) or real(noisy, *rest)  # type: ignore
+
+    def predict(noisy: torch.Tensor, *rest: Any) -> torch.Tensor:
+        asked.append(len(noisy))
+        return real(noisy, *rest)
+
+    monkeypatch.setattr(ready.model, "predict", predict)
     both = [(ready.objective, batch, own), (prior.objective, of_class, others)]
     with torch.no_grad():
         together = losses_together(both)
