@@ -29,6 +29,7 @@ from noiseprobe.stopping import GeneralizationLoss as GeneralizationLoss
 from noiseprobe.stopping import Never as Never
 from noiseprobe.stopping import PairedLoss as PairedLoss
 from noiseprobe.stopping import Patience as Patience
+from noiseprobe.stopping import RecentGain as RecentGain
 from noiseprobe.stopping import RelativeRange as RelativeRange
 from noiseprobe.stopping import TheilSen as TheilSen
 from noiseprobe.stopping import Turn as Turn

@@ -31,6 +31,24 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """What the last stretch of steps brought of the training loss, and all of them together.
+
+    Attributes:
+        first_step, last_step: between which.
+        gain, low, high: by how much the loss fell there, and the 95% interval.
+        total: by how much it fell over all stretches.
+    """
+
+    first_step: int
+    last_step: int
+    gain: float
+    low: float
+    high: float
+    total: float
+
+
+@dataclass(frozen=True)
 class Ending:
     """How a training ended.
 
@@ -49,6 +67,7 @@ class Ending:
         held_out: how the held-out loss went; None without one.
         crossed: how it went on average with each photograph left out, at the recommended step: the
             row of `noiseprobe.analysis.crossing.crossed`; None without `--cross`.
+        stretch: what the last stretch brought; None where that was not tracked.
     """
 
     run: str
@@ -64,6 +83,7 @@ class Ending:
     result: str | None = None
     held_out: HeldOut | None = None
     crossed: Mapping[str, float] | None = None
+    stretch: Stretch | None = None
 
     @property
     def best_step(self) -> int | None:
@@ -106,6 +126,7 @@ def ending_of(run: Run) -> Ending:
         result=str(run.result_directory) if run.result_directory.is_dir() else None,
         held_out=_held_out(train),
         crossed=_crossed(run) if config.cross else None,
+        stretch=_stretch(train, config.recent_steps),
     )
 
 
@@ -116,6 +137,16 @@ def _held_out(train: pd.DataFrame) -> HeldOut | None:
         return None
     first, last = float(losses.iloc[0]), float(losses.iloc[-1])
     return HeldOut(int(losses.idxmin()), first, float(losses.min()), last)
+
+
+def _stretch(train: pd.DataFrame, steps: int) -> Stretch | None:
+    known = train[np.isfinite(train["recent"])]
+    if known.empty:
+        return None
+    last, gain = int(known["step"].iloc[-1]), -float(known["recent"].iloc[-1])
+    reach = 1.96 * float(known["recent_se"].iloc[-1])
+    total = -float(known["recent"].sum())
+    return Stretch(last - steps, last, gain, gain - reach, gain + reach, total)
 
 
 def _crossed(run: Run) -> Mapping[str, float] | None:

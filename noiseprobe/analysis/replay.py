@@ -1,5 +1,6 @@
 """What a criterion would have done: replayed over recorded losses, DVAR and any other."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -177,15 +178,23 @@ def seen_by(criterion: str, series: Series) -> NDArray[np.float64]:
 
 
 def check_samples(traces: Sequence[Series], criteria: Sequence[str]) -> None:
-    """Raise `UserError` if a criterion looks at the losses of samples, and a trace has none."""
-    for name in criteria:
-        for series in traces:
-            if criterion_named(name).per_sample and series.samples is None:
-                raise UserError(
-                    f"--criterion {name}: it needs the losses of each sample, and {series.name} "
-                    f"has the mean alone of {series.column}; runs have them of l_det and l_val, "
-                    "with --tag"
-                )
+    """Raise `UserError` if a criterion looks at the losses of samples, and a trace has no such."""
+    for name, series in itertools.product(criteria, traces):
+        if not criterion_named(name).per_sample:
+            continue
+        recent = name == "recent-gain"
+        if series.samples is None:
+            has = "recent with --track recent" if recent else "them of l_det and l_val"
+            raise UserError(
+                f"--criterion {name}: it needs the losses of each sample, and {series.name} has "
+                f"the mean alone of {series.column}; runs have {has}, for --tag"
+            )
+        if recent != (series.column == "recent"):
+            looks = "recent" if recent else "l_det, l_val or another fixed batch"
+            raise UserError(
+                f"--criterion {name}: it looks at {looks}, and {series.name} has {series.column}; "
+                "choose with --tag"
+            )
 
 
 def best_index(series: Series) -> int | None:

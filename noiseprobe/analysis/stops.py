@@ -12,10 +12,15 @@ import pandas as pd
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.settings import RunConfig
+from noiseprobe.run.traces import TRAIN_COLUMNS
 from noiseprobe.stopping import Patience, dvar_stops, outcome
 
 COMPARED = ("baseline", "clip", "few", "dvar")
 """All steps; patience on CLIP similarity; as many steps as that takes on average; DVAR."""
+
+
+SPENT = tuple(name for name in TRAIN_COLUMNS if name.endswith("_seconds"))
+"""The columns that say what a tracked loss or check took so far."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def _fired(train: pd.DataFrame, step: int | None, cost: tuple[str, ...]) -> Stop
 
 def _stop(train: pd.DataFrame, step: int, fired: bool, cost: tuple[str, ...]) -> Stop:
     row = train[train["step"] == step].iloc[-1]
-    others = {"l_det_seconds", "check_seconds"} - set(cost)
+    others = set(SPENT) - set(cost)
     # Traces of earlier versions do not tell what was spent on what.
     spent = sum(float(np.nan_to_num(row[column])) for column in others)
     return Stop(step, fired, float(row["seconds"]) - spent)

@@ -15,7 +15,7 @@ import pandas as pd
 from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.analysis.ending import UNFINISHED, Ending
 from noiseprobe.analysis.run_tables import Analysis
-from noiseprobe.analysis.verdicts_held_out import of_held_out
+from noiseprobe.analysis.verdicts_held_out import of_held_out, of_stretch
 from noiseprobe.core.words import command, enumerated, visible
 from noiseprobe.draws.factors import FACTORS
 
@@ -158,7 +158,7 @@ def of_ending(ending: Ending) -> list[str]:
     else:
         told = [f"All {ending.steps} steps were taken {took}; {_said(ending.fired)}."]
         told += [f"{line}." for line in ending.cannot_fire]
-    told += of_held_out(ending)
+    told += of_held_out(ending) + of_stretch(ending)
     if ending.take:
         place = visible(ending.result or ending.take)
         told.append(f"Take the checkpoint {ending.take_why}: {place}")

@@ -1,4 +1,4 @@
-"""What was found on photographs that were not trained on, in sentences."""
+"""What was found beside L_det: held out, and against earlier weights, in sentences."""
 
 import math
 from pathlib import Path
@@ -30,6 +30,17 @@ def of_held_out(ending: Ending) -> list[str]:
         f"The held-out loss was lowest at step {held.best_step}: {held.best:.4f}, from "
         f"{held.first:.4f} at the start to {held.last:.4f} at the end."
     ]
+
+
+def of_stretch(ending: Ending) -> list[str]:
+    """What the last stretch of steps brought, where that was tracked."""
+    if not (found := ending.stretch):
+        return []
+    told = (
+        f"Steps {found.first_step} to {found.last_step} brought the training loss down by "
+        f"{found.gain:.4f} (95%: {found.low:.4f} to {found.high:.4f})"
+    )
+    return [f"{told}; all stretches together brought {found.total:.4f}."]
 
 
 def of_gap(run: Path, table: pd.DataFrame) -> "tuple[list[str], str]":

@@ -29,7 +29,7 @@ from noiseprobe.plots.shares import plot_shares
 from noiseprobe.plots.stops import plot_stops
 from noiseprobe.plots.sweep import plot_sweep
 from noiseprobe.plots.timesteps import plot_timesteps
-from noiseprobe.plots.tracked import plot_cross, plot_gap, plot_paired, plot_tracked
+from noiseprobe.plots.tracked import plot_cross, plot_gap, plot_paired, plot_recent, plot_tracked
 from noiseprobe.plots.training import plot_training
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "plot_needed_batch",
     "plot_noise_to_signal",
     "plot_paired",
+    "plot_recent",
     "plot_regret",
     "plot_replays",
     "plot_samples",

@@ -125,6 +125,33 @@ def plot_paired(train: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 @styled
+def plot_recent(train: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """What each stretch of steps brought of the training loss, with a 95% interval.
+
+    Args:
+        train: the training trace (`noiseprobe.run.traces.TRAIN_COLUMNS`).
+        ax: where to draw; a new figure if None.
+    """
+    ax = one_panel(ax, COLUMN, 2.5, "recent")
+    rows = train[np.isfinite(train["recent"])]
+    if rows.empty:
+        say(ax, "no recent loss recorded")
+        return ax
+    ax.axhline(0, color=GHOST, lw=0.8, zorder=1)
+    colour, reach = colour_of("captions"), 1.96 * rows["recent_se"]
+    ax.vlines(rows["step"], rows["recent"] - reach, rows["recent"] + reach, color=colour, lw=1.2)
+    sns.scatterplot(x=rows["step"], y=rows["recent"], color=colour, s=14, ax=ax)
+    dress(ax)
+    whole_steps(ax, 6)
+    ax.set_xlim(left=0)
+    ax.set(
+        xlabel="training step (bar: 95%, over samples)",
+        ylabel="change of the loss\nover the stretch, same draws",
+    )
+    return ax
+
+
+@styled
 def plot_cross(
     table: pd.DataFrame,
     folds: Sequence[pd.DataFrame] = (),

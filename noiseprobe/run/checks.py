@@ -6,7 +6,7 @@ from typing import Any
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.run.defaults import defaults_of
-from noiseprobe.run.settings import ABOUT, PER_SAMPLE, WATCHED, RunConfig, flag
+from noiseprobe.run.settings import ABOUT, PER_SAMPLE, TRACKED, WATCHED, RunConfig, flag
 
 
 def check_recorded(config: RunConfig) -> None:
@@ -15,13 +15,13 @@ def check_recorded(config: RunConfig) -> None:
     if config.watch not in (None, *WATCHED):
         mend = did_you_mean(str(config.watch), WATCHED, f"choose one of {', '.join(WATCHED)}")
         raise UserError(f"--watch: '{config.watch}' given, but it is not recorded; {mend}")
-    if unknown := [each for each in config.track if each != "paired"]:
-        raise UserError(f"--track: '{unknown[0]}' given; paired is all that there is")
+    if unknown := [each for each in config.track if each not in TRACKED]:
+        raise UserError(f"--track: '{unknown[0]}' given; choose {' or '.join(TRACKED)}")
     if config.lr_warmup and config.lr_schedule == "constant":
         raise UserError(
             "--lr-warmup: a constant learning rate has none; add --lr-schedule constant_with_warmup"
         )
-    if config.tracks_paired and config.samples_per_step < 2:
+    if config.tracks("paired") and config.samples_per_step < 2:
         raise UserError(
             "--track: the error of the paired loss is told by the samples of a batch, and there is "
             "one; give --train-batch-size 2 or more"
@@ -45,6 +45,11 @@ def check_recorded(config: RunConfig) -> None:
         raise UserError(
             f"--watch: turn looks at the losses of samples, and {config.watched} has none; "
             f"choose one of {', '.join(PER_SAMPLE)}"
+        )
+    decides = config.stop != "none" or config.keep == "best"
+    if decides and (config.stop == "recent-gain") != (config.watched == "recent"):
+        raise UserError(
+            "--watch: recent-gain looks at recent, and nothing else does; give neither or both"
         )
 
 

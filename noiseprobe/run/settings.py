@@ -41,13 +41,21 @@ from noiseprobe.run.defaults import (
 
 INVERSION, DREAMBOOTH, LORA, CUSTOM = METHODS
 WITH_WORD = (INVERSION, LORA, CUSTOM)
-WATCHED = ("l_det", "l_val", "loss", "grad_norm", "clip_img", "paired", "paired_mean")
+WATCHED = ("l_det", "l_val", "loss", "grad_norm", "clip_img", "paired", "paired_mean", "recent")
 """The columns of a training trace that a criterion may watch."""
 
 PER_SAMPLE = ("l_det", "l_val")
-"""Those of them whose losses are kept for each sample."""
+"""Those of them whose losses are kept for each sample of a fixed batch."""
 
-_LOOKS_AT = {"clip": "clip_img", "turn": "l_val", "gain-interval": "paired"}
+TRACKED = ("paired", "recent")
+"""What `--track` may ask for."""
+
+_LOOKS_AT = {
+    "clip": "clip_img",
+    "turn": "l_val",
+    "gain-interval": "paired",
+    "recent-gain": "recent",
+}
 """The column that a criterion looks at where `--watch` says nothing; others look at L_det."""
 
 
@@ -312,12 +320,14 @@ class RunConfig(BaseModel):
     )
     eval_every: int = _stopping("Steps between values of L_det", 1, ge=1)
     track: tuple[str, ...] = _stopping(
-        "paired: the starting model's loss on each training batch, and the difference",
+        "paired: the loss of each training batch less the starting model's on its draws; recent: "
+        "less that under the weights some steps before; repeatable",
         (),
-        metavar="paired",
+        metavar="paired|recent",
         usual="nothing more",
     )
     paired_every: int = _stopping("Steps between values of the paired loss", 1, ge=1)
+    recent_steps: int = _stopping("Steps of a stretch, at whose end is a recent loss", 50, ge=4)
     window: int | float = _stopping(
         "Last values of L_det that are compared with all: how many, or a share such as 20%",
         metavar="N|SHARE%",
@@ -492,11 +502,9 @@ class RunConfig(BaseModel):
         criterion = {"clip": Patience, "none": LossCriterion}.get(self.stop) or CRITERIA[self.stop]
         return criterion.best_index is not LossCriterion.best_index
 
-    @property
-    def tracks_paired(self) -> bool:
-        """Whether the starting model's loss is evaluated on training batches."""
-        watches_it = self.stop != "none" and self.watched.startswith("paired")
-        return "paired" in self.track or watches_it
+    def tracks(self, name: str) -> bool:
+        """Whether training batches are evaluated for `name`, one of `TRACKED`."""
+        return name in self.track or self.watched.startswith(name)
 
     @property
     def draws_pictures(self) -> bool:

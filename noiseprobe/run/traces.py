@@ -18,6 +18,7 @@ _OF_TRAINING = (
     *("loss", "grad_norm", "lr", "l_det", "dvar_ratio", "seconds", "l_det_seconds"),
     *("clip_img", "check_seconds", "l_val", "l_val_seconds"),
     *("paired", "paired_mean", "paired_se", "paired_seconds"),
+    *("recent", "recent_se", "recent_seconds"),
 )
 TRAIN_COLUMNS = {"step": "int64"} | dict.fromkeys(_OF_TRAINING, "float64")
 """One row per optimisation step.
@@ -33,14 +34,17 @@ else NaN.
 `l_val` is the loss on held-out photographs after step k. `paired` is the loss of the k-th training
 batch less the starting model's on the same draws, so that it belongs to the weights after step
 k - 1; `paired_mean` is its running mean and `paired_se` the standard error of that
-(`noiseprobe.stopping.PairedLoss`). They are NaN where they were not evaluated, as is what took no
-time; and what the versions before them did not record.
+(`noiseprobe.stopping.PairedLoss`). `recent` is, where a stretch of steps ends, the mean loss of the
+training batches of its second half less that under the weights with which it began, on the same
+draws, and `recent_se` the standard error. They are NaN where they were not evaluated, as is what
+took no time; and what the versions before them did not record.
 """
 
 TRACKED_COLUMNS = {"step": "int64", "name": "string", "sample": "int64", "loss": "float64"}
-"""One row per sample of a fixed batch and evaluation: `name` is the column of the training trace.
+"""One row per sample and evaluation: `name` is the column of the training trace.
 
-The mean over the samples is what that column has.
+The samples are those of a fixed batch, or of `recent` those of a stretch's training batches. The
+mean over them is what that column has.
 """
 
 PROBE_COLUMNS = {

@@ -91,7 +91,7 @@ def plot_tracker(folder: Path) -> list[Path]:
 def draw_held_out(run: Run, train: "pd.DataFrame") -> list[Path]:
     """The figures of what was held out and paired, where there is some of it.
 
-    The names are `11-held-out`, `12-paired`, `13-cross` and `14-gap`.
+    The names are `11-held-out`, `12-paired`, `13-cross`, `14-gap` and `15-recent`.
     """
     from noiseprobe import plots
     from noiseprobe.analysis.crossing import crossed, recommended
@@ -108,6 +108,8 @@ def draw_held_out(run: Run, train: "pd.DataFrame") -> list[Path]:
         figures["11-held-out"] = plots.plot_tracked(both, best=star, stop=ended_by(run))
     if train["paired"].notna().any():
         figures["12-paired"] = plots.plot_paired(train)
+    if train["recent"].notna().any():
+        figures["15-recent"] = plots.plot_recent(train)
     folds = [fold.train_trace() for fold in run.cross_runs()]
     if folds and all(len(fold) for fold in folds):
         table = crossed(folds)

@@ -3,7 +3,8 @@
 `DVAR` stops when the deterministic loss has stopped varying: var(last `window` values) / var(all
 values so far) < `threshold` (Voronov et al., NeurIPS 2023, arXiv 2302.04841). Our own are
 `GainShare`, which stops when the last losses brought too little of all that was gained,
-`GainInterval`, which stops when that is sure, and `Turn`, which looks at the losses of samples and
+`GainInterval`, which stops when that is sure, `RecentGain`, which sees it against the weights of
+some steps before, and `Turn`, which looks at the losses of samples and
 stops when they have surely risen. Beside them are those that others use: `Patience`, `EMAPlateau`,
 `RelativeRange`, `TheilSen`, Prechelt's `GeneralizationLoss` and `Uprising`, and two that do not
 look at the losses: `FixedSteps`, which stops after a number of steps, and `Never`. `CRITERIA` has
@@ -33,6 +34,7 @@ from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
 from noiseprobe.stopping.paired import PairedLoss
 from noiseprobe.stopping.patience import Patience
+from noiseprobe.stopping.recent_gain import RecentGain
 from noiseprobe.stopping.relative_range import RelativeRange
 from noiseprobe.stopping.theil_sen import TheilSen
 from noiseprobe.stopping.turn import Turn
@@ -55,6 +57,7 @@ __all__ = [
     "Outcome",
     "PairedLoss",
     "Patience",
+    "RecentGain",
     "RelativeRange",
     "TheilSen",
     "Turn",

@@ -167,3 +167,25 @@ def checked_positive(name: str, value: float, such_as: float) -> float:
     if not 0 < value < math.inf:
         raise UserError(f"{name} {value}: give a number above 0, such as {such_as:g}")
     return float(value)
+
+
+def checked_confidence(value: float) -> float:
+    """The parameter `confidence` of a one-sided interval as a float.
+
+    Raises:
+        UserError: it is below 0.5, or not below 1.
+    """
+    if not 0.5 <= value < 1:
+        raise UserError(f"confidence {value}: give a number from 0.5 and below 1, such as 0.95")
+    return float(value)
+
+
+def checked_share(value: float) -> float:
+    """The parameter `share` as a float.
+
+    Raises:
+        UserError: it is not above 0 and below 1.
+    """
+    if not 0 < value < 1:
+        raise UserError(f"share {value}: give a number between 0 and 1, such as 0.1")
+    return float(value)

@@ -21,6 +21,7 @@ from noiseprobe.stopping.gain_interval import GainInterval
 from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
 from noiseprobe.stopping.patience import Patience
+from noiseprobe.stopping.recent_gain import RecentGain
 from noiseprobe.stopping.relative_range import RelativeRange
 from noiseprobe.stopping.theil_sen import TheilSen
 from noiseprobe.stopping.turn import Turn
@@ -30,6 +31,7 @@ CRITERIA: dict[str, type[LossCriterion]] = {
     "dvar": DVAR,
     "gain-share": GainShare,
     "gain-interval": GainInterval,
+    "recent-gain": RecentGain,
     "patience": Patience,
     "ema-plateau": EMAPlateau,
     "relative-range": RelativeRange,

@@ -8,8 +8,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseprobe.core.errors import UserError
-from noiseprobe.stopping.base import Grid, LossCriterion, checked_positive, checked_whole
+from noiseprobe.stopping.base import (
+    Grid,
+    LossCriterion,
+    checked_confidence,
+    checked_share,
+    checked_whole,
+)
 
 
 class GainInterval(LossCriterion):
@@ -69,14 +74,8 @@ class GainInterval(LossCriterion):
 
     def __init__(self, window: int = 60, share: float = 0.1, confidence: float = 0.95) -> None:
         self.window = checked_whole("window", window, 2, "losses")
-        self.share = checked_positive("share", share, 0.1)
-        if share >= 1:
-            raise UserError(f"share {share}: give a number between 0 and 1, such as 0.1")
-        if not 0.5 <= confidence < 1:
-            raise UserError(
-                f"confidence {confidence}: give a number from 0.5 and below 1, such as 0.95"
-            )
-        self.confidence = float(confidence)
+        self.share = checked_share(share)
+        self.confidence = checked_confidence(confidence)
         self._quantile = NormalDist().inv_cdf(self.confidence)
         self._first = math.nan
         self._recent: deque[float] = deque(maxlen=2 * self.window)

@@ -20,7 +20,8 @@ from noiseprobe.pictures.likeness import Previews
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
-from noiseprobe.stopping import DVAR, PairedLoss
+from noiseprobe.stopping import DVAR
+from noiseprobe.training.earlier import EarlierWeights
 from noiseprobe.training.fixed_losses import FixedLosses
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, losses_together
@@ -31,9 +32,6 @@ from noiseprobe.training.watching import distinct, evaluated, keeper, show_recor
 
 COUNTED = ("step", "seconds", "fixed_weights", "best_step", "best")
 """What the driver keeps beside tensors, and goes on with."""
-
-HALF_LIFE = 20.0
-"""Steps after which the running mean of the paired loss counts one half."""
 
 SAVE_SECONDS = 120.0
 """State is saved at least so far apart between checkpoints."""
@@ -111,24 +109,9 @@ class _Driver:
         if self.held_out:
             self.fixed["l_val"] = self._fixed(self.held_out, "held-out", config.val_batch)
         self.tracker = Tracker(self.fixed, watch="l_det", every=config.eval_every)
-        self.paired = PairedLoss(HALF_LIFE)
-        self.start: dict[str, Tensor] = {}
+        self.earlier = EarlierWeights(self.method, config, self.run, self.losses_in_parts)
         self.spent = {"l_det_seconds": 0.0, "check_seconds": 0.0}
         self.spent |= {"l_val_seconds": 0.0} if self.held_out else {}
-        if config.tracks_paired:
-            self.spent["paired_seconds"] = 0.0
-            self.start = self._starting_weights()
-
-    def _starting_weights(self) -> dict[str, Tensor]:
-        """What is trained, as it was before the first step, on the model's device."""
-        # Where all weights are trained, a copy of them takes memory; float16 is what most files
-        # have, and its rounding of others is far below the noise.
-        dtype = torch.float16 if self.config.method == "dreambooth" else None
-        first = self.run.checkpoint(0)
-        if not first.is_dir():
-            return self.method.copies(dtype)
-        device = self.objective.model.device
-        return {name: each.to(device, dtype) for name, each in self.method.read(first).items()}
 
     def _fixed(self, objective: Objective, stream: Stream, size: int) -> FixedLosses:
         config, captions = self.config, self.method.captions
@@ -158,8 +141,8 @@ class _Driver:
             setattr(self, name, state.get(name, getattr(self, name)))
         self.spent = {name: state.get(name, 0.0) for name in self.spent}
         self.tracker.seconds = {name: self.spent[f"{name}_seconds"] for name in self.fixed}
-        if "paired" in state:
-            self.paired.load_state_dict(state["paired"])
+        if "earlier" in state:
+            self.earlier.load_state_dict(state["earlier"])
         self.method.load(state["tensors"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -185,7 +168,7 @@ class _Driver:
             started = time.monotonic()
             row = self.take_step(*next(batches))
             self.seconds += time.monotonic() - started
-            self.rows.append(row | {"seconds": self.seconds} | self.spent)
+            self.rows.append(row | {"seconds": self.seconds} | self.spent | self.earlier.spent)
             self.reporter.advance(self.step, self.shown_loss)
             kept = self.step % config.checkpoint_every == 0 or self.first_fire
             if kept:
@@ -214,7 +197,7 @@ class _Driver:
 
     def record_start(self) -> None:
         """Row 0: L_det before training, and the checkpoint that every comparison starts from."""
-        row = {"step": 0, "seconds": 0.0} | self.spent
+        row = {"step": 0, "seconds": 0.0} | self.spent | self.earlier.spent
         row |= self.track() | self.check_now()
         self.show(row)
         self.rows.append(row)
@@ -231,7 +214,7 @@ class _Driver:
             yield self.train_draws.batch(samples, step), of_class
 
     def take_step(self, batch: Batch, of_class: Batch | None) -> dict[str, Any]:
-        at_start = self.losses_at_start(batch)
+        earlier = self.earlier.evaluate(self.step, batch)
         rate = self.config.effective_learning_rate * self.factor(self.step + 1)
         rate = set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
@@ -258,9 +241,10 @@ class _Driver:
                 f"--learning-rate: the loss became {row['loss']} at step {self.step}; lower it "
                 f"(now {self.config.learning_rate:g}), or use --precision fp32"
             )
-        if at_start is not None:
-            row |= self.pair(losses, at_start)
-        row |= self.track()
+        row |= self.track() | self.earlier.row(self.step, losses, earlier)
+        if "recent" in row:
+            self.tracked["recent"] = self.earlier.differences
+            self.tracker.record(self.step, {"recent": self.earlier.differences})
         if evaluated("clip_img", self.step, self.config):
             row |= self.check_now()
         self.first_fire = self.show(row)
@@ -320,21 +304,9 @@ class _Driver:
         """The loss (B,) of each sample, under the live model."""
         return self.objective.losses(batch, self.objective.captions(batch, self.method.captions))
 
-    @torch.no_grad()
-    def losses_at_start(self, batch: Batch) -> Tensor | None:
-        """The loss (B,) of each sample under the starting model; None where it is not tracked."""
-        if not self.start or not evaluated("paired", self.step + 1, self.config):
-            return None
-        started = time.monotonic()
-        with self.method.holding(self.start):
-            losses = self.parts.losses(batch, self.losses)
-        self.spent["paired_seconds"] += time.monotonic() - started
-        return losses
-
-    def pair(self, losses: Tensor, at_start: Tensor) -> dict[str, float]:
-        """The paired loss of this step, and its running mean."""
-        found = self.paired.update(losses, at_start)
-        return {"paired": found, "paired_mean": self.paired.mean, "paired_se": self.paired.se}
+    def losses_in_parts(self, batch: Batch) -> Tensor:
+        """The same, (B,), in micro-batches that fit."""
+        return self.parts.losses(batch, self.losses)
 
     def track(self) -> dict[str, float]:
         """L_det now, and the held-out loss, as far as they are due."""
@@ -376,7 +348,7 @@ class _Driver:
             {name: getattr(self, name) for name in COUNTED}
             | self.spent
             | {
-                "paired": self.paired.state_dict(),
+                "earlier": self.earlier.state_dict(),
                 "tensors": self.method.trained(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),

@@ -147,10 +147,14 @@ class Tracker:
         means = {name: float(losses.mean()) for name, losses in found.items()}
         spent = {f"{name}_seconds": seconds for name, seconds in self.seconds.items()}
         self._rows.append({"step": step} | means | spent)
-        for name, losses in found.items():
-            rows = {"step": step, "name": name, "sample": np.arange(len(losses)), "loss": losses}
-            self._samples.append(pd.DataFrame(rows))
+        self.record(step, found)
         return found
+
+    def record(self, step: int, losses: Mapping[str, NDArray[np.float64]]) -> None:
+        """Add the losses (B,) of samples, by name, that were evaluated elsewhere."""
+        for name, each in losses.items():
+            rows = {"step": step, "name": name, "sample": np.arange(len(each)), "loss": each}
+            self._samples.append(pd.DataFrame(rows))
 
     @property
     def best_step(self) -> int | None:

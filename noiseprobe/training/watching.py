@@ -121,21 +121,25 @@ def evaluated(column: str, step: int, config: RunConfig) -> bool:
     """Whether a value of the column belongs to `step`."""
     if column in PER_SAMPLE:
         return step % (config.val_every if column == "l_val" else config.eval_every) == 0
-    if column.startswith("paired"):
-        return step > 0 and step % config.paired_every == 0
+    if column.startswith(("paired", "recent")):
+        return step > 0 and step % _every(column, config) == 0
     return step % config.check_every == 0 if column == "clip_img" else step > 0
 
 
 def values_of(column: str, config: RunConfig) -> int:
     """How many values of the column all steps of a run give."""
-    if column.startswith("paired"):
-        return config.steps // config.paired_every
+    if column.startswith(("paired", "recent")):
+        return config.steps // _every(column, config)
     every = {
         "l_det": config.eval_every,
         "l_val": config.val_every,
         "clip_img": config.check_every,
     }.get(column)
     return config.steps // every + 1 if every else config.steps
+
+
+def _every(column: str, config: RunConfig) -> int:
+    return config.paired_every if column.startswith("paired") else config.recent_steps
 
 
 def show_recorded(

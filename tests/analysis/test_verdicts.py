@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from noiseprobe.analysis.ending import Ending, HeldOut
+from noiseprobe.analysis.ending import Ending, HeldOut, Stretch
 from noiseprobe.analysis.run_tables import Analysis
 from noiseprobe.analysis.verdicts import (
     of_analysis,
@@ -166,6 +166,11 @@ def test_an_ending_says_how_the_held_out_loss_went() -> None:
     assert told[2] == "Take the checkpoint where it stopped: my runs/dog/result"
     never = replace(ENDED, held_out=HeldOut(0, 0.1, 0.1, 0.2))
     assert of_ending(never)[1] == "The held-out loss was never below its start, 0.1000."
+    stretch = Stretch(100, 150, 0.001, -0.0012, 0.0032, 0.04)
+    assert of_ending(replace(ENDED, stretch=stretch))[2] == (
+        "Steps 100 to 150 brought the training loss down by 0.0010 (95%: -0.0012 to 0.0032); all "
+        "stretches together brought 0.0400."
+    )
     row = {"step": 30.0, "mean": -0.02, "low": -0.03, "high": -0.01, "folds": 5.0}
     assert of_ending(replace(ENDED, crossed=row))[1] == (
         "With each of 5 photographs left out once, the held-out loss is lowest on average after 30 "

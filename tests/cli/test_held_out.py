@@ -25,7 +25,8 @@ def test_a_run_with_a_held_out_photograph_says_its_best_step(
     call: Any, flags: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    held = ["--hold-out", "1", "--val-every", "2", "--track", "paired"]
+    held = ["--hold-out", "1", "--val-every", "2", "--track", "paired,recent"]
+    held += ["--recent-steps", "4"]
     held += ["--watch", "l_val", "--keep", "best"]
     code, text, err = call("run", *flags, *held, "--out", out, "--json")
     assert code == 0, err
@@ -33,8 +34,9 @@ def test_a_run_with_a_held_out_photograph_says_its_best_step(
     assert summary["result"] == str(out / "result")
     assert summary["take"] == str(out / "checkpoints" / f"step-{summary['best_step']:08d}")
     assert any("The held-out loss was" in line for line in summary["verdict"])
+    assert any("brought the training loss down by" in line for line in summary["verdict"])
     drawn = {Path(path).name for path in summary["figures"]}
-    assert {"11-held-out.png", "12-paired.png"} <= drawn
+    assert {"11-held-out.png", "12-paired.png", "15-recent.png"} <= drawn
     assert (out / "result" / "learned_embeds.safetensors").is_file()
 
 

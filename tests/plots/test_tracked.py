@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from noiseprobe.plots.saving import save_one
-from noiseprobe.plots.tracked import plot_cross, plot_gap, plot_paired, plot_tracked
+from noiseprobe.plots.tracked import plot_cross, plot_gap, plot_paired, plot_recent, plot_tracked
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -94,6 +94,20 @@ def test_the_paired_loss_has_a_dot_a_batch_and_the_band_of_its_mean(tmp_path: Pa
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_short_paired_trace_is_drawn(tmp_path: Path, count: int) -> None:
     save_one(plot_paired(paired_trace(count)), tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_each_stretch_has_a_dot_with_its_interval(tmp_path: Path, count: int) -> None:
+    trace = pd.DataFrame({"step": np.arange(251), "recent": np.nan, "recent_se": np.nan})
+    for end in range(1, count + 1):
+        trace.loc[50 * end, ["recent", "recent_se"]] = [-0.01 / end, 0.002]
+    ax = plot_recent(trace)
+    if count:
+        bars = [list(bar) for bar in ax.collections[0].get_segments()]  # type: ignore[attr-defined]
+        assert [float(bar[0][0]) for bar in bars] == [50.0 * end for end in range(1, count + 1)]
+        assert float(bars[0][1][1] - bars[0][0][1]) == pytest.approx(2 * 1.96 * 0.002)
+        assert len(np.asarray(ax.collections[1].get_offsets())) == count
+    save_one(ax, tmp_path / "figure.png")
 
 
 def test_crossed_curves_are_faint_lines_behind_their_mean(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ def held(given: dict[str, Any]) -> dict[str, Any]:
         "checkpoint_every": 4,
         "val_batch": 4,
         "val_every": 1,
+        "recent_steps": 4,
     }
-    return given | rate | {"method": "dreambooth", "hold_out": "1", "track": ("paired",)}
+    return given | rate | {"method": "dreambooth", "hold_out": "1", "track": ("paired", "recent")}
 
 
 def trained(directory: Path, settings: dict[str, Any], reporter: Any = None) -> Run:
@@ -105,6 +106,36 @@ def test_the_paired_loss_is_that_of_both_models_on_the_batch(
     # The copy of all weights is in float16.
     assert trace["paired"][6] == pytest.approx(found[0] - found[1], abs=2e-4)
     assert abs(trace["paired"][6]) > 0.01
+
+
+def test_the_recent_loss_is_that_of_a_stretch_against_its_first_weights(
+    held: dict[str, Any], tmp_path: Path
+) -> None:
+    run = trained(tmp_path / "run", held | {"checkpoint_every": 1})
+    trace = run.train_trace().set_index("step")
+    assert trace.index[trace["recent"].notna()].tolist() == [4, 8]
+    ready = prepare(run.config)
+    draws = ready.objective.draws(0, "train", len(ready.method.captions))
+
+    def losses(step: int, batch: Any) -> Any:
+        ready.method.load(ready.method.read(run.checkpoint(step)))
+        with torch.no_grad():
+            captions = ready.objective.captions(batch, ready.method.captions)
+            return ready.objective.losses(batch, captions).double().numpy()
+
+    found = []
+    for step in (7, 8):  # of the second half of steps 5 to 8
+        batch = draws.batch(range(2), step)
+        found.append(losses(step - 1, batch) - losses(4, batch))
+    differences = np.concatenate(found)
+    # The copy of all weights is in float16.
+    assert trace["recent"][8] == pytest.approx(differences.mean(), rel=0.01)
+    assert abs(trace["recent"][8]) > 1e-3
+    tracked = run.tracked_trace()
+    kept = tracked[(tracked["step"] == 8) & (tracked["name"] == "recent")]["loss"]
+    assert kept.tolist() == pytest.approx(differences.tolist(), rel=0.05)
+    assert kept.mean() == pytest.approx(trace["recent"][8])
+    assert trace["recent_se"][8] == pytest.approx(kept.std(ddof=1) / 2)
 
 
 @pytest.mark.parametrize("method", ["textual-inversion", "dreambooth-lora", "custom-diffusion"])
@@ -221,6 +252,8 @@ def test_cross_takes_the_steps_that_were_best_on_average(
             "--watch: l_val is the loss on held-out",
         ),
         ({"hold_out": None, "stop": "turn"}, "--stop: l_val is the loss on held-out photographs"),
+        ({"stop": "recent-gain", "watch": "l_det"}, "--watch: recent-gain looks at recent"),
+        ({"stop": "dvar", "watch": "recent"}, "--watch: recent-gain looks at recent"),
         ({"stop": "turn", "watch": "loss"}, "--watch: turn looks at the losses of samples"),
         ({"validation": "."}, "--validation: it takes the place of --hold-out"),
         ({"track": "pared"}, "--track: 'pared' given"),

@@ -38,6 +38,7 @@ SMALL: dict[str, dict[str, float]] = {
     "dvar": {"window": 4, "threshold": 0.05},
     "gain-share": {"window": 9, "threshold": 0.1},
     "gain-interval": {"window": 4, "share": 0.1, "confidence": 0.9},
+    "recent-gain": {"share": 0.1, "confidence": 0.9},
     "patience": {"patience": 4, "min_delta": 0.25},
     "ema-plateau": {"halflife": 2, "patience": 3, "min_delta": 0.0},
     "relative-range": {"window": 4, "threshold": 0.1},
@@ -53,8 +54,11 @@ whole_losses = st.lists(st.integers(1, 40).map(float), min_size=1, max_size=40)
 
 
 def shown(name: str, losses: Sequence[float]) -> list[Any]:
-    """The losses as a criterion of the name takes them: those of samples, or their mean."""
-    paces = np.array([0.999, 1.0, 1.001, 1.0])
+    """The losses as a criterion of the name takes them: those of samples, or their mean.
+
+    To one that sees changes, each is what a stretch has brought.
+    """
+    paces = np.array([0.999, 1.0, 1.001, 1.0]) * (-1 if name == "recent-gain" else 1)
     return [loss * paces for loss in losses] if CRITERIA[name].per_sample else list(losses)
 
 
@@ -390,7 +394,8 @@ def test_fires_no_earlier_than_it_says_and_could_fire_then(name: str, losses: li
     found = outcome(build(name, SMALL[name] | loose), shown(name, [math.nan, *losses]))
     assert found.stop_index is None or found.stop_index >= least
     assert found.could_fire == (len(losses) >= least)
-    ends = ([1.0] * least, [float(place) for place in range(1, least + 1)])
+    rising = [float(place) for place in range(1, least + 1)]
+    ends = ([1.0] * least, rising, [*[20.0] * (least - 1), 1.0])
     stops = [outcome(build(name, SMALL[name] | loose), shown(name, end)).stop_index for end in ends]
     assert least - 1 in stops
 

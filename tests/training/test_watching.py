@@ -22,6 +22,7 @@ EARLY: dict[str, list[str]] = {
     "dvar": [],
     "gain-share": ["window=6", "threshold=0.9"],
     "gain-interval": ["window=2", "share=0.9", "confidence=0.6"],
+    "recent-gain": ["share=0.6", "confidence=0.5"],
     "patience": ["patience=3", "min-delta=0.05"],
     "ema-plateau": ["halflife=2", "patience=3", "min_delta=0.05"],
     "relative-range": ["window=4", "threshold=1"],
@@ -41,6 +42,8 @@ def settings(given: dict[str, Any], name: str, **more: Any) -> dict[str, Any]:
     own: dict[str, Any] = {"window": 5, "threshold": 0.9} if name == "dvar" else {}
     if name == "turn":  # of which L_det has the samples; with such a rate it falls and stays above
         own |= {"watch": "l_det", "eval_batch": 32, "learning_rate": 500}
+    if name == "recent-gain":
+        own |= {"recent_steps": 4}
     plain = {key: value for key, value in given.items() if key not in ("window", "threshold")}
     long = {"steps": STEPS, "checkpoint_every": 5, "stop": name, "param": EARLY[name]}
     long |= {"learning_rate": 0.5}  # so large that L_det rises now and then
@@ -53,7 +56,10 @@ def test_every_criterion_is_tried() -> None:
 
 @pytest.mark.parametrize(
     ("name", "column"),
-    [*((name, "l_det") for name in CRITERIA), *((name, "loss") for name in ON_MEANS)],
+    [
+        *((name, "recent" if name == "recent-gain" else "l_det") for name in CRITERIA),
+        *((name, "loss") for name in ON_MEANS),
+    ],
 )
 def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     given: dict[str, Any], tmp_path: Path, name: str, column: str
@@ -66,7 +72,7 @@ def test_a_criterion_stops_a_training_where_it_stops_its_replay(
     values = series.values if name in ON_MEANS else of_samples
     found = outcome(build(name, params), values, series.steps)
     expected = STEPS if found.stop_index is None else int(series.steps[found.stop_index])
-    if column == "l_det" and name != "never":
+    if column != "loss" and name != "never":
         assert expected < STEPS, "it must fire for this to show anything"
     run = trained(tmp_path / "run", config)
     assert run.train_trace()["step"].iloc[-1] == expected
