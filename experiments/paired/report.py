@@ -257,7 +257,9 @@ def stops_text(stops: pd.DataFrame) -> list[str]:
             lines += [f"No run for testing with {way} parameters yet.", ""]
             continue
         titles = {"chosen": "Parameters chosen on other concepts", "default": "Defaults"}
-        lines += [f"### {titles[way]}", "", stops_table(own), "", verdict(own), ""]
+        lines += [f"### {titles[way]}", "", stops_table(own), ""]
+        for name in NAMES[:-1]:
+            lines += [verdict(own, name), ""]
     return lines[:-1]
 
 
@@ -275,15 +277,17 @@ def stops_table(own: pd.DataFrame) -> str:
                     f"{rows['fires'].mean():.0%}",
                 ]
                 cells.append([method, name, params, *shown])
-    for method, steps, forgone in gaps(own):
-        cells.append([method, "difference", "", told(steps, 0, "+"), told(forgone, 3, "+"), ""])
+    for name in NAMES[:-1]:
+        for method, steps, forgone in gaps(own, name):
+            shown = [told(steps, 0, "+"), told(forgone, 3, "+"), ""]
+            cells.append([method, f"{name} less dvar", "", *shown])
     return markdown(cells, left=(0, 1, 2))
 
 
-def gaps(own: pd.DataFrame) -> list[tuple[str, pd.Series, pd.Series]]:
-    """`GainInterval` less DVAR by concept, for each method and as means over methods."""
+def gaps(own: pd.DataFrame, name: str) -> list[tuple[str, pd.Series, pd.Series]]:
+    """A criterion less DVAR by concept, for each method and as means over methods."""
     wide = own.pivot(index=["method", "concept"], columns="criterion", values=["step", "forgone"])
-    steps, forgone = (wide[of][NAMES[0]] - wide[of][NAMES[1]] for of in ("step", "forgone"))
+    steps, forgone = (wide[of][name] - wide[of]["dvar"] for of in ("step", "forgone"))
     found = [
         (method, steps[method], forgone[method])
         for method in METHODS
@@ -295,21 +299,21 @@ def gaps(own: pd.DataFrame) -> list[tuple[str, pd.Series, pd.Series]]:
     return [*found, (ALL, means[0], means[1])]
 
 
-def verdict(own: pd.DataFrame) -> str:
+def verdict(own: pd.DataFrame, name: str) -> str:
     """Which criterion is better over all methods, by the rules."""
-    _, steps, forgone = gaps(own)[-1]
+    _, steps, forgone = gaps(own, name)[-1]
     count = len(steps)
     if count < FEWEST:
-        return f"Concepts with all methods: {count}, too few for a verdict."
+        return f"Concepts with all methods: {count}, too few for a verdict on {name}."
     ends = [bootstrap_interval(each.to_numpy()) for each in (steps, forgone)]
     fewer, less = (high < 0 for _, high in ends)
     more, worse = (low > 0 for low, _ in ends)
     if (fewer and not worse) or (less and not more):
-        said = "GainInterval is better than DVAR"
+        said = f"{name} is better than dvar"
     elif (more and not less) or (worse and not fewer):
-        said = "DVAR is better than GainInterval"
+        said = f"dvar is better than {name}"
     else:
-        said = "neither is surely better"
+        said = f"neither {name} nor dvar is surely better"
     return f"By the rules, over {count} concepts with all methods: {said}."
 
 

@@ -1,4 +1,4 @@
-"""Where `GainInterval` on the paired loss and DVAR on an L_det of the same price stop a run."""
+"""Where criteria on losses against earlier weights stop a run, and DVAR on an L_det."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.paired.curves import Recorded
-from experiments.paired.record import LAST, choosing
+from experiments.paired.record import LAG, LAST, OVER, choosing
 from noiseprobe.run.defaults import BUNDLED_MODEL, defaults_of
 from noiseprobe.stopping import CRITERIA, build, completed, outcome
 
-NAMES = ("gain-interval", "dvar")
+NAMES = ("gain-interval", "recent-gain", "dvar")
 ALLOWED = 0.1  # of the whole gain may be forgone on average on the concepts for choosing
 
 Params = tuple[float, ...]
@@ -21,17 +22,41 @@ Params = tuple[float, ...]
 
 def stop(run: Recorded, name: str, params: Mapping[str, float]) -> dict[str, float]:
     """The step at which a criterion ends the run, and the share of the whole gain it forgoes."""
-    if name == "dvar":
-        values, first = run.losses["l_det"].mean(axis=1), 0
-    else:
-        values, first = run.paired.mean(axis=1), 1  # known after the step of its batch
+    values, steps = shown_to(name, run)
     found = outcome(build(name, params), values).stop_index
-    step = LAST if found is None else min(found + first, LAST)
+    step = LAST if found is None else int(steps[found])
     return {
         "step": step,
         "forgone": float(1 - run.gain_at(step) / run.whole),
         "fires": found is not None,
     }
+
+
+def shown_to(name: str, run: Recorded) -> tuple[Any, Any]:
+    """What a criterion looks at, and after which steps it is known."""
+    if name == "dvar":
+        return run.losses["l_det"].mean(axis=1), np.arange(LAST + 1)
+    if name == "recent-gain":
+        return stretches(run), np.arange(LAG, LAST + 1, LAG)
+    return run.paired.mean(axis=1), np.arange(1, LAST + 1)
+
+
+def stretches(run: Recorded) -> NDArray[np.float64]:
+    """The differences (stretches, n) of every second batch of the second half of each."""
+    earlier = dict(zip(run.steps["lagging"].tolist(), run.losses["lagging"], strict=True))
+    earlier |= {step: run.losses["start"][step] for step in range(LAG)}
+    return np.array(
+        [
+            np.concatenate(
+                [
+                    run.losses["train"][step] - earlier[step]
+                    for step in range(end - OVER, end)
+                    if step % 2
+                ]
+            )
+            for end in range(LAG, LAST + 1, LAG)
+        ]
+    )
 
 
 def grid(name: str) -> Iterator[dict[str, float]]:

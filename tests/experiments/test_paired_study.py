@@ -137,6 +137,17 @@ def test_a_stop_is_charged_with_the_gain_that_it_forgoes() -> None:
     assert never == {"step": 300, "forgone": pytest.approx(0), "fires": False}
 
 
+def test_stretches_are_held_against_their_first_weights() -> None:
+    run = made()
+    told = -stops.stretches(run).mean(axis=1)
+    assert len(told) == 6
+    starts = [run.gain_at(end - record.LAG) for end in range(record.LAG, 301, record.LAG)]
+    halves = [
+        run.gain_at(np.arange(end - record.OVER, end)).mean() for end in range(record.LAG, 301, 50)
+    ]
+    np.testing.assert_allclose(told, np.array(halves) - np.array(starts), atol=0.05 * run.whole)
+
+
 def test_the_earliest_of_those_that_forgo_little_is_chosen() -> None:
     runs = [made(rate=30), made(rate=60)]
     for name in stops.NAMES:
@@ -170,7 +181,9 @@ def test_a_verdict_needs_both_or_one_without_the_other() -> None:
         for place, concept in enumerate(record.testing())
         for name in stops.NAMES
     ]
-    assert "GainInterval is better than DVAR" in report.verdict(pd.DataFrame(rows))
+    said = report.verdict(pd.DataFrame(rows), "gain-interval")
+    assert "gain-interval is better than dvar" in said
+    assert "neither" in report.verdict(pd.DataFrame(rows), "recent-gain")
     worse = pd.DataFrame(rows)
     worse.loc[worse["criterion"] == "gain-interval", "forgone"] += 0.1
-    assert "neither" in report.verdict(worse)
+    assert "neither" in report.verdict(worse, "gain-interval")
