@@ -5,13 +5,14 @@
     python -m experiments.overfitting run --part testing --out runs/overfitting --workers 2
     python -m experiments.overfitting run --part all --out runs/overfitting --workers 2
     python -m experiments.overfitting run --part folds --out runs/overfitting --workers 2
+    python -m experiments.overfitting run --part sized --out runs/overfitting --workers 2
     python -m experiments.overfitting report --out runs/overfitting
 
 The rules are in RULES.md. `run` does the runs of a part that are not done yet, each into a file of
 its own, and may be interrupted at any time; those that `numbers.parquet` has are done. `choose`
 writes `chosen.json`, which is to be committed before the runs for testing begin. `report` writes
-`numbers.parquet` from what is done in `--out`, and from it `RESULTS.md` and the figures; without
-`--out` it takes the numbers as they are.
+`numbers.parquet` and `sized.parquet` from what is done in `--out`, and from them `RESULTS.md` and
+the figures; without `--out` it takes the numbers as they are.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from noiseprobe.core.errors import Interrupted
 from noiseprobe.core.files import written_whole
 
 HERE = Path(__file__).parent
+NUMBERS = ("numbers.parquet", "sized.parquet")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("run", "choose", "report"))
     parser.add_argument("--out", type=Path)
     parser.add_argument(
-        "--part", choices=("choosing", "testing", "all", "folds"), default="testing"
+        "--part", choices=("choosing", "testing", "all", "folds", "sized"), default="testing"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--results", type=Path, default=HERE)
@@ -44,10 +46,15 @@ def main(arguments: list[str] | None = None) -> None:
         case "run":
             from experiments.overfitting.runs import run_part, take_up
 
-            if (chosen.results / "numbers.parquet").is_file():
-                take_up(pd.read_parquet(chosen.results / "numbers.parquet"), chosen.out)
+            sized = chosen.part == "sized"
+            known, out = (
+                chosen.results / NUMBERS[sized],
+                chosen.out / "sized" if sized else chosen.out,
+            )
+            if known.is_file():
+                take_up(pd.read_parquet(known), out)
             with Terminal() as terminal:
-                failed = run_part(chosen.part, chosen.out, chosen.workers, terminal)
+                failed = run_part(chosen.part, out, chosen.workers, terminal)
             if failed:
                 sys.exit(f"failed: {', '.join(failed)}")
         case "choose":
@@ -75,10 +82,14 @@ def write_results(out: Path | None, results: Path) -> None:
     from experiments.overfitting.report import Found, report
     from experiments.overfitting.things import names_of
 
-    if out is not None:
-        write(gathered(out / "numbers"), results / "numbers.parquet")
-    runs = list(curves(pd.read_parquet(results / "numbers.parquet")))
-    found = Found.of(runs, read_chosen(results / "chosen.json"), names_of("testing"))
+    tables = []
+    for name, folder in zip(NUMBERS, ("numbers", "sized/numbers"), strict=True):
+        if out is not None and (out / folder).is_dir():
+            write(gathered(out / folder), results / name)
+        there = (results / name).is_file()
+        tables.append(list(curves(pd.read_parquet(results / name))) if there else [])
+    runs, sized = tables
+    found = Found.of(runs, read_chosen(results / "chosen.json"), names_of("testing"), sized)
     draw_figures(found, results / "figures")
     with written_whole(results / "RESULTS.md") as beside:
         beside.write_text(report(found), encoding="utf-8")

@@ -147,7 +147,8 @@ def worth_figure(found: Found) -> Figure:
         name_rows(ax, names)
         ax.set_xlabel("")
         ax.locator_params(axis="x", nbins=4)
-        ax.set_title(f"{JUDGES[judge]}\nbetter: {'left' if judge in LOW else 'right'}", loc="left")
+        words = JUDGES[judge].replace("photographs", "ones").replace("photograph", "one")
+        ax.set_title(f"{words}\nbetter: {'left' if judge in LOW else 'right'}", loc="left")
         ax.tick_params(axis="y", labelleft=place % 3 == 0)
     figure.supxlabel(
         f"less that of {REFERENCE} on the same runs, with 95% intervals over things",

@@ -11,8 +11,10 @@ from experiments.overfitting.claims import TRIAL, claims, trial_verdict
 from experiments.overfitting.criteria import REFERENCE, TURN, Params, Rule, endings, rules
 from experiments.overfitting.design import ALL
 from experiments.overfitting.raw import Curves
+from experiments.overfitting.runs import RESCALING
 from experiments.overfitting.worth import (
     ALL_METHODS,
+    FIRST,
     JUDGES,
     Gap,
     by_method,
@@ -51,6 +53,7 @@ class Found:
         rules: the criteria, by name.
         table: where each criterion ends each run of `held`, and what the judges say of that.
         costs: what `worth.without_holding` returns; empty where there is no run on all five.
+        sized: runs of `RESCALING` again, whose held-out photograph is seen at its size.
     """
 
     held: list[Curves]
@@ -58,6 +61,7 @@ class Found:
     rules: Mapping[str, Rule]
     table: pd.DataFrame
     costs: pd.DataFrame
+    sized: list[Curves]
 
     @classmethod
     def of(
@@ -65,13 +69,15 @@ class Found:
         runs: Sequence[Curves],
         chosen: Mapping[str, Mapping[str, Params]],
         names: Sequence[str],
+        sized: Sequence[Curves] = (),
     ) -> Found:
         """From the runs on the things of these names, and the parameters that were chosen."""
         held = [run for run in runs if run.concept in names and run.held != ALL]
         whole = [run for run in runs if run.concept in names and run.held == ALL]
         by = rules(chosen)
         table = judged(endings(held, by), held)
-        return cls(held, whole, by, table, without_holding(held, whole, by, TURN, REFERENCE))
+        costs = without_holding(held, whole, by, TURN, REFERENCE)
+        return cls(held, whole, by, table, costs, list(sized))
 
     @property
     def methods(self) -> list[str]:
@@ -115,6 +121,7 @@ def report(found: Found) -> str:
         stops_text(found),
         worth_text(found),
         costs_text(found) if len(found.costs) else [],
+        sized_text(found) if found.sized else [],
     ]
     body = [line for part in parts for line in part]
     intervals = sum(line.count(" to ") for line in body if line.startswith("|"))
@@ -248,7 +255,8 @@ def worth_text(found: Found) -> list[str]:
         "",
         f"Of the weights that each criterion keeps, less that of {REFERENCE} on the same runs; "
         "steps are all that were trained. Losses and copying are better when low. Bold: the "
-        "interval excludes 0.",
+        "interval excludes 0. The rule clip looks at likeness, to other photographs, by the CLIP "
+        "that judges it: where it is better by that, it may be so by CLIP alone.",
         "",
         "![What a stop is worth](figures/worth.png)",
         "",
@@ -299,6 +307,52 @@ def costs_text(found: Found) -> list[str]:
             cells.append([name, *steps, *values])
         lines += [f"### {method}", "", markdown(cells, left=(0,)), ""]
     return lines
+
+
+def sized_text(found: Found) -> list[str]:
+    """What l_val tells where training rescales photographs, and those held out are not."""
+    known = {(run.concept, run.held) for run in found.sized}
+    before = [
+        run for run in found.held if run.method == RESCALING and (run.concept, run.held) in known
+    ]
+    cells = [["l_val sees it", "best of l_val", "best of the unseen loss", "turn fires", "keeps"]]
+    heads = [JUDGES[judge] for judge in FIRST]
+    cells[0] += [f"{head}, less {REFERENCE}" for head in heads]
+    for name, runs in (("as trained on", before), ("at its size", found.sized)):
+        if not runs:
+            continue
+        table = judged(endings(runs, found.rules), runs)
+        turn = table[table["criterion"] == TURN]
+        best = [
+            pd.DataFrame(
+                {
+                    "concept": [run.concept for run in runs],
+                    "method": RESCALING,
+                    "step": [run.best_step(column) for run in runs],
+                }
+            )
+            for column in ("l_val", "loss_judge")
+        ]
+        cells.append(
+            [
+                name,
+                *(gap(per_concept(each, "step")).said(".0f") for each in best),
+                f"{turn['fired'].mean():.0%}",
+                f"{turn['kept'].median():.0f}",
+                *(told(judge, difference(table, judge, TURN, REFERENCE)) for judge in FIRST),
+            ]
+        )
+    return [
+        "## Held-out photographs at their size",
+        "",
+        f"Added after the runs above. {RESCALING} trains on photographs at random sizes, on grey, "
+        "and in those runs l_val saw the held-out one so as well. What such views teach is learned "
+        "once for all photographs, so that l_val fell on. The package has held-out photographs at "
+        f"their size since then; {len(found.sized)} of those runs again, all else alike:",
+        "",
+        markdown(cells, left=(0,)),
+        "",
+    ]
 
 
 def told(judge: str, found: Gap) -> str:

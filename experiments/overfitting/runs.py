@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,12 @@ PARTS = {
     "testing": ("testing", (0,)),
     "all": ("all", (ALL,)),
     "folds": ("all", (1, 2)),
+    "sized": ("all", (0,)),
 }
 """What there is to run: the group of things, and the photographs that are held out in turn."""
+
+RESCALING = "custom-diffusion"
+"""The method that trains on photographs at random sizes, which `sized` does again."""
 
 
 def run_part(
@@ -48,6 +53,8 @@ def run_part(
     Raises `Interrupted` on Ctrl-C; a run that was cut off begins anew, all others stay.
     """
     design = design or Design()
+    if part == "sized":
+        design = replace(design, steps={RESCALING: design.steps[RESCALING]})
     group, helds = PARTS[part]
     chosen = list(cells(names or names_of(group), helds, design.steps))
     made = numbered([thing for group in things() for thing in group])

@@ -55,10 +55,14 @@ class Personalization:
 
     @cached_property
     def held_out(self) -> "Objective | None":
-        """The same on the photographs that are never trained on; None if there are none."""
+        """The same on the photographs that are never trained on; None if there are none.
+
+        They are seen at their size also where training rescales: what an augmentation teaches,
+        such as a thing that is small on grey, is not to be learned.
+        """
         if not self.concept.held_out:
             return None
-        seen = look(self.model, self.config)
+        seen = look(self.model, self.config, held_out=True)
         return self.objective_on("held-out", self.concept.held_out, seen)
 
     def objective_on(
@@ -176,11 +180,11 @@ def attached(model: "DiffusionModel", concept: "Concept", config: RunConfig) -> 
     return method
 
 
-def look(model: "DiffusionModel", config: RunConfig) -> "Look":
-    """How the photographs are seen in training."""
+def look(model: "DiffusionModel", config: RunConfig, held_out: bool = False) -> "Look":
+    """How the photographs are seen in training, or those that are held out."""
     from noiseprobe.training.views import Flips, Rescales
 
     size, crop, flip = model.resolution, config.center_crop, config.flip
-    if config.rescale:
+    if config.rescale and not held_out:
         return Rescales(size, model.latent_shape[-1], crop, flip, seed=config.seed)
     return Flips(size, crop, flip)

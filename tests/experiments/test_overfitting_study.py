@@ -10,7 +10,7 @@ import pytest
 from PIL import ImageOps
 
 from experiments.criteria.fresh import THINGS_SEED as FRESH_SEED
-from experiments.overfitting import worth
+from experiments.overfitting import runs, worth
 from experiments.overfitting.claims import claims, trial_verdict
 from experiments.overfitting.criteria import (
     KEEP_BEST,
@@ -343,6 +343,36 @@ def test_a_report_has_the_claims_and_does_without_runs_on_all(tmp_path: Path) ->
     assert "What holding one out costs" not in text
     paths = draw_figures(found, tmp_path)
     assert {path.stem for path in paths} == {"losses", "best-steps", "worth"}
+
+
+def test_a_report_has_runs_with_photographs_at_their_size_apart() -> None:
+    runs = [made(name, "custom-diffusion", 0, rise=-1e-5) for name in ("cup", "dog", "fish")]
+    sized = [made(run.concept, run.method, 0) for run in runs[:2]]
+    names = [run.concept for run in runs]
+    text = report(Found.of(runs, CHOSEN, names, sized))
+    plain = report(Found.of(runs, CHOSEN, names))
+    assert "at their size" not in plain
+    assert plain.splitlines()[4:12] == text.splitlines()[4:12], "no claim is decided by them"
+    rows = [line for line in text.splitlines() if line.startswith(("| as trained", "| at its"))]
+    best = [float(row.split("|")[2].split("(")[0]) for row in rows]
+    assert best[0] > 900
+    assert best[1] == pytest.approx(TURNS, abs=5)
+
+
+def test_those_at_their_size_are_of_the_method_that_rescales(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[Path, object]] = []
+
+    def take(_: str, jobs: dict[Path, object], *rest: object) -> dict[str, str]:
+        asked.append(jobs)
+        return {}
+
+    monkeypatch.setattr(runs, "in_processes", take)
+    run_part("sized", tmp_path, 1, Silent(), names=names_of("all")[:2])
+    assert [path.stem for path in asked[1]] == [
+        f"{name}_custom-diffusion_0" for name in names_of("all")[:2]
+    ]
 
 
 def test_a_criterion_on_pictures_sees_the_checks_of_the_rule_alone() -> None:

@@ -87,6 +87,15 @@ def test_l_val_is_the_loss_of_the_held_out_photographs(
     assert here["loss"].tolist() == pytest.approx(losses.tolist(), rel=1e-6)
 
 
+def test_held_out_photographs_are_seen_at_their_size(held: dict[str, Any]) -> None:
+    ready = prepare(resolve(held | {"method": "custom-diffusion", "prior": False}))
+    assert ready.held_out is not None
+    assert ready.objective.mean.shape[0] == 50
+    assert ready.objective.mask is not None
+    assert ready.held_out.mean.shape[0] == 2, "as it is, and mirrored"
+    assert ready.held_out.mask is None
+
+
 def test_the_paired_loss_is_that_of_both_models_on_the_batch(
     held: dict[str, Any], tmp_path: Path
 ) -> None:
