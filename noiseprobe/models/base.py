@@ -199,12 +199,16 @@ class DiffusionModel(ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the denoiser computes in: as `settle` said, else what most of its weights are in."""
+        """What the denoiser computes in: as `settle` said, else what most of its weights are in.
+
+        Weights in 4 or 8 bits are not computed in, and do not count.
+        """
         if self._settled is not None:
             return self._settled
         counts: Counter[torch.dtype] = Counter()
         for weight in self.denoiser.parameters():
-            counts[weight.dtype] += weight.numel()
+            if weight.dtype in PRECISIONS.values():
+                counts[weight.dtype] += weight.numel()
         return counts.most_common(1)[0][0]
 
     def settle(self, precision: str) -> None:
@@ -216,9 +220,9 @@ class DiffusionModel(ABC):
         self._settled = PRECISIONS[precision]
         frozen = [each.module for each in self.encoders if not trains(each.module)]
         for module in (self.denoiser, *frozen):
-            for weight in module.parameters():
+            for name, weight in module.named_parameters():
                 if not weight.requires_grad and weight.dtype in PRECISIONS.values():
-                    weight.data = weight.data.to(self._settled)
+                    weight.data = weight.data.to(type_of(module, name, self._settled))
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -353,6 +357,17 @@ def unwrapped(module: Any) -> Any:
 def trains(module: Any) -> bool:
     """Whether any weight of a module is trained."""
     return any(weight.requires_grad for weight in module.parameters())
+
+
+def type_of(module: Any, name: str, dtype: torch.dtype) -> torch.dtype:
+    """What a weight is in where its module is in `dtype`.
+
+    In float16, transformers keeps some in float32: of a T5 the last layers of its feed-forwards,
+    whose sums exceed what float16 holds.
+    """
+    kept = getattr(module, "_keep_in_fp32_modules", None) or ()
+    exact = dtype == torch.float16 and not set(name.split(".")).isdisjoint(kept)
+    return torch.float32 if exact else dtype
 
 
 def device_of(module: Any) -> torch.device:

@@ -1,5 +1,6 @@
 """What a precision changes, and what it must leave in float32; and a device without float64."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+from transformers import T5EncoderModel
 
+from noiseprobe.models import load_model
+from noiseprobe.models.base import PRECISIONS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import train_stage
@@ -38,6 +42,21 @@ def test_what_is_trained_starts_from_the_file_and_what_is_frozen_is_half(
     for weight in ready["bf16"].model.denoiser.parameters():
         assert weight.dtype == (torch.float32 if weight.requires_grad else torch.bfloat16)
     torch.testing.assert_close(loss(ready["bf16"]), loss(ready["fp32"]), rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("masters", [(), ("encoders",)])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_t5_in_float16_keeps_what_transformers_keeps(
+    small_models: Callable[[str], Path], masters: tuple[str, ...], precision: str
+) -> None:
+    half = PRECISIONS[precision]
+    where = small_models("pixart-sigma")
+    model = load_model(str(where), "cpu", precision, masters=masters)
+    model.settle(precision)
+    stock = T5EncoderModel.from_pretrained(where / "text_encoder", dtype=half)
+    assert {name: each.dtype for name, each in model.encoders[0].module.named_parameters()} == {
+        name: each.dtype for name, each in stock.named_parameters()
+    }
 
 
 @torch.no_grad()
