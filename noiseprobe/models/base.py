@@ -128,8 +128,19 @@ class DiffusionModel(ABC):
         part of it that is seen, in pixels after scaling.
         """
 
-    def check(self) -> None:  # noqa: B027 - there is nothing to check of most families
-        """Raise `UserError` if the parts are not of this family."""
+    def check(self) -> None:
+        """Raise `UserError` if the parts are not of this family, or do not fit each other."""
+        if self.taken != self.channels:
+            raise UserError(
+                f"model {self.name}: its {self.denoiser_name} takes {self.taken} channels and its "
+                f"vae gives {self.channels}, as for inpainting or of another family; give a model "
+                "that draws from text alone, with a vae of its family"
+            )
+
+    @property
+    def taken(self) -> int:
+        """Channels of the latents that the denoiser takes."""
+        return int(self.denoiser.config.in_channels)
 
     def usual_resolution(self) -> int:
         """The side of the pictures that the denoiser was made for, in pixels."""

@@ -51,6 +51,11 @@ class Flux(DiffusionModel):
         return {"words": words, "pooled": pooled}
 
     @property
+    def taken(self) -> int:
+        """Channels of the latents that the transformer takes, 2 × 2 of them as one token."""
+        return super().taken // 4
+
+    @property
     def guided(self) -> bool:
         """Whether the transformer is told a guidance scale: FLUX.1-dev is, schnell is not."""
         return bool(self.denoiser.config.guidance_embeds)
