@@ -84,7 +84,7 @@ class WithoutFloat64(Tensor):
 def test_no_float64_is_made_on_the_device_or_sent_to_it(
     given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = resolve(given | {"steps": 1, "replicates": 1})
+    config = resolve(given | {"steps": 1, "replicates": 1, "track": "paired"})
     ready = prepare(config)
     real = ready.model.loss
 
