@@ -98,9 +98,9 @@ class DiffusionModel(ABC):
         self.resolution = self.usual_resolution() if resolution is None else resolution
         grain = self.cell * self.patch
         if self.resolution < grain or self.resolution % grain:
+            near = max(round(self.resolution / grain), 1) * grain
             raise UserError(
-                f"--resolution: {self.resolution} given; give a multiple of {grain}, such as "
-                f"{self.usual_resolution()}"
+                f"--resolution: {self.resolution} given; give a multiple of {grain}, such as {near}"
             )
         side = self.resolution // self.cell
         self.latent_shape: tuple[int, ...] = (self.channels, side, side)
@@ -144,7 +144,13 @@ class DiffusionModel(ABC):
 
     def usual_resolution(self) -> int:
         """The side of the pictures that the denoiser was made for, in pixels."""
-        return int(self.denoiser.config.sample_size) * self.vae_cell()
+        size = getattr(self.denoiser.config, "sample_size", None)
+        if not isinstance(size, int):
+            raise UserError(
+                f"--resolution: the {self.denoiser_name} of model {self.name} does not say for "
+                f"what size it was made, but {size}; give it in pixels, such as 512"
+            )
+        return size * self.vae_cell()
 
     def vae_cell(self) -> int:
         """The side of what a latent stands for, in pixels."""
