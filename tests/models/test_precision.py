@@ -59,6 +59,17 @@ def test_a_t5_in_float16_keeps_what_transformers_keeps(
     }
 
 
+@pytest.mark.parametrize("packed", [torch.uint8, torch.int8, torch.float8_e4m3fn])
+def test_weights_in_fewer_bits_do_not_say_what_is_computed_in(
+    small_models: Callable[[str], Path], packed: torch.dtype
+) -> None:
+    model = load_model(str(small_models("flux-dev")), "cpu", masters=("denoiser",))
+    count = sum(weight.numel() for weight in model.denoiser.parameters())
+    most = torch.nn.Parameter(torch.zeros(2 * count, dtype=packed), requires_grad=False)
+    model.denoiser.register_parameter("most", most)
+    assert model.dtype == torch.float32
+
+
 @torch.no_grad()
 def loss(ready: Personalization) -> Tensor:
     captions = ready.method.captions[:1] * 3
