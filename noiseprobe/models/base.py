@@ -98,9 +98,9 @@ class DiffusionModel(ABC):
         self.resolution = self.usual_resolution() if resolution is None else resolution
         grain = self.cell * self.patch
         if self.resolution < grain or self.resolution % grain:
+            near = max(round(self.resolution / grain), 1) * grain
             raise UserError(
-                f"--resolution: {self.resolution} given; give a multiple of {grain}, such as "
-                f"{self.usual_resolution()}"
+                f"--resolution: {self.resolution} given; give a multiple of {grain}, such as {near}"
             )
         side = self.resolution // self.cell
         self.latent_shape: tuple[int, ...] = (self.channels, side, side)
@@ -128,12 +128,29 @@ class DiffusionModel(ABC):
         part of it that is seen, in pixels after scaling.
         """
 
-    def check(self) -> None:  # noqa: B027 - there is nothing to check of most families
-        """Raise `UserError` if the parts are not of this family."""
+    def check(self) -> None:
+        """Raise `UserError` if the parts are not of this family, or do not fit each other."""
+        if self.taken != self.channels:
+            raise UserError(
+                f"model {self.name}: its {self.denoiser_name} takes {self.taken} channels and its "
+                f"vae gives {self.channels}, as for inpainting or of another family; give a model "
+                "that draws from text alone, with a vae of its family"
+            )
+
+    @property
+    def taken(self) -> int:
+        """Channels of the latents that the denoiser takes."""
+        return int(self.denoiser.config.in_channels)
 
     def usual_resolution(self) -> int:
         """The side of the pictures that the denoiser was made for, in pixels."""
-        return int(self.denoiser.config.sample_size) * self.vae_cell()
+        size = getattr(self.denoiser.config, "sample_size", None)
+        if not isinstance(size, int):
+            raise UserError(
+                f"--resolution: the {self.denoiser_name} of model {self.name} does not say for "
+                f"what size it was made, but {size}; give it in pixels, such as 512"
+            )
+        return size * self.vae_cell()
 
     def vae_cell(self) -> int:
         """The side of what a latent stands for, in pixels."""
@@ -199,12 +216,16 @@ class DiffusionModel(ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the denoiser computes in: as `settle` said, else what most of its weights are in."""
+        """What the denoiser computes in: as `settle` said, else what most of its weights are in.
+
+        Weights in 4 or 8 bits are not computed in, and do not count.
+        """
         if self._settled is not None:
             return self._settled
         counts: Counter[torch.dtype] = Counter()
         for weight in self.denoiser.parameters():
-            counts[weight.dtype] += weight.numel()
+            if weight.dtype in PRECISIONS.values():
+                counts[weight.dtype] += weight.numel()
         return counts.most_common(1)[0][0]
 
     def settle(self, precision: str) -> None:
@@ -216,9 +237,9 @@ class DiffusionModel(ABC):
         self._settled = PRECISIONS[precision]
         frozen = [each.module for each in self.encoders if not trains(each.module)]
         for module in (self.denoiser, *frozen):
-            for weight in module.parameters():
+            for name, weight in module.named_parameters():
                 if not weight.requires_grad and weight.dtype in PRECISIONS.values():
-                    weight.data = weight.data.to(self._settled)
+                    weight.data = weight.data.to(type_of(module, name, self._settled))
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -353,6 +374,17 @@ def unwrapped(module: Any) -> Any:
 def trains(module: Any) -> bool:
     """Whether any weight of a module is trained."""
     return any(weight.requires_grad for weight in module.parameters())
+
+
+def type_of(module: Any, name: str, dtype: torch.dtype) -> torch.dtype:
+    """What a weight is in where its module is in `dtype`.
+
+    In float16, transformers keeps some in float32: of a T5 the last layers of its feed-forwards,
+    whose sums exceed what float16 holds.
+    """
+    kept = getattr(module, "_keep_in_fp32_modules", None) or ()
+    exact = dtype == torch.float16 and not set(name.split(".")).isdisjoint(kept)
+    return torch.float32 if exact else dtype
 
 
 def device_of(module: Any) -> torch.device:

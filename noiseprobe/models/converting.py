@@ -14,6 +14,8 @@ from accelerate import init_empty_weights
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from torch import Tensor, nn
 
+from noiseprobe.models.base import type_of
+
 OPEN_CLIP = {
     "token_embedding.weight": "embeddings.token_embedding.weight",
     "positional_embedding": "embeddings.position_embedding.weight",
@@ -30,14 +32,21 @@ _OPEN_CLIP_LAYER = {
 PROJECTION = "text_projection.weight"
 
 
-def converted(kind: Any, config: Path, weights: Mapping[str, Tensor], prefix: str) -> nn.Module:
-    """The part of class `kind` with these weights, in float32.
+def converted(
+    kind: Any,
+    config: Path,
+    weights: Mapping[str, Tensor],
+    prefix: str,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
+    """The part of class `kind` with these weights, in `dtype`.
 
     Args:
         kind: a class of diffusers or transformers.
         config: its configuration, as JSON.
         weights: as they are called in the file.
         prefix: what stands before their names.
+        dtype: of the part.
 
     Raises:
         ValueError: weights are missing, or of another shape than the configuration says.
@@ -57,7 +66,8 @@ def converted(kind: Any, config: Path, weights: Mapping[str, Tensor], prefix: st
             found, right = tuple(own[name].shape), tuple(expected[name].shape)
             raise ValueError(f"{name} is {found}, not {right} as its configuration says")
     known = {
-        name: each.to(torch.float32, copy=True)  # no two share memory, nor does a file lie below
+        # No two share memory, nor does a file lie below.
+        name: each.to(type_of(model, name, dtype), copy=True)
         for name, each in own.items()
         if name in expected
     }

@@ -10,7 +10,10 @@ from torch import Tensor
 from noiseprobe.models.base import Conditioning, DiffusionModel
 
 GUIDANCE = 3.5
-"""What a guidance-distilled model is told in training, as in diffusers' DreamBooth script."""
+"""What a guidance-distilled model is told in training: the default of diffusers' DreamBooth script.
+
+The commands in its README tell it 1.
+"""
 
 SIDE = 128  # of the latents that the model was made for; no configuration says it
 MAX_TOKENS = {True: 512, False: 256}  # of the T5, of dev and of schnell
@@ -49,6 +52,11 @@ class Flux(DiffusionModel):
             max_sequence_length=MAX_TOKENS[self.guided],
         )
         return {"words": words, "pooled": pooled}
+
+    @property
+    def taken(self) -> int:
+        """Channels of the latents that the transformer takes, 2 × 2 of them as one token."""
+        return super().taken // 4
 
     @property
     def guided(self) -> bool:

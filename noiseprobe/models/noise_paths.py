@@ -255,6 +255,7 @@ def path_of(
         UserError: the configuration has no path that is known, or not such options.
     """
     given = {key: value for key, value in options.items() if value is not None}
+    _check_numbers(shift, **given)
     kind = str(scheduler.get("_class_name", ""))
     flow = kind.startswith("FlowMatch") or bool(scheduler.get("use_flow_sigmas"))
     if flow or scheduler.get("prediction_type") == "flow_prediction":
@@ -291,6 +292,19 @@ def _flow(
         told = float(shift)
     steps = int(scheduler.get("num_train_timesteps", 1000))
     return Flow(told, steps, **given)
+
+
+def _check_numbers(
+    shift: float | str | None,
+    snr_gamma: float | None = None,
+    weighting: str | None = None,
+    **_: Any,
+) -> None:
+    """Raise `UserError` for a shift that is none, or a γ without the weighting that has it."""
+    if shift not in (None, "auto") and not 0 < float(shift) < math.inf:
+        raise UserError(f"--shift: {shift} given; give a number above 0, such as 3, or auto")
+    if snr_gamma is not None and weighting != "min-snr":
+        raise UserError("--snr-gamma: it belongs to --weighting min-snr; add that, or leave it out")
 
 
 def resolution_shift(scheduler: Mapping[str, Any], tokens: int) -> float:

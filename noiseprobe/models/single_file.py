@@ -152,9 +152,11 @@ class SingleFile:
             made = class_of(str(self.file), part, library, str(name))
             if part == "scheduler":
                 parts[part] = self._scheduler(made)
-            elif has_weights(made) and (prefix := self.prefix_of(part)) is not None:
-                parts[part] = self._from_file(part, made, prefix)
-            elif (found := self._from_elsewhere(part, made)) is not None:
+                continue
+            dtype = (dtypes or {}).get(part, torch.float32)
+            if has_weights(made) and (prefix := self.prefix_of(part)) is not None:
+                parts[part] = self._from_file(part, made, prefix, dtype)
+            elif (found := self._from_elsewhere(part, made, dtype)) is not None:
                 parts[part] = found
             elif part not in optional:
                 raise UserError(
@@ -162,8 +164,6 @@ class SingleFile:
                     f"--base with a pipeline's directory or hub id, such as "
                     f"{_CACHED[kind.pipeline][0]}"
                 )
-            if part in parts and (dtype := (dtypes or {}).get(part)) is not None:
-                parts[part].to(dtype)
         return parts
 
     def prefix_of(self, part: str) -> str | None:
@@ -183,18 +183,20 @@ class SingleFile:
         if self.base is not None:
             directory = Path(self.base).expanduser()
             file = directory / part / name
-            return file if directory.is_dir() else hub_file(self.base, f"{part}/{name}")
+            if directory.is_dir():
+                return file
+            return hub_file(self.base, f"{part}/{name}", self.revision)
         own = self.index[part][2]
         return None if own is None else CONFIGS / f"{own}.json"
 
-    def _from_file(self, part: str, made: Any, prefix: str) -> Any:
+    def _from_file(self, part: str, made: Any, prefix: str, dtype: torch.dtype) -> Any:
         where = f"--model: cannot load the {part} of '{self.file}'"
         base = self.base or f"what {self.kind.name} is in the package"
         with loading(where, f"check that it is complete, and of the same sizes as {base}"):
             config = self.config_file(part)
             if config is None or not config.is_file():
                 raise ValueError("its configuration is not there")
-            return converted(made, config, weights_in(self.file, prefix), prefix)
+            return converted(made, config, weights_in(self.file, prefix), prefix, dtype)
 
     def _scheduler(self, made: Any) -> Any:
         config = self.config_file("scheduler")
@@ -206,15 +208,16 @@ class SingleFile:
                 told["rescale_betas_zero_snr"] = True
             return made.from_config(told)
 
-    def _from_elsewhere(self, part: str, made: Any) -> Any:
+    def _from_elsewhere(self, part: str, made: Any, dtype: torch.dtype) -> Any:
         """A part that is not in the file: from the base, or from the local cache of the hub."""
         if self.base is not None:
-            return load_parts(self.base, self.index, [part], revision=self.revision)[part]
+            own = {part: dtype}
+            return load_parts(self.base, self.index, [part], own, revision=self.revision)[part]
         if part.startswith("tokenizer"):
             return _tokenizer(made, self.index[part][2])
         for repo in _CACHED[self.kind.pipeline]:
             if (config := cached_file(repo, f"{part}/config.json")) is not None:
-                return load_part(config.parents[1], part, made)
+                return load_part(config.parents[1], part, made, dtype=dtype)
         return None
 
 

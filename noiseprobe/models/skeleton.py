@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.models import FAMILIES, family, index_of, model_location
+from noiseprobe.models import family, index_of, model_location, pipeline_of
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.models.loading import LIBRARIES, loading, local_directory
 from noiseprobe.models.quantising import BLOCK, linear_layers
@@ -22,14 +23,12 @@ def skeleton_of(source: str) -> tuple[type[DiffusionModel], dict[str, Any]]:
     Raises `UserError` for what is no model, or of no family that is known.
     """
     where = model_location(source)
-    index = index_of(where)
-    if index["_class_name"] not in FAMILIES:
+    if Path(where).expanduser().is_file():
         raise UserError(
-            f"--model: '{where}' is a {index['_class_name']}, which is not known; known are "
-            f"{', '.join(FAMILIES)}"
+            f"--model: memory is told by configurations, and '{where}' is a file of weights; give "
+            "the directory or hub id of a model of its kind"
         )
-    made = family(index["_class_name"])
-    parts = {}
+    made, index, parts = family(pipeline_of(where)), index_of(where), {}
     for part in made.part_names():
         library, kind = index.get(part) or (None, None)
         if library in LIBRARIES and kind is not None:

@@ -21,18 +21,13 @@ class StableDiffusion(DiffusionModel):
     skips_layers = True
 
     def check(self) -> None:
-        """Refuse UNets for inpainting, and those of SDXL."""
-        unet, channels = self.denoiser.config, self.channels
-        if (beside := getattr(unet, "addition_embed_type", None)) is not None:
+        """Refuse UNets of SDXL as well."""
+        if (beside := getattr(self.denoiser.config, "addition_embed_type", None)) is not None:
             raise UserError(
                 f"model {self.name}: its unet takes '{beside}' beside the text, as SDXL does; give "
                 "it as a StableDiffusionXLPipeline"
             )
-        if unet.in_channels != channels:
-            raise UserError(
-                f"model {self.name}: its unet takes {unet.in_channels} channels and its vae gives "
-                f"{channels}, as for inpainting; give a model that draws from text alone"
-            )
+        super().check()
 
     def encode_captions(self, captions: Sequence[str]) -> Conditioning:
         """The text encoder's last hidden state (N, tokens, width), as in the stock pipeline.

@@ -13,6 +13,9 @@ from noiseprobe.models.single_file import weights_in
 from noiseprobe.run.families import hub_file
 from noiseprobe.run.weight_files import is_weights, names_in
 
+KNOWN = ("AutoencoderKL", "AutoencoderDC")
+"""The classes of the families' autoencoders, which encode to a posterior or to latents."""
+
 
 def load_vae(source: str, usual: Path | None) -> Any:
     """The autoencoder in a directory or file, or under a hub id, in float32.
@@ -57,6 +60,6 @@ def _from_hub(repo: str) -> Any:
 def _class_in(config: Path) -> Any:
     """The class that a configuration names; raises `ValueError` where it is no autoencoder."""
     name = str(json.loads(config.read_text(encoding="utf-8")).get("_class_name", ""))
-    if not name.startswith("Autoencoder") or not hasattr(diffusers, name):
-        raise ValueError(f"{config} is of no autoencoder")
+    if name not in KNOWN:
+        raise ValueError(f"{config} is of none of {', '.join(KNOWN)}")
     return getattr(diffusers, name)

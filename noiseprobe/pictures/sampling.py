@@ -48,19 +48,50 @@ class Sampler:
                 torch.Generator().manual_seed(seed * 1_000_003 + first + start + index)
                 for index in range(len(some))
             ]
-            # The parts may differ in precision; the stock pipeline expects that they do not.
-            mixed = self.model.dtype != torch.float32
-            device = self.model.device.type
-            with (
-                contiguous(self.model.denoiser),
-                torch.autocast(device, self.model.dtype, enabled=mixed),
-            ):
+            with contiguous(self.model.denoiser), each_in_its_own(self.model):
                 pictures += self.pipeline(
                     num_inference_steps=self.steps,
                     generator=noise,
                     **self.model.drawing_options(some, self.guidance),
                 ).images
         return pictures
+
+
+@contextmanager
+def each_in_its_own(model: DiffusionModel) -> Iterator[None]:
+    """Let the parts differ in precision meanwhile, which the stock pipeline expects them not to.
+
+    The denoiser computes under autocast, and it alone: float16 is not enough to decode with the VAE
+    of SDXL, nor for a T5.
+    """
+    if model.dtype == torch.float32:
+        yield
+        return
+    vae, ask, decode = model.vae, model.denoiser.forward, model.vae.decode
+
+    def asked(*given: Any, **named: Any) -> Any:
+        with torch.autocast(model.device.type, model.dtype):
+            return ask(*given, **named)
+
+    def decoded(latents: Any, *given: Any, **named: Any) -> Any:
+        return decode(latents.to(next(vae.parameters()).dtype), *given, **named)
+
+    with _replaced(model.denoiser, "forward", asked), _replaced(vae, "decode", decoded):
+        yield
+
+
+@contextmanager
+def _replaced(module: Any, name: str, by: Any) -> Iterator[None]:
+    """Give a module another method meanwhile."""
+    own = vars(module).get(name)
+    setattr(module, name, by)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(module, name)
+        else:
+            setattr(module, name, own)
 
 
 @contextmanager

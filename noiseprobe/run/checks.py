@@ -8,6 +8,9 @@ from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.run.defaults import defaults_of
 from noiseprobe.run.settings import ABOUT, PER_SAMPLE, TRACKED, WATCHED, RunConfig, flag
 
+POLYNOMIAL_END = 1e-7
+"""The learning rate to which diffusers' schedule `polynomial` falls."""
+
 
 def check_recorded(config: RunConfig) -> None:
     """Raise `UserError` where a criterion looks at what such a run does not record."""
@@ -20,6 +23,11 @@ def check_recorded(config: RunConfig) -> None:
     if config.lr_warmup and config.lr_schedule == "constant":
         raise UserError(
             "--lr-warmup: a constant learning rate has none; add --lr-schedule constant_with_warmup"
+        )
+    if config.lr_schedule == "polynomial" and config.effective_learning_rate <= POLYNOMIAL_END:
+        raise UserError(
+            f"--learning-rate: polynomial falls to {POLYNOMIAL_END:g}, and the rate is "
+            f"{config.effective_learning_rate:g}; give a higher one, or --lr-schedule linear"
         )
     if config.tracks("paired") and config.samples_per_step < 2:
         raise UserError(

@@ -118,7 +118,7 @@ class PairedLoss:
 
 def _vector(name: str, losses: Any) -> NDArray[np.float64]:
     if hasattr(losses, "detach"):  # a tensor, perhaps on a GPU and in a type that numpy lacks
-        losses = losses.detach().double().cpu().numpy()
+        losses = losses.detach().cpu().double().numpy()
     values = np.asarray(losses, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise UserError(

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from noiseprobe.models.base import PRECISIONS, DiffusionModel, trains
+from noiseprobe.models.base import PRECISIONS, DiffusionModel, trains, type_of
 from noiseprobe.models.skeleton import pack, skeleton_of, stand_in
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import Concept
@@ -105,8 +105,9 @@ def estimate(
     dtypes = _dtypes(kind, config)
     for name, module in modules.items():
         module.requires_grad_(False).eval()
-        for weight in module.parameters():
-            weight.data = weight.data.to(dtypes.get(name, torch.float32))
+        dtype = dtypes.get(name, torch.float32)
+        for label, weight in module.named_parameters():
+            weight.data = weight.data.to(type_of(module, label, dtype))
     if config.quantize:
         pack(parts[kind.denoiser_name], config.quantize)
     model = kind(config.model, parts, resolution=config.resolution, clip_skip=config.clip_skip)

@@ -19,15 +19,20 @@ _WORD = re.compile(r"[a-z]{3,}")
 _AT_ONCE = 256
 
 
-def candidates(tokenizer: Any) -> list[str]:
-    """Every word of three letters or more that is one token of a CLIP tokenizer, sorted."""
+def candidates(tokenizer: Any, *others: Any) -> list[str]:
+    """Every word of three letters or more that is one token of a CLIP tokenizer, sorted.
+
+    It is one of each of the `others` as well, those of the encoders that carry the word beside.
+    """
+    every = (tokenizer, *others)
     words = (
         token.removesuffix("</w>") for token in tokenizer.get_vocab() if token.endswith("</w>")
     )
     return sorted(
         word
         for word in words
-        if _WORD.fullmatch(word) and len(tokenizer.encode(word, add_special_tokens=False)) == 1
+        if _WORD.fullmatch(word)
+        and all(len(each.encode(word, add_special_tokens=False)) == 1 for each in every)
     )
 
 
@@ -45,14 +50,15 @@ def score(words: Sequence[str], likeness: Likeness, reporter: Reporter) -> np.nd
 
 
 def choose(
-    how: str, tokenizer: Any, likeness: Likeness, seed: int, reporter: Reporter
+    how: str, tokenizers: Sequence[Any], likeness: Likeness, seed: int, reporter: Reporter
 ) -> dict[str, Any]:
     """The chosen word as `word`, and the scores of all words as `scores`, the best first.
 
-    `how` is one of `CHOICES`; a random word depends on `seed` and needs no scores. Equal scores are
+    `how` is one of `CHOICES`; the word is one token to each of the tokenizers, of which the first
+    is a CLIP's. A random word depends on `seed` and needs no scores. Equal scores are
     told apart by the alphabet. Raises `UserError` where the model knows no such word.
     """
-    words = candidates(tokenizer)
+    words = candidates(*tokenizers)
     if not words:
         raise UserError(f"--initializer: the model has no one-token word for '{how}'; name one")
     if how == "random":

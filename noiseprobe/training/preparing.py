@@ -158,8 +158,10 @@ def prepare(
     initializer, likeness = run.initializer if run else None, None
     if initializer is None:
         likeness = Likeness.load(model, concept.photographs, config)
-        tokenizer, silent = model.encoders[0].tokenizer, reporter or Silent()
-        initializer = choose(config.initializer, tokenizer, likeness, config.seed, silent)
+        worded = [each for each in model.encoders if each.name in model.worded]
+        tokenizers = [each.tokenizer for each in worded or model.encoders[:1]]
+        silent = reporter or Silent()
+        initializer = choose(config.initializer, tokenizers, likeness, config.seed, silent)
     chosen = config.model_copy(update={"initializer": initializer["word"]})
     method = attached(model, concept, chosen)
     ready = Personalization(config, concept, model, method, initializer, cache)

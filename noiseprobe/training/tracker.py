@@ -281,7 +281,7 @@ class Tracker:
 
 def _on_cpu(given: Any) -> NDArray[np.float64]:
     if hasattr(given, "detach"):  # a tensor, perhaps on a GPU and in a type that numpy lacks
-        given = given.detach().double().cpu().numpy()
+        given = given.detach().cpu().double().numpy()
     return np.array(given, dtype=np.float64)
 
 

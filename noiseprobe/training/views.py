@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from noiseprobe.core.errors import UserError
 from noiseprobe.pictures.photographs import Photograph, Place, load_placed
 
 _STREAM = 3  # of the seed's spawn keys, beside those of `noiseprobe.draws.factors.Stream`
@@ -61,7 +62,7 @@ class Rescales:
 
     A shrunk photograph stands on grey, which the loss does not see; an enlarged one is cropped. The
     caption says so. Every view is flipped with probability `flip`. Views depend on `seed` and on
-    the photograph's number alone.
+    the photograph's number alone. Raises `UserError` where a latent is too large for that.
     """
 
     resolution: int
@@ -70,6 +71,14 @@ class Rescales:
     flip: float = 0.5
     count: int = 50
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        cell = self.resolution // self.latent_size
+        if round(self.resolution * SMALLEST) < 2 * cell - 1:
+            raise UserError(
+                f"--rescale: at --resolution {self.resolution} a shrunk photograph may fill no "
+                f"latent, which is {cell} pixels; give {6 * cell} or more, or --no-rescale"
+            )
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -98,7 +107,8 @@ class Rescales:
         y, x = int(top * (room + 1)), int(left * (room + 1))
         if side > full:
             everywhere = torch.ones(1, self.latent_size, self.latent_size)
-            seen = (*place[:2], place[2] + y, place[3] + x)
+            before = (round(each * side / full) for each in place[2:])
+            seen = (*place[:2], *(each + more for each, more in zip(before, (y, x), strict=True)))
             cropped = scaled[:, y : y + full, x : x + full]
             return View(cropped, seen, everywhere, NEAR[int(word * 2)])
         paper = torch.zeros_like(pixels)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +18,7 @@ from noiseprobe.models import load_model
 from noiseprobe.models.variants import needed, variant_of_each
 from noiseprobe.run.defaults import METHODS, SHORT, defaults_of, family_of, of_family
 from noiseprobe.run.families import FAMILIES
+from tests.conftest import Models
 from tests.models import original_layout, small
 
 NAMES = {
@@ -185,11 +186,24 @@ def test_what_is_no_autoencoder_is_refused_in_one_line(
 ) -> None:
     (tmp_path / "text.txt").write_text("none")
     save_file({"encoder.conv_in.weight": torch.zeros(1)}, tmp_path / "small.safetensors")
+    AutoencoderTiny().save_pretrained(tmp_path / "tiny")
     sources = [tmp_path, tmp_path / "text.txt", tmp_path / "small.safetensors", tmp_path / "none"]
+    sources.append(tmp_path / "tiny")
     for source in [*sources, model_directory / "unet"]:
         with pytest.raises(UserError, match=r"^--vae: ") as error:
             load_model(str(model_directory), "cpu", vae=str(source))
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", small.SMALL)
+def test_an_autoencoder_of_another_family_is_refused_in_one_line(
+    name: str, small_models: Models, tmp_path: Path
+) -> None:
+    other = AutoencoderKL(latent_channels=5)
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(UserError, match=r"channels and its vae gives 5") as error:
+        load_model(str(small_models(name)), "cpu", vae=str(tmp_path / "other"))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", small.SMALL)

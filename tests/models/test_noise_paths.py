@@ -277,6 +277,14 @@ def test_a_shift_by_resolution_is_that_of_the_pipelines(shift: Any, tokens: int)
         (scheduler_config(CogVideoXDDIMScheduler()), {}, "CogVideoXDDIMScheduler no noise path is"),
         ({"_class_name": "SCMScheduler"}, {}, "of its scheduler SCMScheduler no noise path"),
         (DDPMScheduler().config, {"shift": 2.0}, "--shift: it belongs to flow matching"),
+        (
+            scheduler_config(FlowMatchEulerDiscreteScheduler()),
+            {"shift": -1.0},
+            "--shift: -1.0 given",
+        ),
+        (scheduler_config(FlowMatchEulerDiscreteScheduler()), {"shift": 0.0}, "--shift: 0.0 given"),
+        (scheduler_config(FlowMatchEulerDiscreteScheduler()), {"shift": math.nan}, "--shift: nan"),
+        (DDPMScheduler().config, {"snr_gamma": 3.0}, "--snr-gamma: it belongs to --weighting min-"),
         (DDPMScheduler().config, {"weighting": "cosmap"}, "--weighting: 'cosmap' given, but a"),
         (DDPMScheduler().config, {"density": "mode"}, "--times: 'mode' given, but a model that"),
         (

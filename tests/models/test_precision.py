@@ -1,5 +1,6 @@
 """What a precision changes, and what it must leave in float32; and a device without float64."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+from transformers import T5EncoderModel
 
+from noiseprobe.models import load_model
+from noiseprobe.models.base import PRECISIONS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import train_stage
@@ -40,6 +44,32 @@ def test_what_is_trained_starts_from_the_file_and_what_is_frozen_is_half(
     torch.testing.assert_close(loss(ready["bf16"]), loss(ready["fp32"]), rtol=0.05, atol=0.01)
 
 
+@pytest.mark.parametrize("masters", [(), ("encoders",)])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_t5_in_float16_keeps_what_transformers_keeps(
+    small_models: Callable[[str], Path], masters: tuple[str, ...], precision: str
+) -> None:
+    half = PRECISIONS[precision]
+    where = small_models("pixart-sigma")
+    model = load_model(str(where), "cpu", precision, masters=masters)
+    model.settle(precision)
+    stock = T5EncoderModel.from_pretrained(where / "text_encoder", dtype=half)
+    assert {name: each.dtype for name, each in model.encoders[0].module.named_parameters()} == {
+        name: each.dtype for name, each in stock.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("packed", [torch.uint8, torch.int8, torch.float8_e4m3fn])
+def test_weights_in_fewer_bits_do_not_say_what_is_computed_in(
+    small_models: Callable[[str], Path], packed: torch.dtype
+) -> None:
+    model = load_model(str(small_models("flux-dev")), "cpu", masters=("denoiser",))
+    count = sum(weight.numel() for weight in model.denoiser.parameters())
+    most = torch.nn.Parameter(torch.zeros(2 * count, dtype=packed), requires_grad=False)
+    model.denoiser.register_parameter("most", most)
+    assert model.dtype == torch.float32
+
+
 @torch.no_grad()
 def loss(ready: Personalization) -> Tensor:
     captions = ready.method.captions[:1] * 3
@@ -65,7 +95,7 @@ class WithoutFloat64(Tensor):
 def test_no_float64_is_made_on_the_device_or_sent_to_it(
     given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = resolve(given | {"steps": 1, "replicates": 1})
+    config = resolve(given | {"steps": 1, "replicates": 1, "track": "paired"})
     ready = prepare(config)
     real = ready.model.loss
 

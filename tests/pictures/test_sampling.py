@@ -1,5 +1,6 @@
 """Drawing with a live model: what a picture depends on, and that it is the stock pipeline's."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +61,19 @@ def test_a_model_in_half_precision_draws(model_directory: Path) -> None:
     model = load_model(str(model_directory), "cpu", "bf16")
     (picture,) = Sampler(model, steps=2).draw(CAPTIONS[:1], 0)
     assert picture.size == (model.resolution, model.resolution)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux-dev", "sana", "pixart-sigma"])
+def test_in_half_precision_the_denoiser_draws_and_each_other_part_keeps_its_own(
+    small_models: Callable[[str], Path], name: str
+) -> None:
+    model = load_model(str(small_models(name)), "cpu", "fp16")
+    seen: dict[str, set[torch.dtype]] = {"denoiser": set(), "decoder": set()}
+    for of, part in (("denoiser", model.denoiser), ("decoder", model.vae.decoder)):
+        for layer in part.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                layer.register_forward_hook(lambda *told, of=of: seen[of].add(told[2].dtype))
+    Sampler(model, steps=1).draw(CAPTIONS[:1], 0)
+    assert seen == {"denoiser": {torch.float16}, "decoder": {torch.float32}}
+    assert "forward" not in vars(model.denoiser)
+    assert "decode" not in vars(model.vae)

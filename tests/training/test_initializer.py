@@ -8,6 +8,7 @@ import torch
 
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.pipeline import reopen, start
+from noiseprobe.training.initializer import candidates
 from noiseprobe.training.preparing import prepare
 
 
@@ -38,3 +39,15 @@ def test_the_best_word_for_a_cup_is_a_cup(bundled: dict[str, Any], tmp_path: Pat
     run, _ = start(resolve(bundled | {"initializer": "best"}), tmp_path / "run")
     assert run.initializer is not None
     assert run.initializer["word"] == "cup"
+
+
+def test_a_word_is_one_token_of_every_encoder_that_carries_it(model: Any) -> None:
+    class Splitting:
+        """A tokenizer to which every word but one is two tokens."""
+
+        def encode(self, word: str, **_: Any) -> list[int]:
+            return [0] if word == "dog" else [0, 1]
+
+    [encoder] = model.encoders
+    assert len(candidates(encoder.tokenizer)) > 1
+    assert candidates(encoder.tokenizer, Splitting()) == ["dog"]

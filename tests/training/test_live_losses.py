@@ -218,6 +218,11 @@ def for_inpainting(parts: Any) -> Any:
     return parts
 
 
+def without_a_size(parts: dict[str, Any]) -> dict[str, Any]:
+    parts["unet"].register_to_config(sample_size=None)
+    return parts
+
+
 def with_added_embeddings(parts: Any) -> Any:
     parts["unet"].register_to_config(addition_embed_type="text_time")
     return parts
@@ -230,6 +235,7 @@ def with_added_embeddings(parts: Any) -> Any:
         (of_sdxl, "dict has no tokenizer_2; give a StableDiffusionXLPipeline, or a mapping"),
         (of_sd3, "no denoiser and text encoders of a known family; known are StableDiffusionP"),
         (for_inpainting, "its unet takes 9 channels and its vae gives 4, as for inpainting"),
+        (without_a_size, "--resolution: the unet of model dict does not say for what size it was"),
         (with_added_embeddings, "its unet takes 'text_time' beside the text"),
         (lambda parts: parts | {"unet": "unet"}, "dict has no denoiser and text encoders of a"),
         (lambda parts: parts | {"vae": "vae"}, "its vae is a str, without a config; give the"),

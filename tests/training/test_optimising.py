@@ -157,6 +157,10 @@ def test_what_is_missing_or_does_not_go_together_is_told(
 ) -> None:
     with pytest.raises(UserError, match="--lr-warmup: a constant learning rate has none"):
         resolve(given | {"lr_warmup": 5})
+    falling = {"lr_schedule": "polynomial", "learning_rate": 8e-8}
+    assert resolve(given | falling).lr_schedule == "polynomial"  # of 2 samples
+    with pytest.raises(UserError, match="--learning-rate: polynomial falls to 1e-07, and the rate"):
+        resolve(given | falling | {"scale_lr": False})
     monkeypatch.setattr("noiseprobe.training.optimising.find_spec", lambda name: None)
     monkeypatch.setattr("noiseprobe.models.quantising.find_spec", lambda name: None)
     for optimizer, library in NEEDED.items():

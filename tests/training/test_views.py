@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from noiseprobe.core.errors import UserError
 from noiseprobe.models.stable_diffusion import StableDiffusion
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.objective import Objective
@@ -35,6 +36,24 @@ def test_a_rescaled_view_masks_what_is_not_the_photograph(photograph: Path) -> N
         inside = torch.nn.functional.interpolate(view.mask[None], scale_factor=4)[0, 0]
         assert white[inside == 1].all(), "the loss sees grey"
         assert inside.sum() >= 0.5 * white.sum(), "the loss misses most of the photograph"
+
+
+def test_the_place_of_an_enlarged_view_is_in_its_own_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.new("RGB", (96, 64)).save(path)
+    views = Rescales(32, 8, center_crop=True, flip=0, count=400)(0, path)
+    near = np.array([view.place for view in views if view.prefix in NEAR])
+    # The middle 32 of 48 pixels, at 1.2 to 1.4 times their size.
+    assert (near[:, :2] == [64, 96]).all()
+    assert near[:, 3].min() == round(8 * 1.2)
+    assert near[:, 3].max() <= round(8 * 1.4) + round(32 * 1.4) - 32
+    assert near[:, 2].min() == 0
+
+
+def test_a_latent_too_large_for_a_shrunk_photograph_is_refused() -> None:
+    Rescales(192, 6)
+    with pytest.raises(UserError, match=r"^--rescale: at --resolution 160 .* give 192 or more"):
+        Rescales(160, 5)
 
 
 def test_captions_tell_the_size(photograph: Path) -> None:

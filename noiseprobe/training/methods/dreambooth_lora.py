@@ -19,6 +19,7 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.methods.word import Word
+from noiseprobe.training.tracker import undisturbed
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 HALVES = (torch.float16, torch.bfloat16)
@@ -126,7 +127,7 @@ def require_targets(model: DiffusionModel, targets: Sequence[str]) -> None:
 
 def add_adapter(module: Any, targets: Sequence[str], rank: int, alpha: float, seed: int) -> None:
     """Put float32 adapters beside the targets; they start as no change, from `seed` alone."""
-    with torch.random.fork_rng(), _as_in_float32(module):
+    with undisturbed(), _as_in_float32(module):
         torch.manual_seed(seed)
         module.add_adapter(
             LoraConfig(
