@@ -89,7 +89,7 @@ def load_model(
     halved = [part for kind, parts in own.items() if kind not in masters for part in parts]
     dtypes = dict.fromkeys(halved, PRECISIONS[precision])
     if single:
-        file = SingleFile(Path(where).expanduser(), base, prediction, revision)
+        file = SingleFile(Path(where).expanduser(), base, prediction, revision, variant)
         loaded = file.load(known, made.optional, dtypes)
         usual = file.config_file("vae")
     else:

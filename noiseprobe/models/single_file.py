@@ -94,12 +94,14 @@ class SingleFile:
         prediction: what the denoiser predicts, where betas are trained with; None: as the file
             says, or the base.
         revision: of the base, on the hub.
+        variant: of the base's weights, such as fp16.
     """
 
     file: Path
     base: str | None = None
     prediction: str | None = None
     revision: str | None = None
+    variant: str | None = None
 
     @cached_property
     def kind(self) -> Kind:
@@ -223,7 +225,10 @@ class SingleFile:
             return self._scheduler(made)
         if self.base is not None:
             own = {} if dtype is None else {part: dtype}
-            return load_parts(self.base, self.index, [part], own, revision=self.revision)[part]
+            variant = self.variant if has_weights(made) else None
+            return load_parts(
+                self.base, self.index, [part], own, variant=variant, revision=self.revision
+            )[part]
         if part.startswith("tokenizer"):
             return _tokenizer(made, self.index[part][2])
         for repo in _CACHED[self.kind.pipeline]:

@@ -54,8 +54,8 @@ def require_its_files(
 ) -> None:
     """Raise `UserError` where a setting of files was given for a directory, or the reverse."""
     single = Path(where).expanduser().is_file()
-    if single and variant is not None:
-        raise UserError("--variant: a file is what it is; leave it out")
+    if single and variant is not None and base is None:
+        raise UserError("--variant: a file is what it is; leave it out, or it is of a --base")
     for name, given in {"base": base, "prediction": prediction}.items():
         if given is not None and not single:
             raise UserError(f"--{name}: a directory or hub id says it itself; leave it out")

@@ -112,6 +112,21 @@ def test_in_half_precision_it_is_the_same_model_too(
                 assert torch.equal(found[key], each), f"{name}.{key}"
 
 
+def test_what_it_lacks_may_be_a_variant_of_the_base(large: Made, tmp_path: Path) -> None:
+    directory, file = large
+    weights = load_file(file)
+    own = {name: each for name, each in weights.items() if not name.startswith("first_stage_mo")}
+    save_file(own, lacking := tmp_path / "lacking.safetensors")
+    shutil.copytree(directory, base := tmp_path / "base")
+    vae = base / "vae" / "diffusion_pytorch_model.safetensors"
+    vae.rename(vae.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    with pytest.raises(UserError, match="has weights of its vae as fp16 alone; add --variant fp16"):
+        load_model(str(lacking), "cpu", base=str(base))
+    found = load_model(str(lacking), "cpu", base=str(base), variant="fp16").vae.state_dict()
+    expected = load_model(str(directory), "cpu").vae.state_dict()
+    assert all(torch.equal(found[name], each) for name, each in expected.items())
+
+
 @pytest.mark.parametrize("made", ["large", "third"])
 def test_without_weights_it_has_the_parts_of_its_directory(
     request: pytest.FixtureRequest, made: str
