@@ -134,6 +134,7 @@ class RunConfig(BaseModel):
         None,
         ge=8,
         usual="what the model was made for",
+        common=True,
         **_SIZED,
     )
     clip_skip: int | None = _trained(
