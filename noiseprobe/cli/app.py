@@ -2,6 +2,7 @@
 
 import os.path
 import sys
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -404,9 +405,14 @@ def begin(
     # Wrong settings end it at once; whatever takes long to import is imported after them.
     settled = None if resume else resolve(changed(context), file)
 
+    from noiseprobe.training.concept import bundled_concepts, load_concept
+
+    if settled is not None:
+        with warnings.catch_warnings(action="ignore"):  # they come where it is used
+            load_concept(settled.concept, settled.class_noun, settled.placeholder)
+
     from noiseprobe.run.directory import new_directory
     from noiseprobe.stages import pipeline
-    from noiseprobe.training.concept import bundled_concepts
     from noiseprobe.training.preparing import prepare
 
     if settled is None:

@@ -122,22 +122,51 @@ def text(config: "RunConfig", found: "Estimate", card: int | None) -> str:
 
 def verdict(config: "RunConfig", found: "Estimate", card: int | None) -> str:
     """Whether it fits, and what would make it smaller."""
-    needed = f"About {shown(found.peak)} are needed"
+    from noiseprobe.training.estimate import RESERVE
+
+    needed = f"About {shown(found.peak)} are needed {found.peak_at}"
     if card is None:
         return f"{needed}; --card 24GB says whether they fit."
+    needed += f", beside {shown(RESERVE)} for CUDA itself"
     if found.fits(card):
         return f"{needed}: it fits a card of {shown(card)}."
+    return f"{needed}: it does not fit a card of {shown(card)}; {mend(config, card)}."
+
+
+def mend(config: "RunConfig", card: int) -> str:
+    """What would make it smaller, and what is needed then."""
+    from noiseprobe.training.estimate import estimate
+
+    less = smaller(config)
+    if not less:
+        return "no flag but a smaller --resolution makes it less"
+    changes = {key: value for _, (key, value) in less.items()}
+    after = estimate(config.model_copy(update=changes))
+    end = "which fits" if after.fits(card) else "which is still too much"
+    return f"with {' '.join(less)} about {shown(after.peak)} are needed {after.peak_at}, {end}"
+
+
+def smaller(config: "RunConfig") -> dict[str, tuple[str, Any]]:
+    """The flags that would make it take less, each with its setting and value."""
+    from noiseprobe.models import family_at
+
     lora = config.method == "dreambooth-lora"
-    smaller = {
-        "--gradient-checkpointing": not config.gradient_checkpointing,
-        "--train-batch-size 1": config.train_batch_size > 1,
-        "--optimizer adamw8bit": config.optimizer != "adamw8bit" and not lora,
-        "--quantize nf4": lora and config.quantize != "nf4",
-        "--no-train-word": lora and config.train_word is not False,
+    learns = family_at(config.model, config.revision).worded and config.train_word is not False
+    flags: dict[str, tuple[bool, tuple[str, Any]]] = {
+        "--precision bf16": (config.precision == "fp32", ("precision", "bf16")),
+        "--gradient-checkpointing": (
+            not config.gradient_checkpointing,
+            ("gradient_checkpointing", True),
+        ),
+        "--train-batch-size 1": (config.train_batch_size > 1, ("train_batch_size", 1)),
+        "--optimizer adamw8bit": (
+            config.method == "dreambooth" and config.optimizer != "adamw8bit",
+            ("optimizer", "adamw8bit"),
+        ),
+        "--no-train-word": (lora and bool(learns), ("train_word", False)),
+        "--quantize nf4": (lora and config.quantize != "nf4", ("quantize", "nf4")),
     }
-    mends = [flag for flag, helps in smaller.items() if helps]
-    mend = f"; less is needed with {', '.join(mends)}" if mends else ""
-    return f"{needed}: it does not fit a card of {shown(card)}{mend}."
+    return {flag: change for flag, (helps, change) in flags.items() if helps}
 
 
 def shown(size: int) -> str:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.defaults import BUNDLED_MODEL
-from noiseprobe.run.families import FAMILIES, hub_file, index_of, pipeline_of
+from noiseprobe.run.families import (
+    FAMILIES,
+    hub_file,
+    index_of,
+    pipeline_of,
+    require_its_files,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +65,7 @@ def load_model(
     where = model_location(source)
     made_for = pipeline_of(where, revision)
     single = Path(where).expanduser().is_file()
-    _require_its_own(single, base=base, prediction=prediction, variant=variant)
+    require_its_files(where, variant=variant, base=base, prediction=prediction)
 
     import torch
 
@@ -76,12 +82,14 @@ def load_model(
     if quantize:
         require_library(quantize)
     made = family(made_for)
+    if options.get("clip_skip") is not None:
+        made.require_skips()
     known = [part for part in made.part_names() if vae is None or part != "vae"]
     own = {"denoiser": [made.denoiser_name], "encoders": list(made.encoder_names)}
     halved = [part for kind, parts in own.items() if kind not in masters for part in parts]
     dtypes = dict.fromkeys(halved, PRECISIONS[precision])
     if single:
-        file = SingleFile(Path(where).expanduser(), base, prediction, revision)
+        file = SingleFile(Path(where).expanduser(), base, prediction, revision, variant)
         loaded = file.load(known, made.optional, dtypes)
         usual = file.config_file("vae")
     else:
@@ -103,15 +111,6 @@ def load_model(
     return model
 
 
-def _require_its_own(single: bool, *, variant: str | None, **of_files: str | None) -> None:
-    """Raise `UserError` where an option of files was given for a directory, or the reverse."""
-    if single and variant is not None:
-        raise UserError("--variant: a file is what it is; leave it out")
-    for name, given in of_files.items():
-        if given is not None and not single:
-            raise UserError(f"--{name}: a directory or hub id says it itself; leave it out")
-
-
 def pick_precision(precision: str, device: "torch.device") -> str:
     """The precision named `precision`; `auto` takes bf16 on a GPU that has it, else fp32."""
     import torch
@@ -127,6 +126,11 @@ def family(pipeline: str) -> "type[DiffusionModel]":
     module, kind = FAMILIES[pipeline].split(".")
     made: type[DiffusionModel] = getattr(import_module(f"noiseprobe.models.{module}"), kind)
     return made
+
+
+def family_at(source: str, revision: str | None = None) -> "type[DiffusionModel]":
+    """The family of the model in a directory or file, or under a hub id; raises `UserError`."""
+    return family(pipeline_of(model_location(source), revision))
 
 
 def model_location(source: str, bundled: str = BUNDLED_MODEL) -> str:

@@ -188,9 +188,14 @@ class DiffusionModel(ABC):
             if self.parts.get(name) is not None
         ]
 
+    @classmethod
+    def require_skips(cls) -> None:
+        """Raise `UserError` unless the pipeline takes `clip_skip`."""
+        if not cls.skips_layers:
+            raise UserError(f"--clip-skip: {cls.pipeline_name} skips no layers; leave it out")
+
     def _check_skipped(self, layers: int) -> None:
-        if not self.skips_layers:
-            raise UserError(f"--clip-skip: {self.pipeline_name} skips no layers; leave it out")
+        self.require_skips()
         least = min(each.module.config.num_hidden_layers for each in self.clips())
         if layers >= least:
             raise UserError(

@@ -46,15 +46,15 @@ def converted(
         config: its configuration, as JSON.
         weights: as they are called in the file.
         prefix: what stands before their names.
-        dtype: of the part.
+        dtype: of the part, into which each is cast by itself, so that no more memory is needed.
 
     Raises:
         ValueError: weights are missing, or of another shape than the configuration says.
     """
     told = json.loads(config.read_text(encoding="utf-8"))
+    ours = hasattr(kind, "from_config")
     with init_empty_weights():
-        ours = hasattr(kind, "from_config")
-        model = kind.from_config(told) if ours else kind(kind.config_class.from_dict(told))
+        model = of_config(kind, config)
     expected = model.state_dict()
     own = {name.removeprefix(prefix): each for name, each in weights.items()}
     if not ours:
@@ -76,7 +76,15 @@ def converted(
         model.tie_weights()
     if missing := sorted(name for name, each in model.named_parameters() if each.is_meta):
         raise ValueError(f"it lacks {len(missing)} weights, such as {missing[0]}")
-    return model
+    return model.to(dtype)  # what is computed of the configuration, such as places, as well
+
+
+def of_config(kind: Any, config: Path) -> Any:
+    """A part of class `kind`, of diffusers or transformers, as its configuration says."""
+    told = json.loads(config.read_text(encoding="utf-8"))
+    if hasattr(kind, "from_config"):
+        return kind.from_config(told)
+    return kind(kind.config_class.from_dict(told))
 
 
 def _renamed(kind: Any, config: dict[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

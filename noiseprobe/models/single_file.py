@@ -94,12 +94,14 @@ class SingleFile:
         prediction: what the denoiser predicts, where betas are trained with; None: as the file
             says, or the base.
         revision: of the base, on the hub.
+        variant: of the base's weights, such as fp16.
     """
 
     file: Path
     base: str | None = None
     prediction: str | None = None
     revision: str | None = None
+    variant: str | None = None
 
     @cached_property
     def kind(self) -> Kind:
@@ -143,28 +145,28 @@ class SingleFile:
         `dtypes` are those of parts that are not in float32. Raises `UserError` naming what is
         nowhere to be had, and where it could be.
         """
-        kind = self.kind  # which finds what is wrong
+        _ = self.kind  # which finds what is wrong
         parts = {}
         for part in known:
             library, name, *_ = self.index.get(part) or (None, None)
             if library is None:
                 continue
             made = class_of(str(self.file), part, library, str(name))
-            if part == "scheduler":
-                parts[part] = self._scheduler(made)
-                continue
             dtype = (dtypes or {}).get(part, torch.float32)
             if has_weights(made) and (prefix := self.prefix_of(part)) is not None:
                 parts[part] = self._from_file(part, made, prefix, dtype)
-            elif (found := self._from_elsewhere(part, made, dtype)) is not None:
+            elif (found := self.elsewhere(part, made, dtype)) is not None:
                 parts[part] = found
             elif part not in optional:
-                raise UserError(
-                    f"--model: '{self.file}' has no {part}, and the hub's cache neither; add "
-                    f"--base with a pipeline's directory or hub id, such as "
-                    f"{_CACHED[kind.pipeline][0]}"
-                )
+                raise self.lacks(part)
         return parts
+
+    def lacks(self, part: str) -> UserError:
+        """The error that says that a part is nowhere to be had."""
+        return UserError(
+            f"--model: '{self.file}' has no {part}, and the hub's cache neither; add --base with "
+            f"a pipeline's directory or hub id, such as {_CACHED[self.kind.pipeline][0]}"
+        )
 
     def prefix_of(self, part: str) -> str | None:
         """What stands before the part's names in the file; None if it is not in there."""
@@ -172,6 +174,14 @@ class SingleFile:
             if prefix == "" or self._names.under(prefix):
                 return prefix
         return None
+
+    def has(self, part: str) -> bool:
+        """Whether the file has a part, or its tokenizer the encoder, or there is one elsewhere."""
+        encoder = part.replace("tokenizer", "text_encoder")
+        if self.base is not None or self.prefix_of(encoder) is not None:
+            return True
+        repos = _CACHED[self.kind.pipeline]
+        return any(cached_file(repo, f"{encoder}/config.json") for repo in repos)
 
     @cached_property
     def _names(self) -> Names:
@@ -208,11 +218,19 @@ class SingleFile:
                 told["rescale_betas_zero_snr"] = True
             return made.from_config(told)
 
-    def _from_elsewhere(self, part: str, made: Any, dtype: torch.dtype) -> Any:
-        """A part that is not in the file: from the base, or from the local cache of the hub."""
+    def elsewhere(self, part: str, made: Any, dtype: torch.dtype | None = None) -> Any:
+        """A part that is not in the file; None where it is not to be had.
+
+        From the base, or from the package or the local cache of the hub.
+        """
+        if part == "scheduler":
+            return self._scheduler(made)
         if self.base is not None:
-            own = {part: dtype}
-            return load_parts(self.base, self.index, [part], own, revision=self.revision)[part]
+            own = {} if dtype is None else {part: dtype}
+            variant = self.variant if has_weights(made) else None
+            return load_parts(
+                self.base, self.index, [part], own, variant=variant, revision=self.revision
+            )[part]
         if part.startswith("tokenizer"):
             return _tokenizer(made, self.index[part][2])
         for repo in _CACHED[self.kind.pipeline]:

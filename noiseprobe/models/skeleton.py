@@ -1,51 +1,74 @@
 """Models without weights: modules of a model's configurations, whose tensors have shapes alone."""
 
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from noiseprobe.core.errors import UserError
 from noiseprobe.models import family, index_of, model_location, pipeline_of
 from noiseprobe.models.base import DiffusionModel
-from noiseprobe.models.loading import LIBRARIES, loading, local_directory
+from noiseprobe.models.converting import of_config
+from noiseprobe.models.loading import LIBRARIES, class_of, has_weights, loading, local_directory
 from noiseprobe.models.quantising import BLOCK, linear_layers
+from noiseprobe.models.single_file import SingleFile
 
 BITS = {"nf4": 4, "int8": 8}
 
 
-def skeleton_of(source: str) -> tuple[type[DiffusionModel], dict[str, Any]]:
+def skeleton_of(
+    source: str,
+    revision: str | None = None,
+    base: str | None = None,
+    prediction: str | None = None,
+) -> tuple[type[DiffusionModel], dict[str, Any]]:
     """The family of a model and its parts, modules on the meta device, of configurations alone.
 
-    Raises `UserError` for what is no model, or of no family that is known.
+    Those of a file are as `noiseprobe.models.single_file` finds them. Raises `UserError` for what
+    is no model, or of no family that is known.
     """
     where = model_location(source)
-    if Path(where).expanduser().is_file():
-        raise UserError(
-            f"--model: memory is told by configurations, and '{where}' is a file of weights; give "
-            "the directory or hub id of a model of its kind"
-        )
-    made, index, parts = family(pipeline_of(where)), index_of(where), {}
+    made = family(pipeline_of(where, revision))
+    if (path := Path(where).expanduser()).is_file():
+        return made, _of_file(SingleFile(path, base, prediction, revision), made)
+    index = index_of(where, revision)
+    parts = {}
     for part in made.part_names():
         library, kind = index.get(part) or (None, None)
         if library in LIBRARIES and kind is not None:
-            parts[part] = _part(where, part, library, kind)
+            parts[part] = _part(where, part, class_of(where, part, library, kind), revision)
     return made, parts
 
 
-def _part(where: str, part: str, library: str, kind: str) -> Any:
+def _part(where: str, part: str, kind: Any, revision: str | None) -> Any:
     place = str(local_directory(where) or where)
+    own = {"subfolder": part, "revision": revision}
     with loading(f"--model: cannot read {part} of '{where}'", "check the path and its files"):
-        maker = getattr(import_module(library), kind)
-        if not hasattr(maker, "parameters"):
-            return maker.from_pretrained(place, subfolder=part)
+        if not has_weights(kind):
+            return kind.from_pretrained(place, **own)
         with torch.device("meta"):
-            if library == "diffusers":
-                return maker.from_config(maker.load_config(place, subfolder=part))
-            return maker(maker.config_class.from_pretrained(place, subfolder=part))
+            if hasattr(kind, "from_config"):
+                return kind.from_config(kind.load_config(place, **own))
+            return kind(kind.config_class.from_pretrained(place, **own))
+
+
+def _of_file(file: SingleFile, made: type[DiffusionModel]) -> dict[str, Any]:
+    parts = {}
+    for part in made.part_names():
+        library, name, *_ = file.index.get(part) or (None, None)
+        if library is None or (part in made.optional and not file.has(part)):
+            continue
+        kind = class_of(str(file.file), part, library, str(name))
+        config = file.config_file(part)
+        if not has_weights(kind):
+            parts[part] = file.elsewhere(part, kind)
+        elif config is not None and config.is_file():
+            with torch.device("meta"):
+                parts[part] = of_config(kind, config)
+        if parts.get(part) is None:
+            raise file.lacks(part)
+    return parts
 
 
 def stand_in(modules: Iterable[nn.Module]) -> None:

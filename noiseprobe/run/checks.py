@@ -6,6 +6,7 @@ from typing import Any
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.run.defaults import defaults_of
+from noiseprobe.run.families import require_its_files
 from noiseprobe.run.settings import ABOUT, PER_SAMPLE, TRACKED, WATCHED, RunConfig, flag
 
 POLYNOMIAL_END = 1e-7
@@ -20,6 +21,8 @@ def check_recorded(config: RunConfig) -> None:
         raise UserError(f"--watch: '{config.watch}' given, but it is not recorded; {mend}")
     if unknown := [each for each in config.track if each not in TRACKED]:
         raise UserError(f"--track: '{unknown[0]}' given; choose {' or '.join(TRACKED)}")
+    if config.snr_gamma is not None and config.weighting != "min-snr":
+        raise UserError("--snr-gamma: it belongs to --weighting min-snr; add that, or leave it out")
     if config.lr_warmup and config.lr_schedule == "constant":
         raise UserError(
             "--lr-warmup: a constant learning rate has none; add --lr-schedule constant_with_warmup"
@@ -74,6 +77,9 @@ def require_its_own(given: Mapping[str, Any], config: RunConfig) -> None:
             "--cross: it takes as many steps as were best on average; leave out --stop, --watch "
             "and --keep"
         )
+    require_its_files(
+        config.model, variant=config.variant, base=config.base, prediction=config.prediction
+    )
     usual = (
         defaults_of(config.model, config.method, config.revision, config.optimizer) if given else {}
     )

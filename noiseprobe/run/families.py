@@ -49,6 +49,18 @@ def guided(where: str, revision: str | None = None) -> bool:
         return True  # loading says what is wrong with it
 
 
+def require_its_files(
+    where: str, *, variant: str | None, base: str | None, prediction: str | None
+) -> None:
+    """Raise `UserError` where a setting of files was given for a directory, or the reverse."""
+    single = Path(where).expanduser().is_file()
+    if single and variant is not None and base is None:
+        raise UserError("--variant: a file is what it is; leave it out, or it is of a --base")
+    for name, given in {"base": base, "prediction": prediction}.items():
+        if given is not None and not single:
+            raise UserError(f"--{name}: a directory or hub id says it itself; leave it out")
+
+
 def index_of(where: str, revision: str | None = None) -> dict[str, Any]:
     """The `model_index.json` of a directory or hub id; raises `UserError`."""
     path = Path(where).expanduser()

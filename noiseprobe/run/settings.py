@@ -104,7 +104,7 @@ class RunConfig(BaseModel):
         "Variant of a directory's or hub id's weights, such as fp16", None, usual="whole weights"
     )
     revision: str | None = _trained(
-        "Branch, tag or commit of a hub id", None, usual="the main branch"
+        "Branch, tag or commit of a hub id", None, usual="the main branch", **_SIZED
     )
     vae: str | None = _trained(
         "Another autoencoder: directory, hub id or file",
@@ -117,11 +117,13 @@ class RunConfig(BaseModel):
         None,
         metavar="DIR|ID",
         usual="the package, and what the hub's cache has of its family",
+        **_SIZED,
     )
     prediction: Literal["epsilon", "v_prediction", "sample"] | None = _trained(
         "What the denoiser of a single file predicts: epsilon, v_prediction or sample",
         None,
         usual="what the file says; epsilon, but for Stable Diffusion 2",
+        **_SIZED,
     )
     method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
         _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first", common=True, **_SIZED)
@@ -140,6 +142,7 @@ class RunConfig(BaseModel):
         None,
         ge=8,
         usual="what the model was made for",
+        common=True,
         **_SIZED,
     )
     clip_skip: int | None = _trained(

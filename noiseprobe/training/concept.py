@@ -1,13 +1,18 @@
 """A concept: a folder of photographs, a class noun, a placeholder token; and caption templates."""
 
 import tomllib
+import warnings
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 from noiseprobe.core.errors import UserError, did_you_mean
-from noiseprobe.pictures.photographs import PHOTOGRAPH_SUFFIXES, photographs_in
+from noiseprobe.pictures.photographs import (
+    PHOTOGRAPH_SUFFIXES,
+    PhotographWarning,
+    photographs_in,
+)
 from noiseprobe.run.resolving import load_toml
 
 BUNDLED_CONCEPTS = Path(str(files("noiseprobe.models") / "assets" / "concepts"))
@@ -71,6 +76,13 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
     if not photographs:
         kinds = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTOGRAPH_SUFFIXES))
         raise UserError(f"--concept: no photographs in '{folder}'; put 3-6 there ({kinds})")
+    if captioned := [each for each in photographs if each.with_suffix(".txt").is_file()]:
+        warnings.warn(
+            f"{captioned[0].with_suffix('.txt')}: captions beside photographs are not read; they "
+            "are templates, or with DreamBooth, LoRA and Custom Diffusion --instance-prompt",
+            PhotographWarning,
+            stacklevel=2,
+        )
     description = folder / "concept.toml"
     said = load_toml(description) if description.is_file() else {}
     noun = class_noun if class_noun is not None else said.get("class_noun")

@@ -76,6 +76,14 @@ class Estimate:
         """The most that is needed at once."""
         return max(self.step, self.captions, self.photographs)
 
+    @property
+    def peak_at(self) -> str:
+        """When the most is needed."""
+        before = {"captions": self.captions, "photographs": self.photographs}
+        largest = max(before, key=lambda name: before[name])
+        encoded = f"while {largest} are encoded"
+        return encoded if before[largest] > self.step else "while training"
+
     def fits(self, card: int) -> bool:
         """Whether a card of so many bytes has room for it."""
         return self.peak + RESERVE <= card
@@ -100,7 +108,7 @@ def estimate(
         UserError: what `prepare` raises of a model or a method.
     """
     if kind is None or parts is None:
-        kind, parts = skeleton_of(config.model)
+        kind, parts = skeleton_of(config.model, config.revision, config.base, config.prediction)
     modules = {name: each for name, each in parts.items() if isinstance(each, nn.Module)}
     dtypes = _dtypes(kind, config)
     for name, module in modules.items():

@@ -119,10 +119,10 @@ def prepare(
     `run` is the one to go on with, if there is one: what it chose before stays chosen.
     """
     from noiseprobe.core.progress import Silent
-    from noiseprobe.models import load_model, pick_device, pick_precision
+    from noiseprobe.models import family_at, load_model, pick_device, pick_precision
     from noiseprobe.pictures.likeness import Likeness
     from noiseprobe.training.initializer import CHOICES, choose
-    from noiseprobe.training.methods import masters
+    from noiseprobe.training.methods import masters, method_of
     from noiseprobe.training.optimising import require_library
     from noiseprobe.training.prior import find_class_images
 
@@ -130,6 +130,7 @@ def prepare(
     if config.prior:
         find_class_images(config, concept, None)
     require_library(config.optimizer)
+    method_of(config).require(family_at(config.model, config.revision), config)
     precision = pick_precision(config.precision, pick_device(config.device))
     config = config.model_copy(update={"precision": precision})
     cache = Cache(run.cache_directory if run else None)

@@ -25,7 +25,11 @@ def test_it_says_whether_a_training_fits_and_loads_no_weights(
     assert "it fits a card of 24.0 GB" in out.splitlines()[0]
     code, out, _ = call("estimate", *common, "0.5GB")
     assert code == 0
-    assert "it does not fit a card of 0.5 GB; less is needed with --grad" in out.splitlines()[0]
+    first = out.splitlines()[0]
+    assert "it does not fit a card of 0.5 GB; with --gradient-checkpointing --train-ba" in first
+    assert "--optimizer adamw8bit about " in first
+    assert "--no-train-word" not in first
+    assert first.endswith("which is still too much.")
 
 
 def test_json_has_the_memory_by_part(call: Any, model_directory: Path) -> None:

@@ -21,6 +21,7 @@ from noiseprobe.models import load_model, single_file
 from noiseprobe.models.converting import text_weights
 from noiseprobe.models.loading import class_of
 from noiseprobe.models.single_file import CONFIGS
+from noiseprobe.models.skeleton import skeleton_of
 from noiseprobe.run.defaults import family_of
 from noiseprobe.run.weight_files import kind_in
 from tests.models import original_layout, small
@@ -94,6 +95,54 @@ def test_a_file_loads_to_the_weights_of_the_directory_that_it_was_made_of(
     caption = ["a photo of a dog"]
     ours, theirs = own.encode_captions(caption), other.encode_captions(caption)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("made", ["large", "third"])
+def test_in_half_precision_it_is_the_same_model_too(
+    request: pytest.FixtureRequest, made: str
+) -> None:
+    directory, file = request.getfixturevalue(made)
+    own = load_model(str(file), "cpu", "bf16", base=str(directory))
+    other = load_model(str(directory), "cpu", "bf16")
+    for name, part in other.parts.items():
+        if isinstance(part, torch.nn.Module):
+            found = own.parts[name].state_dict()
+            for key, each in part.state_dict().items():
+                assert found[key].dtype == each.dtype, f"{name}.{key}"
+                assert torch.equal(found[key], each), f"{name}.{key}"
+
+
+def test_what_it_lacks_may_be_a_variant_of_the_base(large: Made, tmp_path: Path) -> None:
+    directory, file = large
+    weights = load_file(file)
+    own = {name: each for name, each in weights.items() if not name.startswith("first_stage_mo")}
+    save_file(own, lacking := tmp_path / "lacking.safetensors")
+    shutil.copytree(directory, base := tmp_path / "base")
+    vae = base / "vae" / "diffusion_pytorch_model.safetensors"
+    vae.rename(vae.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    with pytest.raises(UserError, match="has weights of its vae as fp16 alone; add --variant fp16"):
+        load_model(str(lacking), "cpu", base=str(base))
+    found = load_model(str(lacking), "cpu", base=str(base), variant="fp16").vae.state_dict()
+    expected = load_model(str(directory), "cpu").vae.state_dict()
+    assert all(torch.equal(found[name], each) for name, each in expected.items())
+
+
+@pytest.mark.parametrize("made", ["large", "third"])
+def test_without_weights_it_has_the_parts_of_its_directory(
+    request: pytest.FixtureRequest, made: str
+) -> None:
+    directory, file = request.getfixturevalue(made)
+    (kind, own), (expected, other) = (
+        skeleton_of(str(file), base=str(directory)),
+        skeleton_of(str(directory)),
+    )
+    assert kind is expected
+    assert own.keys() == other.keys()
+    for name, part in other.items():
+        if isinstance(part, torch.nn.Module):
+            shapes = {key: each.shape for key, each in part.state_dict().items()}
+            assert {key: each.shape for key, each in own[name].state_dict().items()} == shapes
+            assert all(each.is_meta for each in own[name].parameters())
 
 
 @pytest.fixture

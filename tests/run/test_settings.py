@@ -79,6 +79,10 @@ def test_folders_are_remembered_by_their_full_path(
         ({"replicates": 0}, "--replicates"),
         ({"num_vectors": 0}, "--num-vectors"),
         ({"seed": -1}, "--seed"),
+        ({"snr_gamma": 5.0}, "--snr-gamma: it belongs to --weighting min-snr; add that"),
+        ({"variant": "fp16", "model": __file__}, "--model: .* is no file of weights"),
+        ({"base": "tiny-sd"}, "--base: a directory or hub id says it itself"),
+        ({"prediction": "epsilon"}, "--prediction: a directory or hub id says it itself"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_flag(given: dict[str, Any], named: str) -> None:

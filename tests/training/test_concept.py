@@ -101,6 +101,13 @@ def test_a_concept_is_a_folder_of_photographs(tmp_path: Path) -> None:
     assert concept.captions("<v>")[0] == "a photo of a <v>"
 
 
+def test_captions_beside_photographs_are_not_read_and_it_says_so(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("sks dog on a lawn")
+    with pytest.warns(PhotographWarning, match=r"a\.txt: captions beside photographs are not read"):
+        load_concept(tmp_path, "dog")
+
+
 def test_bundled_concepts_are_found_by_name() -> None:
     concept = load_concept("banded-cup", None)
     assert concept.class_noun == "cup"

@@ -20,6 +20,13 @@ HOME = {
 """Where each method is, by its name on the command line."""
 
 
+def method_of(config: "RunConfig") -> "type[Method]":
+    """The method that `config` names."""
+    module, kind = HOME[config.method].split(".")
+    found: type[Method] = getattr(import_module(f"noiseprobe.training.methods.{module}"), kind)
+    return found
+
+
 def attach(model: "DiffusionModel", concept: "Concept", config: "RunConfig") -> "Method":
     """The method that `config` names, attached to the live model; the rest is cast as it says.
 
@@ -27,10 +34,9 @@ def attach(model: "DiffusionModel", concept: "Concept", config: "RunConfig") -> 
 
     Raises `UserError` where the method's settings do not fit the model.
     """
-    module, kind = HOME[config.method].split(".")
-    method: Method = getattr(import_module(f"noiseprobe.training.methods.{module}"), kind)(
-        model, concept, config
-    )
+    kind = method_of(config)
+    kind.require(type(model), config)
+    method = kind(model, concept, config)  # type: ignore[call-arg]
     model.settle(pick_precision(config.precision, model.device))
     return method
 

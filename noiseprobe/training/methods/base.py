@@ -4,10 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+
+if TYPE_CHECKING:
+    from noiseprobe.models.base import DiffusionModel
+    from noiseprobe.run.settings import RunConfig
 
 
 class Method(ABC):
@@ -20,6 +25,14 @@ class Method(ABC):
     captions: list[str]
     thing: str
     named: dict[str, Parameter]
+
+    @classmethod
+    def require(cls, family: "type[DiffusionModel]", config: "RunConfig") -> None:
+        """Raise `UserError` for a family that has nothing of what the method trains.
+
+        Also where diffusers loads none of it. No model is needed to tell.
+        """
+        return
 
     def parameters(self) -> list[Parameter]:
         """What is trained."""

@@ -28,12 +28,16 @@ class CustomDiffusion(Method):
     equal on fused attention elsewhere.
     """
 
-    def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
-        if model.denoiser_name != "unet":
+    @classmethod
+    def require(cls, family: type[DiffusionModel], config: RunConfig) -> None:
+        """Raise `UserError` for a family without a UNet."""
+        if family.denoiser_name != "unet":
             raise UserError(
                 f"--method: custom-diffusion trains the cross-attention of a UNet, and "
-                f"{model.pipeline_name} has none; choose another"
+                f"{family.pipeline_name} has none; choose another"
             )
+
+    def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
         self.unet = model.denoiser
         self.word = Word(model, concept.placeholder, concept.class_noun, config.initializer)
         self.thing = f"{self.word.text} {concept.class_noun}"

@@ -18,7 +18,7 @@ from noiseprobe.models.base import DiffusionModel
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.methods.base import Method
-from noiseprobe.training.methods.word import Word
+from noiseprobe.training.methods.word import Word, require_words
 from noiseprobe.training.tracker import undisturbed
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
@@ -37,12 +37,18 @@ class DreamBoothLora(Method):
     learned, or a family into which diffusers loads no adapters.
     """
 
-    def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
-        if not model.takes_adapters():
+    @classmethod
+    def require(cls, family: type[DiffusionModel], config: RunConfig) -> None:
+        """Raise `UserError` for a family into which diffusers loads no adapters, or no words."""
+        if not family.takes_adapters():
             raise UserError(
-                f"--method: diffusers loads no adapters into {model.pipeline_name}; choose "
+                f"--method: diffusers loads no adapters into {family.pipeline_name}; choose "
                 "dreambooth"
             )
+        if config.train_word:
+            require_words(family)
+
+    def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
         self.pipeline: Any = getattr(diffusers, model.pipeline_name)
         self.parts: dict[str, Any] = {model.denoiser_name: model.denoiser}
         targets = {model.denoiser_name: config.lora_targets or model.lora_targets}

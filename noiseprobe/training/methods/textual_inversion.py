@@ -8,7 +8,7 @@ from noiseprobe.models.base import DiffusionModel
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.methods.base import Method
-from noiseprobe.training.methods.word import Word
+from noiseprobe.training.methods.word import Word, require_words
 
 
 class TextualInversion(Method):
@@ -16,6 +16,11 @@ class TextualInversion(Method):
 
     Of the settings it reads `initializer` and `num_vectors`; see `Word` for what it raises.
     """
+
+    @classmethod
+    def require(cls, family: type[DiffusionModel], config: RunConfig) -> None:
+        """Raise `UserError` for a family into which diffusers loads no learned words."""
+        require_words(family)
 
     def __init__(self, model: DiffusionModel, concept: Concept, config: RunConfig) -> None:
         self.word = Word(

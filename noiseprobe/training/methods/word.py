@@ -35,12 +35,7 @@ class Word:
         initializer: str | None = None,
         num_vectors: int = 1,
     ) -> None:
-        if not model.worded:
-            adapted = ", or dreambooth-lora with --no-train-word" if model.takes_adapters() else ""
-            raise UserError(
-                f"--method: diffusers loads no learned words into {model.pipeline_name}; choose "
-                f"dreambooth{adapted}"
-            )
+        require_words(type(model))
         self.text = placeholder
         tokens = [placeholder, *(f"{placeholder}_{i}" for i in range(1, num_vectors))]
         carriers = [each for each in model.encoders if each.name in model.worded]
@@ -69,6 +64,16 @@ class Word:
     def read(self, directory: Path) -> dict[str, Tensor]:
         """The vectors that `save` wrote into `directory`, by the names of `named`."""
         return {name: load_file(directory / file)[self.text] for name, file in self.files.items()}
+
+
+def require_words(family: type[DiffusionModel]) -> None:
+    """Raise `UserError` for a family into which diffusers loads no learned words."""
+    if not family.worded:
+        adapted = ", or dreambooth-lora with --no-train-word" if family.takes_adapters() else ""
+        raise UserError(
+            f"--method: diffusers loads no learned words into {family.pipeline_name}; choose "
+            f"dreambooth{adapted}"
+        )
 
 
 def _initial_embedding(encoder: Encoder, class_noun: str, initializer: str | None) -> Tensor:
