@@ -104,11 +104,16 @@ def _of_probe(trace: pd.DataFrame) -> pd.DataFrame:
 def pick_of_series(series: Series) -> Pick:
     """Pick along one recorded loss, of whose checkpoints nothing is known.
 
-    Raises `UserError` for too few values.
+    Where the losses of its samples are known, as a `Tracker` keeps them, these are compared. Raises
+    `UserError` for too few values.
     """
     values: NDArray[np.float64] = as_losses(series.column, series.values)
     try:
-        found = best_of_series(series.steps, values)
+        if series.samples is not None and series.samples.shape[1] > 1:
+            known_at = np.isfinite(series.samples).all(axis=1)
+            found = best_of_samples(series.steps[known_at], series.samples[known_at])
+        else:
+            found = best_of_series(series.steps, values)
     except UserError as error:
         raise UserError(f"{series.name}, {series.column}: {error}") from None
     held = is_held_out(series.column)

@@ -12,6 +12,7 @@ from noiseprobe.analysis.picking import pareto_front
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.traces import METRICS_COLUMNS, TRACKED_COLUMNS, TRAIN_COLUMNS, write_part
+from noiseprobe.training.tracker import Tracker
 
 
 @pytest.fixture
@@ -68,6 +69,21 @@ def test_what_cannot_be_told_is_no_error(made: Any, call: Any, tmp_path: Path) -
     assert (found["take"], found["step"], found["stop_step"]) == (None, None, None)
     assert "cannot be told" in found["why"]
     assert figure.is_file()
+
+
+def test_what_a_tracker_kept_of_samples_is_compared(call: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    draws = random.normal(0.1, 0.05, 16)
+    means = iter([0.3, 0.1, 0.1, 0.2])
+    tracker = Tracker({"l_val": lambda: draws + next(means)}, out=tmp_path / "mine", every=10)
+    for step in range(0, 40, 10):
+        tracker.update(step)
+    tracker.close()
+    code, text, err = call("pick", tmp_path / "mine", "--json")
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["indistinguishable"] == [10, 20], "of four means alone nothing would be known"
+    assert (found["take"], found["held_out"]) == (None, True)
 
 
 @pytest.mark.parametrize("points", [10, 200, 100_000])
