@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from noiseprobe.models import loading
 from noiseprobe.run.settings import flag, of_command
@@ -56,11 +54,3 @@ def test_what_it_takes_is_declared_and_what_is_wrong_is_one_line(
         code, out, told = call("estimate", *wrong)
         assert (code, out) == (2, "")
         assert wrong[0] in told.strip().splitlines()[-1]
-
-
-def test_a_file_of_weights_is_refused_as_what_it_is(call: Any, tmp_path: Path) -> None:
-    file = tmp_path / "model.safetensors"
-    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 4, 3, 3)}, file)
-    code, out, told = call("estimate", "--model", file)
-    assert (code, out) == (2, "")
-    assert "is a file of weights; give the directory or hub id" in " ".join(told.split())
