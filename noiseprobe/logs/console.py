@@ -22,6 +22,8 @@ _BAR = re.compile(
 )
 _SPEED = re.compile(r"(?:it/s|s/it)")
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
+_NAMED = re.compile(rf"(?:^|,)\s*([A-Za-z_][\w./ ]*?)\s*=\s*({_NUMBER})(?=\s*(?:,|\]|$))", re.I)
+"""A pair of tqdm's own, whose name may be of several words, as OneTrainer's `smooth loss`."""
 _PAIR = re.compile(rf"(?<![\w/.])([A-Za-z_][\w./]*)\s*[=:]\s*({_NUMBER})(?![\w.])", re.I)
 _STEP = re.compile(r"(?:^|[^\w/])(?:global[_ ]?)?(?:step|iter|iteration)s?\b[\s:=#]*(\d+)", re.I)
 _LOSS = re.compile(rf"loss\w*\s*[=:]\s*{_NUMBER}(?![\w.])", re.I)
@@ -115,8 +117,9 @@ def _shown(text: str) -> Iterator[_Shown]:
 
 
 def _pairs(text: str) -> tuple[tuple[str, float], ...]:
+    found = [*_NAMED.findall(text), *_PAIR.findall(_NAMED.sub(",", text))]
     return tuple(
-        (name, float(value))
-        for name, value in _PAIR.findall(text)
+        (name.strip().replace(" ", "_"), float(value))
+        for name, value in found
         if not _STEP.fullmatch(f"{name}={value}")
     )

@@ -41,9 +41,7 @@ def pivoted(
         counted.setdefault(f"{before}step", []).append(row)
         found.setdefault(f"{before}{name}", []).append(row)
     columns = {name: _column(steps, rows) for name, rows in counted.items()}
-    columns |= {
-        name: _column(values, rows) for name, rows in found.items() if name not in counted
-    }
+    columns |= {name: _column(values, rows) for name, rows in found.items() if name not in counted}
     return Table(path, kind, len(names), columns, place, sparse=True)
 
 
