@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from noiseprobe.cli.flags import Debug, Json, option
 from noiseprobe.cli.recorded import WHAT, Sources, check_output
 from noiseprobe.cli.tables import paragraph, plain, print_json, print_next
@@ -15,8 +13,6 @@ from noiseprobe.core.words import visible
 from noiseprobe.run.declaring import MACHINE
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from noiseprobe.analysis.doctor import Examined
     from noiseprobe.logs import Series
 

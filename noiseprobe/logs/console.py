@@ -7,6 +7,7 @@ loss=0.123, lr=1e-4]` (tqdm's default format).
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from noiseprobe.core.errors import UserError
@@ -48,12 +49,7 @@ def is_console(text: str) -> bool:
     It is if at least two lines, or drawings of a bar, have a loss: behind a bar, or as `loss=…` or
     `loss: …` in a line that tells its step.
     """
-    count = 0
-    for _ in _shown(text[:_LOOKED_AT]):
-        count += 1
-        if count == _FEWEST:
-            return True
-    return False
+    return len(list(islice(_shown(text[:_LOOKED_AT]), _FEWEST))) == _FEWEST
 
 
 def read_console(path: Path, text: str) -> Table:

@@ -35,8 +35,9 @@ def find_sources(given: Sequence[str | Path]) -> list[Path]:
     """The sources that `given` names, in that order, each once.
 
     A file is a source. A folder stands for all sources in it, its own files before its folders, by
-    name: each run of noiseprobe and of MLflow; each folder with scalars in TensorBoard events right in it; and
-    each other file of rows of numbers with a column that counts steps or one that is named a loss.
+    name: each run of noiseprobe and of MLflow; each folder with scalars in TensorBoard events right
+    in it; and each other file of numbers with a column that counts steps or one that is named a
+    loss.
     Other files there, such as pictures, weights and settings, are passed over, and so are names
     that begin with a dot. Of the `trainer_state.json` that Transformers writes beside each
     checkpoint of one training, only the last counts. A pattern (`*`, `?`, `[…]`, and `**` for any

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs import console, mllog, mlflow, sqlite, wandb_offline
+from noiseprobe.logs import console, mlflow, mllog, sqlite, wandb_offline
 from noiseprobe.logs.adjusting import with_adjusted
 from noiseprobe.logs.content import content_of
 from noiseprobe.logs.delimited import read_delimited
