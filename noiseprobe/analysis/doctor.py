@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from noiseprobe.analysis.trend import FEWEST, trend_of
 from noiseprobe.core.errors import UserError
@@ -46,6 +47,8 @@ _REDRAWN = 0.02  # noise from value to value, as a share of the level: fixed dra
 _FEW_EPOCHS = 3  # of epochs as steps, others have at least so many times more
 _REGULAR = 0.8  # share of the distances between steps that are the usual one
 _ENOUGH = 10
+_SINGLE = 2.0**-25  # rounding of numbers of 32 bits
+_DIGITS = 9  # that tell such a number
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ def _of_trace(
     if metric_of(tag) == KOHYA_STEPS and not _starts_late(log, run_of(tag)):
         found, series = _cumulative(series, epoch, restarted, limits)
         faults += found
+    lost = _missing(series)
     found, series = _finite(series)
     faults += found
     if not len(series.steps):
@@ -199,7 +203,7 @@ def _of_trace(
         value = float(series.values[0])
         faults.append(Fault("constant", tag, False, {"value": value, "points": len(series.values)}))
     found, series = _epochs(log, series, epoch)
-    faults += found + _missing(series)
+    faults += found + lost
     smooth = _smoothed(log, series)
     faults += smooth
     faults += _redrawn(series)
@@ -270,8 +274,7 @@ def _cumulative(
         if hint is None or not hint.seen:
             limits.append(Limit("unknown mean", tag, KOHYA))
             return [], series
-        low, high = (int(steps[place - 1]) for place in (hint.low, hint.high))
-        facts = {"best": hint.best, "step": int(steps[hint.best - 1]), "low": low, "high": high}
+        facts = {"best": hint.best, "step": int(steps[hint.best - 1]), "gain": hint.gain}
         return [Fault("maybe cumulative", tag, False, facts)], series
     inside = int(np.count_nonzero(steps <= epoch))
     expected = epoch // max(int(steps[0]), 1)
@@ -290,12 +293,22 @@ def _cumulative(
     if reason:
         return [Fault("cumulative", tag, False, facts | {"reason": reason})], series
     values = uncumulated(means, inside)
-    single = bool((means == means.astype(np.float32)).all())
-    facts["error"] = 2 * inside * (2.0**-25 if single else 2.0**-53)
+    facts["error"] = 2 * inside * _rounding(means)
     facts |= {"shown": int(steps[np.argmin(means)]), "true": int(steps[np.argmin(values)])}
     return [Fault("cumulative", tag, True, facts)], replace(
         series, values=values, column=tag.removesuffix("_average")
     )
+
+
+def _rounding(values: NDArray[np.float64]) -> float:
+    """By how much values may be off, as a share of each, for the digits that a log kept."""
+    if (values == values.astype(np.float32)).all():
+        return _SINGLE
+    digits = max(
+        len(f"{value!r}".partition("e")[0].replace(".", "").strip("-0"))
+        for value in values.tolist()
+    )
+    return max(_SINGLE, 0.5 * 10.0 ** (1 - digits)) if digits <= _DIGITS else 2.0**-53
 
 
 def _finite(series: Series) -> tuple[list[Fault], Series]:

@@ -78,7 +78,7 @@ def _cumulative(facts: Mapping[str, Any]) -> Told:
     reason = facts.get("reason")
     if reason:
         return Told(what, where, f"it cannot be undone: {_REASONS[reason]}")
-    mend = f"undone exactly {IN_OUT}, to {facts['error']:.0e} of a value"
+    mend = f"undone {IN_OUT}, exactly but for rounding (at most {facts['error']:.0e} of a value)"
     if facts["shown"] != facts["true"]:
         mend += f": the lowest is at step {facts['true']}, not {facts['shown']}"
     return Told(what, where, mend)
@@ -96,8 +96,8 @@ _REASONS = {
 def _maybe(facts: Mapping[str, Any]) -> Told:
     return Told(
         "kohya's LossRecorder shows a mean over all validations of the first epoch, and noise that "
-        f"dies away as in such a mean up to about step {facts['step']} says that there are several",
-        f"to a step between {facts['low']} and {facts['high']}",
+        "dies away as in such a mean hints that there are several",
+        f"to about step {facts['step']}",
         "say where the first epoch ended with --first-epoch STEP; the log does not tell, for want "
         "of loss/current and loss/average",
     )

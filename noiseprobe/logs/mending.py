@@ -1,5 +1,6 @@
 """What a log's numbers were before the trainer averaged them, and the steps behind epochs."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -21,13 +22,10 @@ class Changes(NamedTuple):
 
     Attributes:
         best: the likeliest number of values that it covers; 1 for none at all.
-        low, high: the least and the greatest within 2 units of log-likelihood.
         gain: log-likelihood of `best` above that of 1.
     """
 
     best: int
-    low: int
-    high: int
     gain: float
 
     @property
@@ -106,10 +104,11 @@ def first_epoch(current: Series, average: Series) -> int | None:
 def changes_of(means: NDArray[np.float64]) -> Changes | None:
     """Up to where values look like a mean over all so far, by their noise from one to the next.
 
-    The noise of value k of such a mean moves it by σ / k, and that of those after its K-th by σ / K
-    (`uncumulated`). Second differences d_k, from which a trend is almost gone, are so of scale
-    σ / min(k, K): for each K, the normal likelihood at the best σ. It takes a smooth curve that
-    falls ever more slowly for such a mean too, so that this is a hint and no proof.
+    The noise e_k of value k moves such a mean by e_k / k from there on, and of those after its K-th
+    each one alone by e_k / K (`uncumulated`). Second differences, from which a trend is almost
+    gone, are so of variance 2 σ² / k² and 6 σ² / K²: for each K, the normal likelihood at the best
+    σ. It takes a smooth curve that falls ever more slowly for such a mean too, so that this is a
+    hint and no proof.
 
     Args:
         means: (n,).
@@ -123,7 +122,8 @@ def changes_of(means: NDArray[np.float64]) -> Changes | None:
     if np.count_nonzero(bends) < len(bends) / 2:
         return None
     places = np.arange(2.0, len(means))
-    scales = 1 / np.minimum(places, np.arange(1, len(means) + 1)[:, None])
+    within = np.arange(1, len(means) + 1)[:, None]
+    scales = np.where(places <= within, math.sqrt(2) / places, math.sqrt(6) / within)
     spread = ((bends / scales) ** 2).mean(axis=1)
     likelihoods = -len(bends) / 2 * np.log(spread) - np.log(scales).sum(axis=1)
     best = int(np.argmax(likelihoods))

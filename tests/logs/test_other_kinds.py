@@ -1,7 +1,7 @@
 """Logs in databases, in MLflow's folders, in what a console showed, and in W&B's own file.
 
-The databases have the tables of ai-toolkit's toolkit/logging_aitk.py, trackio's sqlite_backend.py and
-MLflow's dbmodels/models.py; W&B's file is framed as LevelDB's, with zlib's CRC-32.
+The databases have the tables of ai-toolkit's toolkit/logging_aitk.py, trackio's sqlite_backend.py
+and MLflow's dbmodels/models.py; W&B's file is framed as LevelDB's, with zlib's CRC-32.
 """
 
 import json
@@ -183,7 +183,7 @@ def test_a_run_of_mlflow_is_one_source(tmp_path: Path) -> None:
     assert log.series("train/loss").steps.tolist() == list(range(10))
     np.testing.assert_array_equal(log.series("val_loss").values, [0.5, math.nan, 0.25])
     (run / "metrics" / "val_loss").write_text("1000 0.5 0\nlow 0.5 1\n")
-    with pytest.raises(UserError, match="val_loss, line 2: 'low 0.5 1' is not"):
+    with pytest.raises(UserError, match=r"val_loss, line 2: 'low 0\.5 1' is not"):
         read_log(run)
 
 
