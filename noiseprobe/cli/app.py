@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from noiseprobe.cli import estimating, picking, probing
+from noiseprobe.cli import doctoring, estimating, picking, probing
 from noiseprobe.cli import recorded as commands_replay
 from noiseprobe.cli.ends import to_the_end
 from noiseprobe.cli.flags import (
@@ -387,6 +387,7 @@ app.command()(picking.pick)
 app.command("dvar-replay")(commands_replay.dvar_replay)
 app.command()(commands_replay.criteria)
 app.command()(commands_replay.regret)
+app.command()(doctoring.doctor)
 
 
 def begin(

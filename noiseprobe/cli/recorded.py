@@ -32,8 +32,8 @@ Sources = Annotated[
     typer.Argument(
         metavar="SOURCE...",
         parser=_source,
-        help="Runs, TensorBoard events, CSV, JSON Lines, Parquet, trainer_state.json; also folders "
-        "and patterns.",
+        help="Runs, TensorBoard events, CSV, JSON Lines, Parquet, SQLite, MLflow, W&B, consoles; "
+        "also folders and patterns.",
     ),
 ]
 Tag = Annotated[

@@ -11,12 +11,13 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.logs.content import content_of
 from noiseprobe.logs.events import read_events
 from noiseprobe.logs.log import PassedOverWarning, TruncatedLogWarning
-from noiseprobe.logs.parquet import MAGIC
 from noiseprobe.logs.reading import (
+    BINARY,
     HEAD,
     TRAINER_STATE,
     event_files,
     is_events,
+    is_mlflow,
     is_run,
     is_text,
     read_head,
@@ -34,8 +35,9 @@ def find_sources(given: Sequence[str | Path]) -> list[Path]:
     """The sources that `given` names, in that order, each once.
 
     A file is a source. A folder stands for all sources in it, its own files before its folders, by
-    name: each run of noiseprobe; each folder with scalars in TensorBoard events right in it; and
-    each other file of rows of numbers with a column that counts steps or one that is named a loss.
+    name: each run of noiseprobe and of MLflow; each folder with scalars in TensorBoard events right
+    in it; and each other file of numbers with a column that counts steps or one that is named a
+    loss.
     Other files there, such as pictures, weights and settings, are passed over, and so are names
     that begin with a dot. Of the `trainer_state.json` that Transformers writes beside each
     checkpoint of one training, only the last counts. A pattern (`*`, `?`, `[…]`, and `**` for any
@@ -101,9 +103,10 @@ def _check(path: Path) -> None:
         raise UserError(f"{path}: the file is empty; record at least one loss")
     if head.startswith(_COMPRESSED):
         raise UserError(f"{path}: the file is compressed; decompress it first")
-    if not (is_events(path, head) or head.startswith(MAGIC) or is_text(head)):
+    if not (is_events(path, head) or head.startswith(BINARY) or is_text(head)):
         raise UserError(
-            f"{path}: neither TensorBoard events, Parquet nor text; give a training log"
+            f"{path}: neither TensorBoard events, Parquet, SQLite, W&B's own file nor text; give a "
+            "training log"
         )
 
 
@@ -128,7 +131,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
     for here, folders, names in os.walk(folder, onerror=unread):
         place = Path(here)
-        if is_run(place):
+        if is_run(place) or is_mlflow(place):
             folders.clear()
             yield place
             continue

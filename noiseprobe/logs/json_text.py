@@ -1,6 +1,7 @@
 """JSON Lines, and JSON documents of several shapes."""
 
 import json
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from noiseprobe.logs.table import Column, Table, column_of
 
 _DEEPEST = 8
 _CHUNK = 1 << 17
+_SPELT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SOMETHING = re.compile(r"\S")
 
 
@@ -186,6 +188,19 @@ def _flat(each: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator
             yield from _flat(cell, f"{before}{name}/", depth + 1)
         else:
             yield before + name, cell
+
+
+def flat_numbers(cells: Any) -> Iterator[tuple[str, float]]:
+    """The numbers in an object, by their paths; what is no number is left out.
+
+    `"NaN"` and `"Infinity"`, as which trackers spell what JSON does not have, are numbers too.
+    """
+    for name, cell in _flat(cells) if isinstance(cells, dict) else ():
+        if isinstance(cell, str) and cell in _SPELT:
+            yield _clean(name), _SPELT[cell]
+        elif isinstance(cell, int | float) and not isinstance(cell, bool):
+            with suppress(OverflowError):
+                yield _clean(name), float(cell)
 
 
 def _parsed(line: str) -> Any:

@@ -53,7 +53,8 @@ class Log:
     Attributes:
         path: where it lies, as given.
         kind: what it is, in a word or two: "TensorBoard events", "CSV", "JSON Lines", "JSON",
-            "Parquet", "trainer state", "W&B export" or "run directory".
+            "Parquet", "trainer state", "W&B export", "W&B offline", "ai-toolkit log", "trackio",
+            "MLflow", "MLPerf log", "console log" or "run directory".
         tags: the names of its traces of numbers, in the order in which they were first recorded or
             of the columns; what counts steps or tells the time is none of them.
     """
@@ -62,6 +63,7 @@ class Log:
     kind: str
     tags: tuple[str, ...]
     _read: Callable[[str], Series] = field(repr=False, compare=False)
+    counters: tuple[str, ...] = ()
 
     def series(self, tag: str) -> Series:
         """The trace named `tag`.

@@ -5,6 +5,7 @@ types.proto). Texts are declared as bytes, so that a garbled one spoils no event
 stands beside a scalar and is not looked into.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,34 +63,34 @@ class Point(NamedTuple):
     format: str
 
 
-def _declared() -> Any:
-    """The class of messages `Event`."""
-    file = descriptor_pb2.FileDescriptorProto(name="events", package="noiseprobe")
+def declared(messages: Mapping[str, str], name: str) -> Any:
+    """The class of the message `name` among `messages`, which are written as `_MESSAGES`."""
+    file = descriptor_pb2.FileDescriptorProto(name=name, package="noiseprobe")
     kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
+    for each_name, fields in messages.items():
+        message = file.message_type.add(name=each_name)
         for each in fields.split():
             told, _, kind = each.partition(":")
             field, _, number = told.partition("=")
             plain = kind.rstrip("*?")
             added = message.field.add(name=field, number=int(number), label=kinds.LABEL_OPTIONAL)
-            if plain in _MESSAGES:
+            if plain in messages:
                 added.type, added.type_name = kinds.TYPE_MESSAGE, f".noiseprobe.{plain}"
             else:
                 added.type = kinds.Type.Value(f"TYPE_{plain.upper()}")
             if kind.endswith("*"):
                 added.label = kinds.LABEL_REPEATED
-                added.options.packed = plain not in _MESSAGES
+                added.options.packed = plain not in messages and plain not in ("bytes", "string")
             if kind.endswith("?"):
                 added.oneof_index = 0
         if "?" in fields:
             message.oneof_decl.add(name="content")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("noiseprobe.Event"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"noiseprobe.{name}"))
 
 
-Event = _declared()
+Event = declared(_MESSAGES, "Event")
 """The message; `Event.FromString` raises `google.protobuf.message.DecodeError`."""
 
 

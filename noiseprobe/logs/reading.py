@@ -8,12 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.logs import console, mlflow, mllog, sqlite, wandb_offline
 from noiseprobe.logs.adjusting import with_adjusted
 from noiseprobe.logs.content import content_of
 from noiseprobe.logs.delimited import read_delimited
 from noiseprobe.logs.events import read_events
 from noiseprobe.logs.json_text import read_json
 from noiseprobe.logs.log import Log, Series, one_line
+from noiseprobe.logs.long import as_long
 from noiseprobe.logs.parquet import MAGIC, read_parquet
 from noiseprobe.logs.records import HEADER, looks_like_records
 from noiseprobe.logs.table import Column, Table, table_log
@@ -26,14 +28,17 @@ HEAD = 1 << 16
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _WANTED = "give a run directory, TensorBoard events, or a CSV, JSON Lines, JSON or Parquet file"
+BINARY = (MAGIC, sqlite.MAGIC, wandb_offline.MAGIC)
+"""How the files begin that are neither text nor TensorBoard events."""
 
 
 def read_log(source: str | Path) -> Log:
     """The traces recorded at `source`, whatever tool recorded them.
 
     What a file is, its content says, not its name: TensorBoard events (whose records begin with a
-    checksum), Parquet, JSON Lines, JSON, or a table in text. A directory is a run of noiseprobe, a
-    folder of TensorBoard events, which are one run, or one that holds a `trainer_state.json`.
+    checksum), Parquet, SQLite, W&B's own file, JSON Lines, JSON, `:::MLLOG` lines, what a console
+    showed, or a table in text. A directory is a run of noiseprobe or of MLflow, a folder of
+    TensorBoard events, which are one run, or one that holds a `trainer_state.json`.
     Beside a training loss whose timesteps were recorded too, there is the one that is adjusted for
     them (`timestep_adjusted`).
 
@@ -98,8 +103,15 @@ def files_of(source: Path) -> list[Path]:
     """The files that a source is made of: itself, or those of a folder that are read."""
     if not source.is_dir():
         return [source]
+    if is_mlflow(source):
+        return mlflow.metric_files(source)
     state = source / TRAINER_STATE
     return parts(source / "traces" / "train") or event_files(source) or [state] * state.is_file()
+
+
+def is_mlflow(path: Path) -> bool:
+    """Whether the directory is a run of MLflow's file store."""
+    return mlflow.is_mlflow_run(path)
 
 
 def is_events(path: Path, head: bytes) -> bool:
@@ -134,12 +146,12 @@ def read_head(path: Path) -> Table | None:
         UserError: it is no table.
     """
     head = content_of(path, HEAD)
-    if head.startswith(MAGIC):
+    if head.startswith(BINARY):
         return _read_table(path, content_of(path))
     if not is_text(head):
         return None
     if len(head) == HEAD:
-        lines = head[: head.rfind(b"\n") + 1]
+        lines = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]  # tqdm ends with the latter
         start = lines.lstrip()[:1]
         first = lines.lstrip().partition(b"\n")[0].rstrip()
         whole = start == b"[" or (start == b"{" and not first.endswith(b"}"))
@@ -150,6 +162,8 @@ def read_head(path: Path) -> Table | None:
 def _read_directory(path: Path) -> Log:
     if is_run(path):
         return _with_samples(path, table_log(_read_run(path)))
+    if is_mlflow(path):
+        return table_log(mlflow.read_mlflow(path))
     try:
         files = event_files(path)
     except OSError as error:
@@ -168,6 +182,10 @@ def _read_directory(path: Path) -> Log:
 def _read_table(path: Path, content: bytes) -> Table:
     if content.startswith(MAGIC):
         return read_parquet(path, content)
+    if content.startswith(sqlite.MAGIC):
+        return sqlite.read_sqlite(path)
+    if content.startswith(wandb_offline.MAGIC):
+        return wandb_offline.read_wandb(path, content)
     try:
         text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -179,7 +197,12 @@ def _read_table(path: Path, content: bytes) -> Table:
         raise UserError(f"{path}: the file is empty; record at least one loss")
     if text.lstrip()[0] in "{[":
         return read_json(path, text)
-    return read_delimited(path, text)
+    if mllog.is_mllog(text):
+        return mllog.read_mllog(path, text)
+    if console.is_console(text):
+        return console.read_console(path, text)
+    table = read_delimited(path, text)
+    return as_long(table) or table
 
 
 def _read_run(path: Path) -> Table:

@@ -133,7 +133,7 @@ def table_log(table: Table) -> Log:
             said.add(str(each))
         return found
 
-    return Log(table.path, table.kind, tags, series)
+    return Log(table.path, table.kind, tags, series, tuple(steps))
 
 
 def is_number(cell: Any) -> bool:
