@@ -1,6 +1,7 @@
 """A concept: a folder of photographs, a class noun, a placeholder token; and caption templates."""
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -29,7 +30,8 @@ class Concept:
     """What is being taught: photographs, what kind of thing they show, and its new name.
 
     `held_out` are photographs that are never trained on. `validation_prompts` put `{}`, the thing,
-    into places; a `concept.toml` may name them.
+    into places; a `concept.toml` may name them. `written` is each photograph's own caption, where
+    it has one.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Concept:
     placeholder: str
     validation_prompts: tuple[str, ...] = ()
     held_out: tuple[Path, ...] = ()
+    written: Mapping[Path, str] | None = None
 
     def captions(
         self, thing: str, learnable_property: Literal["object", "style"] = "object"
@@ -45,6 +48,24 @@ class Concept:
         """Every caption template for objects, or for styles, filled with `thing`."""
         templates = TEMPLATES if learnable_property == "object" else STYLE_TEMPLATES
         return [template.format(thing) for template in templates]
+
+
+def written_captions(photographs: Sequence[Path]) -> dict[Path, str]:
+    """The caption of each photograph, the first line of the .txt beside it; raises `UserError`."""
+    found = {}
+    for path in photographs:
+        file = path.with_suffix(".txt")
+        try:
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError):
+            lines = []
+        if not any(lines):
+            raise UserError(
+                f"--caption: none given, and '{path}' has none in '{file.name}' beside it; add "
+                "--caption with what training had"
+            )
+        found[path] = next(line for line in lines if line)
+    return found
 
 
 def bundled_concepts() -> list[str]:
