@@ -95,12 +95,11 @@ def _folder(path: Path) -> Found | None:
         return Found(path, ((path, PARTS),), _told(path, None), text)
     inside = [each for each in sorted(path.glob("*")) if each.is_file() and is_weights(each)]
     found = [each for each in map(_file, inside) if each and each.path.parent == path]
-    # Where it says it, what a file's metadata tell; else the folder's name.
     files = tuple(file for each in found for file in each.files if not is_second(file[0]))
     if not files:
         return None
     told = next((each.told for each in found if each.told), _told(path, None))
-    return Found(path, files, _numbered(path.name) or told, any(each.text for each in found))
+    return Found(path, files, told, any(each.text for each in found))
 
 
 def is_second(file: Path) -> bool:

@@ -82,11 +82,9 @@ class Personalization:
         from noiseprobe.training.objective import Objective
 
         written = self.concept.written if captions is None else None
-        own = written and [written[path] for path in photographs]
+        own = [written[path] for path in photographs] if written else None
         with placed([self.model.vae], self.model.device):
-            made = Objective(
-                self.model, photographs, seen, self.conditioner, self.cache, name, own or None
-            )
+            made = Objective(self.model, photographs, seen, self.conditioner, self.cache, name, own)
         if self.conditioner.keep:
             self.conditioner.learn(made.every_caption(captions or self.method.captions))
         return made

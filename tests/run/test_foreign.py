@@ -182,7 +182,7 @@ def test_other_adapters_and_damaged_files_are_refused(tmp_path: Path) -> None:
             find([str(tmp_path / f"a-{number}.safetensors")], "base")
     whole = safetensors(tmp_path / "cut-3.safetensors", LORA)
     whole.write_bytes(whole.read_bytes()[:-5])
-    with pytest.raises(UserError, match="--checkpoints: .*is cut"):
+    with pytest.raises(UserError, match=r"--checkpoints: .*is cut"):
         find([str(whole)], "base")
     (tmp_path / "cut-4.pt").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(UserError, match="or cut"):

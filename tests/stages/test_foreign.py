@@ -17,12 +17,12 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from noiseprobe.run.directory import Run
-from noiseprobe.run.foreign_files import look_at
-from noiseprobe.run.resolving import resolve
 from noiseprobe.core.errors import UserError
 from noiseprobe.draws.draws import Batch
+from noiseprobe.run.directory import Run
 from noiseprobe.run.foreign import Checkpoint, Series
+from noiseprobe.run.foreign_files import look_at
+from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.foreign import find_series, settings_of, start_foreign
 from noiseprobe.stages.pipeline import finish, probe_stage, start, train_stage
 from noiseprobe.training.preparing import Personalization, prepare
@@ -30,6 +30,13 @@ from tests.models import original_layout
 
 CAPTION = "a photo of a sks dog"
 STEPS = (2, 4, 6)
+AS_INVERSION: dict[str, Any] = {
+    "prior": False,
+    "rescale": False,
+    "center_crop": True,
+    "instance_prompt": "a photo of a <v> dog",
+}
+"""Custom Diffusion on photographs as they are, at one caption."""
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +137,9 @@ def as_kohya(file: Path, out: Path, step: int, alpha: float) -> None:
     for name, tensor in load_file(file).items():
         part, _, rest = name.partition(".")
         rest = re.sub(r"\.(processor\.)?(to_\w+?)_lora\.", r".\2.lora.", rest)
-        layer, way = re.fullmatch(r"(.*)\.lora(?:_linear_layer)?\.(down|up)\.weight", rest).groups()
+        found = re.fullmatch(r"(.*)\.lora(?:_linear_layer)?\.(down|up)\.weight", rest)
+        assert found, name
+        layer, way = found.groups()
         if part == "text_encoder":
             layer = f"text_model.{layer.removeprefix('text_model.')}"
         place = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[part] + layer.replace(".", "_")
@@ -189,8 +198,7 @@ def test_whole_parts_as_dreambooth_leaves_them(
 def test_attention_and_words_of_custom_diffusion(
     ours: Callable[..., Run], usual: dict[str, Any], tmp_path: Path
 ) -> None:
-    more = {"prior": False, "rescale": False, "center_crop": True}
-    own = ours("custom-diffusion", instance_prompt="a photo of a <v> dog", **more)
+    own = ours("custom-diffusion", **AS_INVERSION)
     for step in STEPS:
         shutil.copytree(own.checkpoint(step), tmp_path / f"checkpoint-{step}")
     run = theirs(usual, [str(tmp_path)], tmp_path / "run", "a photo of a <v> dog")
@@ -213,11 +221,7 @@ def mixed(
     """One model, and on it checkpoints of all kinds: also forms that hold the same words."""
     inversion, folder = words
     booth = ours("dreambooth", learning_rate=1e-3, train_text_encoder=True)
-    custom = ours(
-        *("custom-diffusion",),
-        **{"prior": False, "rescale": False, "center_crop": True},
-        instance_prompt="a photo of a <v> dog",
-    )
+    custom = ours("custom-diffusion", **AS_INVERSION)
     vectors = load_file(inversion.checkpoint(6) / "learned_embeds.safetensors")["<v>"]
     save_file({"emb_params": vectors}, folder / "kohya-000003.safetensors")
     a1111 = {
@@ -349,7 +353,7 @@ def test_captions_beside_the_photographs_go_with_them(
     assert [each.count("dog") - 1 for each in told] == batch.images.tolist()
     assert run.probe_trace()["caption"].unique().tolist() == [0]
     next(photographs.glob("*.txt")).unlink()
-    with pytest.raises(UserError, match="--caption: none given, and .*png"):
+    with pytest.raises(UserError, match=r"--caption: none given, and .*png"):
         prepare(run.config, run)
 
 

@@ -178,8 +178,8 @@ class Foreign(Method):
             raise self._nowhere(file)
         # Files in safetensors leave out which attention stays as it is.
         self._undo.append(lambda: unet.set_attn_processor(dict(before)))
-        untouched = {name: {} for name in before.keys() - covered}
-        unet.load_attn_procs({**tensors, **untouched}, _pipeline=pipeline)
+        every: dict[str, Any] = {name: {} for name in before.keys() - covered} | tensors
+        unet.load_attn_procs(every, _pipeline=pipeline)
 
     # Whole parts.
 
