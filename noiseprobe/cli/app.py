@@ -166,6 +166,15 @@ def probe(
         ),
     ] = None,
     out: Out = None,
+    budget: Annotated[
+        str | None,
+        option(
+            "Choose redraws and samples such that it takes about so long, e.g. 10min, and say how "
+            "sure that is.",
+            FOREIGN,
+            metavar="TIME",
+        ),
+    ] = None,
     design: Design = "settings",
     held_out: Annotated[
         bool,
@@ -196,8 +205,8 @@ def probe(
             )
         # A pattern without quotes was spelt out by the shell.
         patterns = [*checkpoints, *map(str, run_directory or [])]
-        return probing.probe_foreign(patterns, changed(context), caption, out, json_output)
-    directory = probing.one_run(run_directory, caption, out)
+        return probing.probe_foreign(patterns, changed(context), caption, out, budget, json_output)
+    directory = probing.one_run(run_directory, caption, out, budget)
     if held_out:
         if design != "settings":
             raise UserError("--design: with --held-out it is settings; leave it out")

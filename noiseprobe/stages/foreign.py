@@ -80,7 +80,10 @@ def settings_of(series: Series, given: dict[str, Any]) -> RunConfig:
 
     Raises `UserError` as `noiseprobe.run.resolving.resolve` does.
     """
+    from noiseprobe.training.concept import bundled_concepts
+
     kinds, held = series.kinds, given.get("validation") is not None
+    concept = str(given["concept"])
     method = "dreambooth"
     if LORA in kinds:
         method = "dreambooth-lora"
@@ -101,7 +104,7 @@ def settings_of(series: Series, given: dict[str, Any]) -> RunConfig:
         **({"prior": False, "rescale": False} if CUSTOM in kinds else {}),
         **DVAR.scale_free,
     }
-    if not (Path(str(given["concept"])) / "concept.toml").is_file():
+    if concept not in bundled_concepts() and not (Path(concept) / "concept.toml").is_file():
         own["class_noun"] = _noun(series)
     if series.word:
         own["placeholder"] = series.word
@@ -115,14 +118,26 @@ def _noun(series: Series) -> str:
 
 
 def start_foreign(
-    series: Series, config: RunConfig, out: Path | str, reporter: Reporter | None = None
+    series: Series,
+    config: RunConfig,
+    out: Path | str,
+    reporter: Reporter | None = None,
+    budget: float | None = None,
 ) -> tuple[Run, Personalization]:
-    """A new run in `out` about checkpoints of another trainer. Bad input leaves nothing behind."""
+    """A new run in `out` about checkpoints of another trainer. Bad input leaves nothing behind.
+
+    With a `budget` in seconds, redraws and samples are as many as it allows.
+    """
+    from noiseprobe.stages.budget import fitted
+
     Run.require_vacant(out)
     ready = prepare(config, reporter=reporter, series=series)
     _ = ready.objective, ready.held_out  # which find what else is wrong
     for step in (series.steps[-1], 0):  # as does the last of the checkpoints
         ready.method.restore(series.at(step).path)
+    if budget is not None:
+        ready.config, told = fitted(budget, series, ready.config, ready)
+        (reporter or Silent()).note(told)
     path = ready.model.path
     device = str(ready.model.device)
     run = Run.create(out, ready.config, device, path.num_timesteps, path.axis)

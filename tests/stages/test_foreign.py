@@ -23,6 +23,7 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.foreign import Checkpoint, Series
 from noiseprobe.run.foreign_files import look_at
 from noiseprobe.run.resolving import resolve
+from noiseprobe.stages.budget import fitted, parse_budget
 from noiseprobe.stages.foreign import find_series, settings_of, start_foreign
 from noiseprobe.stages.pipeline import finish, probe_stage, start, train_stage
 from noiseprobe.training.preparing import Personalization, prepare
@@ -415,3 +416,30 @@ def test_bad_input_ends_in_one_line(call: Any, flags: list[str], tmp_path: Path)
         code, _, err = call("probe", *flags, *words)
         assert (code, err.count("\n")) == (2, 1), (words, err)
         assert told in err
+
+
+def test_a_budget_chooses_redraws_and_samples(
+    lora: Run, usual: dict[str, Any], tmp_path: Path
+) -> None:
+    out = str(as_stock(lora, tmp_path / "out"))
+    given = {name: usual[name] for name in ("concept", "model", "micro_batch", "device")}
+    series = find_series([out], given, CAPTION)
+    config = settings_of(series, given)
+    ready = prepare(config, series=series)
+    found = [fitted(seconds, series, config, ready) for seconds in (1e5, 1e9)]
+    assert [each.replicates for each, _ in found] == [7, 7]
+    assert found[1][0].probe_batch == 128
+    assert "will be known to about" in found[0][1]
+    with pytest.raises(UserError, match="--budget: 0 s given, but 4 checkpoints take"):
+        fitted(1e-6, series, config, ready)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90.0), ("10min", 600.0), ("1.5 h", 5400.0), ("10", None)]
+)
+def test_a_budget_is_a_time(text: str, seconds: float | None) -> None:
+    if seconds is None:
+        with pytest.raises(UserError, match="give a time, such as"):
+            parse_budget(text)
+    else:
+        assert parse_budget(text) == seconds
