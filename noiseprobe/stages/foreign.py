@@ -39,7 +39,7 @@ def find_series(patterns: Sequence[str], given: dict[str, Any], caption: str | N
     captions = _captions(caption) if caption is not None else ()
     if word and not captions and not any(Path(str(given["concept"])).glob("*.txt")):
         captions = tuple(template.format(word) for template in TEMPLATES)
-    if words and captions and not any(word in each for each in captions):
+    if words and word and captions and not any(word in each for each in captions):
         raise UserError(
             f"--caption: '{captions[0]}' has not the word '{word}' that '{words[0]}' teaches; "
             "write it where the thing is named"

@@ -11,15 +11,15 @@ import pytest
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.foreign import Series, find
 
-LORA = {"unet.mid.to_q.lora.down.weight": (4, 8), "unet.mid.to_q.lora.up.weight": (8, 4)}
-KOHYA = {"lora_unet_mid_to_q.lora_down.weight": (4, 8), "lora_unet_mid_to_q.alpha": ()}
-PEFT = {"transformer.blocks.0.to_q.lora_A.weight": (4, 8)}
-WORD = {"<v>": (2, 16)}
+Shapes = dict[str, tuple[int, ...]]
+
+LORA: Shapes = {"unet.mid.to_q.lora.down.weight": (4, 8), "unet.mid.to_q.lora.up.weight": (8, 4)}
+KOHYA: Shapes = {"lora_unet_mid_to_q.lora_down.weight": (4, 8), "lora_unet_mid_to_q.alpha": ()}
+PEFT: Shapes = {"transformer.blocks.0.to_q.lora_A.weight": (4, 8)}
+WORD: Shapes = {"<v>": (2, 16)}
 
 
-def safetensors(
-    file: Path, shapes: dict[str, tuple[int, ...]], fill: int = 0, **about: str
-) -> Path:
+def safetensors(file: Path, shapes: Shapes, fill: int = 0, **about: str) -> Path:
     """A file by its format: the length of a header, the header, the numbers."""
     header: dict[str, object] = {"__metadata__": about}
     end = 0
@@ -94,7 +94,7 @@ def test_a_start_that_was_saved_takes_the_place_of_the_base(tmp_path: Path) -> N
 
 
 def test_what_is_in_a_file_is_told_by_its_keys(tmp_path: Path) -> None:
-    told = {
+    told: dict[str, tuple[Shapes, str, bool]] = {
         "a-1.safetensors": (LORA, "lora", False),
         "b-2.safetensors": (KOHYA | {"lora_te_x.lora_down.weight": (4, 8)}, "lora", True),
         "c-3.safetensors": (PEFT, "lora", False),
@@ -103,7 +103,8 @@ def test_what_is_in_a_file_is_told_by_its_keys(tmp_path: Path) -> None:
         "f-6.safetensors": ({"clip_l": (2, 16), "clip_g": (2, 32)}, "embedding", True),
         "g-7.safetensors": (
             {"down.attn2.processor.to_k_custom_diffusion.weight": (8, 8)},
-            *("custom-diffusion", False),
+            "custom-diffusion",
+            False,
         ),
     }
     for name, (shapes, kind, text) in told.items():
@@ -134,7 +135,7 @@ def test_a_word_for_the_second_encoder_belongs_to_that_of_the_first(tmp_path: Pa
 
 
 def test_parts_and_pipelines_are_folders(tmp_path: Path) -> None:
-    weights = {"down_blocks.0.conv.weight": (4, 4)}
+    weights: Shapes = {"down_blocks.0.conv.weight": (4, 4)}
     for step in (1, 2):
         folder = tmp_path / "parts" / f"checkpoint-{step}"
         safetensors(folder / "unet" / "diffusion_pytorch_model.safetensors", weights)

@@ -25,7 +25,7 @@ from noiseprobe.run.foreign_files import look_at
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.budget import fitted, parse_budget
 from noiseprobe.stages.foreign import find_series, settings_of, start_foreign
-from noiseprobe.stages.pipeline import finish, probe_stage, start, train_stage
+from noiseprobe.stages.pipeline import probe_stage, start, train_stage
 from noiseprobe.training.preparing import Personalization, prepare
 from tests.models import original_layout
 
@@ -72,7 +72,8 @@ def ours(usual: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Cal
         if method not in made:
             config = resolve(usual | {"method": method} | more)
             run, ready = start(config, tmp_path_factory.mktemp("ours") / method)
-            finish(run, config, ready)
+            train_stage(run, config, ready)
+            probe_stage(run, config, ready)
             made[method] = run
         return made[method]
 

@@ -63,7 +63,7 @@ def _entries(file: Path) -> list[tuple[str, str | None, Tensor]]:
             return [
                 (encoder, None, found[key]) for key, encoder in _BY_CLIP.items() if key in found
             ]
-        words = [
+        words: list[tuple[str, str | None, Tensor]] = [
             ("text_encoder", name, each)
             for name, each in found.items()
             if isinstance(each, Tensor) and each.ndim <= 2
