@@ -68,6 +68,8 @@ class Ending:
         crossed: how it went on average with each photograph left out, at the recommended step: the
             row of `noiseprobe.analysis.crossing.crossed`; None without `--cross`.
         stretch: what the last stretch brought; None where that was not tracked.
+        foreign: of how many checkpoints of another trainer this is, and what their steps are:
+            `step` or `epoch`; None of a training of its own.
     """
 
     run: str
@@ -84,6 +86,7 @@ class Ending:
     held_out: HeldOut | None = None
     crossed: Mapping[str, float] | None = None
     stretch: Stretch | None = None
+    foreign: tuple[int, str] | None = None
 
     @property
     def best_step(self) -> int | None:
@@ -112,6 +115,9 @@ def ending_of(run: Run) -> Ending:
     if config.refit and anew["stopped_by"] not in UNFINISHED:
         path = Run(run.refit_directory).checkpoint(anew["step"])
         take_why = f"trained anew on all photographs, {anew['step']} steps"
+    series, held = run.foreign, _held_out(train)
+    # The loss on what was trained on falls on, whatever the pictures: it cannot choose.
+    known = stopped_by not in UNFINISHED and (series is None or held is not None)
     return Ending(
         run=str(run.directory),
         steps=steps,
@@ -121,12 +127,13 @@ def ending_of(run: Run) -> Ending:
         why=_why(watched[0], train) if ended else "",
         fired=fired(watched),
         cannot_fire=[told for each in watched if (told := each.cannot_fire(config))],
-        take=str(path) if path.is_dir() and stopped_by not in UNFINISHED else None,
+        take=str(path) if path.exists() and known else None,
         take_why=take_why,
         result=str(run.result_directory) if run.result_directory.is_dir() else None,
-        held_out=_held_out(train),
+        held_out=held,
         crossed=_crossed(run) if config.cross else None,
         stretch=_stretch(train, config.recent_steps),
+        foreign=None if series is None else (len(series.checkpoints) - 1, series.unit),
     )
 
 

@@ -146,6 +146,8 @@ def _why_unknown(ratios: pd.DataFrame) -> str:
 def of_ending(ending: Ending) -> list[str]:
     """When training ended and why, what that saved, and which checkpoint to take."""
     took = f"({ending.seconds:.0f} s)"
+    if ending.foreign:
+        return _of_foreign(ending, *ending.foreign)
     if ending.stopped_by in UNFINISHED:
         return [f"Training is at step {ending.steps} of at most {ending.most}, and may go on."]
     if ending.why:
@@ -162,6 +164,23 @@ def of_ending(ending: Ending) -> list[str]:
     if ending.take:
         place = visible(ending.result or ending.take)
         told.append(f"Take the checkpoint {ending.take_why}: {place}")
+    return told
+
+
+def _of_foreign(ending: Ending, count: int, unit: str) -> list[str]:
+    """Of checkpoints that another trainer left."""
+    told = [
+        f"{_count(count, 'checkpoint')} of another trainer, up to {unit} {ending.steps}; "
+        f"{_said(ending.fired)}."
+    ]
+    if ending.held_out is None:
+        told.append(
+            "Which of them to take cannot be told: overfitting does not show in the loss on what "
+            "was trained on. --validation, with photographs that were not, shows it."
+        )
+    told += of_held_out(ending)
+    if ending.take:
+        told.append(f"Take the checkpoint {ending.take_why}: {visible(ending.take)}")
     return told
 
 

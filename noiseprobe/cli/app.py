@@ -26,7 +26,7 @@ from noiseprobe.cli.flags import (
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.words import visible
-from noiseprobe.run.declaring import MACHINE, PROBE
+from noiseprobe.run.declaring import FOREIGN, MACHINE, PROBE
 
 if TYPE_CHECKING:
     from noiseprobe.core.progress import Reporter
@@ -144,7 +144,38 @@ def train(
 @taking("probe")
 def probe(
     context: typer.Context,
-    run_directory: OneRun,
+    run_directory: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN", help="A run directory.", show_default=False),
+    ] = None,
+    checkpoints: Annotated[
+        list[str] | None,
+        option(
+            "Probe what another trainer left, in place of a run: a pattern in quotes, files or a "
+            "folder; repeatable.",
+            FOREIGN,
+            metavar="GLOB",
+        ),
+    ] = None,
+    caption: Annotated[
+        str | None,
+        option(
+            "The caption that training had, or a file with one per line (default: the .txt beside "
+            "each photograph).",
+            FOREIGN,
+            metavar="TEXT|FILE",
+        ),
+    ] = None,
+    out: Out = None,
+    budget: Annotated[
+        str | None,
+        option(
+            "Choose redraws and samples such that it takes about so long, e.g. 10min, and say how "
+            "sure that is.",
+            FOREIGN,
+            metavar="TIME",
+        ),
+    ] = None,
     design: Design = "settings",
     held_out: Annotated[
         bool,
@@ -155,6 +186,9 @@ def probe(
 ) -> None:
     """Evaluate every checkpoint of a run with one factor redrawn at a time, then plot.
 
+    With --checkpoints of files that another trainer left: they become a run in --out, on which
+    every other command works. --model is what they were trained on, --concept the photographs.
+
     With --design sobol, on pairs of draws that share some factors, for the variance shares of
     noiseprobe analyze; --replicates is then how many pairs (default: 32) and --probe-batch the
     samples of each (default: 8).
@@ -164,14 +198,24 @@ def probe(
     from noiseprobe.stages import pipeline
     from noiseprobe.training.preparing import prepare
 
+    if checkpoints:
+        if held_out or design != "settings":
+            raise UserError(
+                "--checkpoints: probe them first; then the run that this makes, with --held-out or "
+                "--design"
+            )
+        # A pattern without quotes was spelt out by the shell.
+        patterns = [*checkpoints, *map(str, run_directory or [])]
+        return probing.probe_foreign(patterns, changed(context), caption, out, budget, json_output)
+    directory = probing.one_run(run_directory, caption, out, budget)
     if held_out:
         if design != "settings":
             raise UserError("--design: with --held-out it is settings; leave it out")
-        return probing.probe_held_out(run_directory, changed(context), json_output)
+        return probing.probe_held_out(directory, changed(context), json_output)
     if design != "settings":
-        return probing.probe_sobol(design, run_directory, changed(context), json_output)
+        return probing.probe_sobol(design, directory, changed(context), json_output)
     with Terminal() as terminal:
-        opened, chosen = pipeline.reopen(run_directory, changed(context))
+        opened, chosen = pipeline.reopen(directory, changed(context))
         ready = prepare(chosen, opened)
         pipeline.probe_stage(opened, chosen, ready, terminal)
         summary = pipeline.summarise(opened, pipeline.plot_stage(opened))

@@ -11,6 +11,57 @@ if TYPE_CHECKING:
     from noiseprobe.run.directory import Run
 
 
+def one_run(
+    given: list[Path] | None, caption: str | None, out: Path | None, budget: str | None
+) -> Path:
+    """The run directory that is to be probed; raises `UserError` unless there is one."""
+    for name, value in (("--caption", caption), ("--out", out), ("--budget", budget)):
+        if value is not None:
+            raise UserError(f"{name}: it belongs to --checkpoints, and a run has its own; leave it")
+    if not given or len(given) > 1:
+        raise UserError(
+            f"{len(given or [])} run directories given; give one, or --checkpoints with what "
+            "another trainer left"
+        )
+    return given[0]
+
+
+def probe_foreign(
+    patterns: list[str],
+    given: dict[str, Any],
+    caption: str | None,
+    out: Path | None,
+    budget: str | None,
+    json_output: bool,
+) -> None:
+    """Make a run of checkpoints that another trainer left, probe it, and print what that says."""
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import print_summary
+    from noiseprobe.run.directory import new_directory
+    from noiseprobe.stages import foreign, pipeline
+    from noiseprobe.stages.budget import parse_budget
+
+    if budget and {"replicates", "probe_batch"} & given.keys():
+        raise UserError("--budget: it chooses --replicates and --probe-batch; leave them out")
+    seconds = None if budget is None else parse_budget(budget)
+    with Terminal() as terminal:
+        series = foreign.find_series(patterns, given, caption)
+        config = foreign.settings_of(series, given)
+        place = out or new_directory(config.concept, config.method)
+        run, ready = foreign.start_foreign(series, config, place, terminal, seconds)
+        terminal.note(f"run: {run.directory}")
+        first, last = series.steps[1 if len(series.steps) > 1 else 0], series.steps[-1]
+        terminal.note(
+            f"model {config.model}, {len(series.steps)} checkpoints with the model itself, "
+            f"{series.unit} {first} to {last}, {ready.model.device}, {ready.config.precision}"
+        )
+        for note in series.notes:
+            terminal.note(note)
+        pipeline.probe_stage(run, ready.config, ready, terminal)
+        summary = pipeline.summarise(run, pipeline.plot_stage(run))
+    print_json(summary) if json_output else print_summary(summary)
+
+
 def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:
     """Probe the Sobol design, whose flags are its own, and print what it says."""
     from noiseprobe.cli.terminal import Terminal

@@ -7,6 +7,7 @@ from pydantic import Field
 
 TRAINED, PRIOR, STOPPING = "What is trained", "Prior preservation", "When to stop"
 HELD_OUT = "Held-out photographs"
+FOREIGN = "Checkpoints of another trainer"
 PICTURES, PROBE, MACHINE = "CLIP similarity of pictures", "Probe", "Machine and files"
 
 

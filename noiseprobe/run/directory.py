@@ -15,6 +15,7 @@ import pandas as pd
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
 from noiseprobe.draws.draws import FRESH
+from noiseprobe.run.foreign import Series
 from noiseprobe.run.resolving import read_toml, recorded, write_toml
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import (
@@ -166,12 +167,21 @@ class Run:
         """Record what `initializer` returns."""
         write_json(self.directory / "initializer.json", chosen)
 
+    @property
+    def foreign(self) -> Series | None:
+        """The checkpoints that another trainer left; None where the run trained its own."""
+        return Series.read(self.directory)
+
     def checkpoint(self, step: int) -> Path:
-        """The directory of the checkpoint after `step` steps."""
+        """The directory of the checkpoint after `step` steps; another trainer's may be a file."""
+        if (series := self.foreign) is not None:
+            return series.at(step).path
         return self.checkpoints_directory / f"step-{step:08d}"
 
     def checkpoint_steps(self) -> list[int]:
         """The steps of all checkpoints, ascending."""
+        if (series := self.foreign) is not None:
+            return series.steps
         names = [path.name for path in self.checkpoints_directory.glob("step-*")]
         return sorted(int(name.removeprefix("step-")) for name in names)
 

@@ -66,6 +66,9 @@ _trained, _of_prior, _held_out, _stopping, _pictures, _probe, _machine = (
 _BOTH = ("run", "train", "probe")
 _SIZED: dict[str, Any] = {"commands": ("run", "train", "estimate")}
 """Of what takes memory."""
+_SIZED_AND_SEEN: dict[str, Any] = {"commands": ("run", "train", "estimate", "probe")}
+_SEEN: dict[str, Any] = {"commands": ("run", "train", "probe")}
+"""Of what checkpoints of another trainer are probed with."""
 _PROBING: dict[str, Any] = {"commands": ("run", "probe"), "on_resume": True}
 _PAIRS: dict[str, Any] = {"commands": (), "on_resume": True}
 _FINITE: dict[str, Any] = {"allow_inf_nan": False}
@@ -81,6 +84,7 @@ class RunConfig(BaseModel):
         metavar="DIR|NAME",
         usual=DEFAULT_CONCEPT,
         common=True,
+        **_SEEN,
     )
     class_noun: str | None = _trained(
         "What kind of thing it is, e.g. dog",
@@ -89,8 +93,9 @@ class RunConfig(BaseModel):
         metavar="NOUN",
         usual="what the concept says",
         common=True,
+        **_SEEN,
     )
-    placeholder: str = _trained("The new word", "<v>")
+    placeholder: str = _trained("The new word", "<v>", **_SEEN)
     model: str = _trained(
         "Directory or hub id of a diffusers pipeline, or one .safetensors file as A1111, ComfyUI "
         "or kohya write it",
@@ -98,32 +103,39 @@ class RunConfig(BaseModel):
         metavar="DIR|ID|FILE",
         usual=f"{BUNDLED_MODEL}, the bundled one",
         common=True,
-        **_SIZED,
+        **_SIZED_AND_SEEN,
     )
     variant: str | None = _trained(
-        "Variant of a directory's or hub id's weights, such as fp16", None, usual="whole weights"
+        "Variant of a directory's or hub id's weights, such as fp16",
+        None,
+        usual="whole weights",
+        **_SEEN,
     )
     revision: str | None = _trained(
-        "Branch, tag or commit of a hub id", None, usual="the main branch", **_SIZED
+        "Branch, tag or commit of a hub id",
+        None,
+        usual="the main branch",
+        **_SIZED_AND_SEEN,
     )
     vae: str | None = _trained(
         "Another autoencoder: directory, hub id or file",
         None,
         metavar="DIR|ID|FILE",
         usual="the model's own",
+        **_SEEN,
     )
     base: str | None = _trained(
         "Pipeline from which the parts come that a single file lacks",
         None,
         metavar="DIR|ID",
         usual="the package, and what the hub's cache has of its family",
-        **_SIZED,
+        **_SIZED_AND_SEEN,
     )
     prediction: Literal["epsilon", "v_prediction", "sample"] | None = _trained(
         "What the denoiser of a single file predicts: epsilon, v_prediction or sample",
         None,
         usual="what the file says; epsilon, but for Stable Diffusion 2",
-        **_SIZED,
+        **_SIZED_AND_SEEN,
     )
     method: Literal["textual-inversion", "dreambooth", "dreambooth-lora", "custom-diffusion"] = (
         _trained(f"{', '.join(METHODS)}", INVERSION, usual="the first", common=True, **_SIZED)
@@ -132,8 +144,9 @@ class RunConfig(BaseModel):
         "Crop photographs to a square, or squeeze them",
         True,
         usual="crop, but for custom-diffusion",
+        **_SEEN,
     )
-    flip: float = _trained("Share of photographs seen mirrored", 0.5, ge=0, le=1)
+    flip: float = _trained("Share of photographs seen mirrored", 0.5, ge=0, le=1, **_SEEN)
     rescale: bool = _trained(
         "See photographs at random sizes, captions saying so", False, usual="custom-diffusion only"
     )
@@ -143,29 +156,38 @@ class RunConfig(BaseModel):
         ge=8,
         usual="what the model was made for",
         common=True,
-        **_SIZED,
+        **_SIZED_AND_SEEN,
     )
     clip_skip: int | None = _trained(
-        "Last layers of each CLIP that are left out", None, ge=1, usual="none"
+        "Last layers of each CLIP that are left out",
+        None,
+        ge=1,
+        usual="none",
+        **_SEEN,
     )
     times: str | None = _trained(
         "Density of the timesteps: uniform; of flow matching also logit-normal or mode",
         None,
         usual="uniform; SD3: logit-normal",
+        **_SEEN,
     )
     shift: float | Literal["auto"] | None = _trained(
         "Shift of a flow's timesteps towards noise; auto: by resolution",
         None,
         metavar="S|auto",
         usual="what the model's scheduler says",
+        **_SEEN,
     )
     weighting: str | None = _trained(
         "Weight of the loss by timestep: none, min-snr; of flow matching none, sigma-sqrt, cosmap "
         "or preconditioned",
         None,
         usual="none; SD3: preconditioned",
+        **_SEEN,
     )
-    snr_gamma: float | None = _trained("Gamma of min-snr", None, gt=0, **_FINITE, usual="5")
+    snr_gamma: float | None = _trained(
+        "Gamma of min-snr", None, gt=0, **_FINITE, usual="5", **_SEEN
+    )
     optimizer: Literal["adamw", "adamw8bit", "prodigy"] = _trained(
         "adamw; adamw8bit, whose state is a quarter (bitsandbytes); or prodigy, which finds its "
         "rate (prodigyopt)",
@@ -194,7 +216,7 @@ class RunConfig(BaseModel):
     gradient_accumulation: int = _trained(
         "Passes per step, whose gradients are averaged: as a batch so many times as large", 1, ge=1
     )
-    seed: int = _trained("Seed of every draw", 0, ge=0, common=True)
+    seed: int = _trained("Seed of every draw", 0, ge=0, common=True, **_SEEN)
 
     initializer: str | None = _trained(
         "Word of one token that the new one starts from, or best, worst (by CLIP) or random",
@@ -274,8 +296,9 @@ class RunConfig(BaseModel):
         None,
         metavar="DIR",
         usual="none",
+        **_SEEN,
     )
-    val_batch: int = _held_out("Samples of the fixed batch of l_val", 32, ge=1)
+    val_batch: int = _held_out("Samples of the fixed batch of l_val", 32, ge=1, **_SEEN)
     val_every: int = _held_out("Steps between values of l_val", 5, ge=1)
     refit: bool = _held_out(
         "At the end, train anew on all photographs up to the best step of l_val",
@@ -317,7 +340,7 @@ class RunConfig(BaseModel):
         on_resume=True,
         common=True,
     )
-    eval_batch: int = _stopping("Samples of the fixed batch of L_det", ge=1)
+    eval_batch: int = _stopping("Samples of the fixed batch of L_det", ge=1, **_SEEN)
     fixed_batch: Layout = _stopping(
         "How L_det's batch is laid out: random, stratified, antithetic or weighted", "stratified"
     )
@@ -382,7 +405,7 @@ class RunConfig(BaseModel):
         "auto",
         usual="auto: bf16 on a GPU that has it, else fp32",
         common=True,
-        **_SIZED,
+        **_SIZED_AND_SEEN,
     )
     gradient_checkpointing: bool = _machine(
         "Compute activations twice rather than keep them: less memory, more time",

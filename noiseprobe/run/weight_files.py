@@ -128,19 +128,30 @@ def _safe_names(file: Path, flag: str) -> Names:
 
 
 def _texts_of_pickle(file: Path, flag: str) -> Iterator[str]:
-    """The texts in a file that torch.save wrote, read without running what a pickle may run."""
+    """The names in a file that torch.save wrote, as far as a dot tells them from other texts."""
+    yield from {
+        each for each in told_by_pickle(file, flag) if isinstance(each, str) and "." in each
+    }
+
+
+def told_by_pickle(file: Path, flag: str) -> list[str | int]:
+    """The texts and whole numbers in a file that torch.save wrote, in their order.
+
+    It is read without running what a pickle may run. `flag` is what errors say that it was given
+    by.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             inside = next(each for each in archive.namelist() if each.endswith("data.pkl"))
             pickle = archive.read(inside)
-        yield from {
+        return [
             argument
-            for _, argument, _ in pickletools.genops(pickle)
-            if isinstance(argument, str) and "." in argument
-        }
+            for operation, argument, _ in pickletools.genops(pickle)
+            if isinstance(argument, str | int) and "PUT" not in operation.name
+        ]
     except (zipfile.BadZipFile, StopIteration, ValueError, KeyError) as error:
         raise UserError(
-            f"{flag}: '{file}' is no file that torch.save has written since 2020; give a "
+            f"{flag}: '{file}' is no file that torch.save has written since 2020, or cut; give a "
             ".safetensors file"
         ) from error
 

@@ -60,7 +60,7 @@ def measure(
     reporter.stage("measuring", len(steps), len(steps) - len(todo))
     with stop_request() as stop:
         for done, step in enumerate(todo, start=len(steps) - len(todo) + 1):
-            ready.method.load(ready.method.read(run.checkpoint(step)))
+            ready.method.restore(run.checkpoint(step))
             started = time.monotonic()
             pictures = sampler.draw(trained, config.sampling_seed)
             validation = sampler.draw(asked, config.sampling_seed + 1)

@@ -69,6 +69,11 @@ def train_stage(
     from noiseprobe.training.driver import train
 
     reporter = reporter or Silent()
+    if run.foreign:
+        raise UserError(
+            f"'{run.directory}' is about checkpoints of another trainer, which does not go on "
+            f"here; probe them: noiseprobe probe {run.directory}"
+        )
     objective, previews = ready.objective, ready.previews  # which find what is wrong
     if config.precision == "auto":
         config = config.model_copy(update={"precision": ready.config.precision})
@@ -126,12 +131,15 @@ def probe_stage(
     steps: "Sequence[int] | None" = None,
 ) -> None:
     """Probe the checkpoints (default: all) not probed yet; see `probing.probe`."""
+    from noiseprobe.stages.foreign import follow
     from noiseprobe.stages.probing import probe
 
     require_checkpoints(run)
     objective = ready.objective  # which finds what is wrong
     run.record(_with_measured(run, config))
     with counted(run):
+        if run.foreign:
+            follow(run, config, ready, reporter)
         probe(run, objective, ready.method, config, reporter, steps)
     status = run.status
     if status["stage"] == "trained":

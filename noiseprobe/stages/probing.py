@@ -183,7 +183,7 @@ def _each_checkpoint(
         for done, (step, (before, whole, missing)) in enumerate(
             todo.items(), start=len(every) - len(todo) + 1
         ):
-            method.load(method.read(run.checkpoint(step)))
+            method.restore(run.checkpoint(step))
             trace = evaluate_one(whole if len(missing) == len(whole) else whole.part(missing))
             if len(before):
                 order = pd.MultiIndex.from_tuples(whole.keys(), names=KEY)

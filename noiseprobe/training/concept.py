@@ -2,6 +2,7 @@
 
 import tomllib
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -34,7 +35,8 @@ class Concept:
     """What is being taught: photographs, what kind of thing they show, and its new name.
 
     `held_out` are photographs that are never trained on. `validation_prompts` put `{}`, the thing,
-    into places; a `concept.toml` may name them.
+    into places; a `concept.toml` may name them. `written` is each photograph's own caption, where
+    it has one.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Concept:
     placeholder: str
     validation_prompts: tuple[str, ...] = ()
     held_out: tuple[Path, ...] = ()
+    written: Mapping[Path, str] | None = None
 
     def captions(
         self, thing: str, learnable_property: Literal["object", "style"] = "object"
@@ -50,6 +53,35 @@ class Concept:
         """Every caption template for objects, or for styles, filled with `thing`."""
         templates = TEMPLATES if learnable_property == "object" else STYLE_TEMPLATES
         return [template.format(thing) for template in templates]
+
+
+def written_captions(photographs: Sequence[Path]) -> dict[Path, str]:
+    """The caption of each photograph, the first line of the .txt beside it; raises `UserError`."""
+    found = {}
+    for path in photographs:
+        file = path.with_suffix(".txt")
+        try:
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError):
+            lines = []
+        if not any(lines):
+            raise UserError(
+                f"--caption: none given, and '{path}' has none in '{file.name}' beside it; add "
+                "--caption with what training had"
+            )
+        found[path] = next(line for line in lines if line)
+    return found
+
+
+def warn_of_captions(photographs: Sequence[Path]) -> None:
+    """Say that captions beside photographs are not what they are trained with."""
+    if captioned := [each for each in photographs if each.with_suffix(".txt").is_file()]:
+        warnings.warn(
+            f"{captioned[0].with_suffix('.txt')}: captions beside photographs are not read; they "
+            "are templates, or with DreamBooth, LoRA and Custom Diffusion --instance-prompt",
+            PhotographWarning,
+            stacklevel=2,
+        )
 
 
 def bundled_concepts() -> list[str]:
@@ -76,13 +108,6 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
     if not photographs:
         kinds = ", ".join(sorted(suffix.removeprefix(".") for suffix in PHOTOGRAPH_SUFFIXES))
         raise UserError(f"--concept: no photographs in '{folder}'; put 3-6 there ({kinds})")
-    if captioned := [each for each in photographs if each.with_suffix(".txt").is_file()]:
-        warnings.warn(
-            f"{captioned[0].with_suffix('.txt')}: captions beside photographs are not read; they "
-            "are templates, or with DreamBooth, LoRA and Custom Diffusion --instance-prompt",
-            PhotographWarning,
-            stacklevel=2,
-        )
     description = folder / "concept.toml"
     said = load_toml(description) if description.is_file() else {}
     noun = class_noun if class_noun is not None else said.get("class_noun")

@@ -14,15 +14,14 @@ from torch import Tensor
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.draws import Batch, Stream
-from noiseprobe.draws.fixed_batch import fixed_batch
+from noiseprobe.draws.draws import Batch
 from noiseprobe.pictures.likeness import Previews
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
 from noiseprobe.stopping import DVAR
 from noiseprobe.training.earlier import EarlierWeights
-from noiseprobe.training.fixed_losses import FixedLosses
+from noiseprobe.training.fixed_losses import fixed_losses_of
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, losses_together
 from noiseprobe.training.optimising import optimiser, schedule, set_rate
@@ -105,20 +104,13 @@ class _Driver:
         self.parts = MicroBatches.of(self.objective.model, config.micro_batch, self.reporter)
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         self.prior_draws = self.prior and self.prior.objective.draws(config.seed, "prior", 1)
-        self.fixed = {"l_det": self._fixed(self.objective, "probe", config.eval_batch)}
-        if self.held_out:
-            self.fixed["l_val"] = self._fixed(self.held_out, "held-out", config.val_batch)
+        self.fixed = fixed_losses_of(
+            self.objective, self.held_out, self.method.captions, config, self.parts
+        )
         self.tracker = Tracker(self.fixed, watch="l_det", every=config.eval_every)
         self.earlier = EarlierWeights(self.method, config, self.run, self.losses_in_parts)
         self.spent = {"l_det_seconds": 0.0, "check_seconds": 0.0}
         self.spent |= {"l_val_seconds": 0.0} if self.held_out else {}
-
-    def _fixed(self, objective: Objective, stream: Stream, size: int) -> FixedLosses:
-        config, captions = self.config, self.method.captions
-        draws = objective.draws(config.seed, stream, len(captions))
-        # On few photographs that nothing else is known of, even coverage is worth the most.
-        layout = config.fixed_batch if stream == "probe" else "stratified"
-        return FixedLosses(objective, captions, fixed_batch(draws, size, layout), self.parts)
 
     @property
     def fixed_weights(self) -> Tensor | None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from noiseprobe.draws.draws import Batch
-from noiseprobe.draws.fixed_batch import FixedBatch
+from noiseprobe.draws.draws import Batch, Stream
+from noiseprobe.draws.factors import Layout
+from noiseprobe.draws.fixed_batch import FixedBatch, fixed_batch
+from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.objective import MicroBatches, Objective
 
 
@@ -35,3 +37,23 @@ class FixedLosses:
 
     def _evaluated(self, batch: Batch) -> Tensor:
         return self.objective.losses(batch, self.objective.captions(batch, self.captions))
+
+
+def fixed_losses_of(
+    objective: Objective,
+    held_out: Objective | None,
+    captions: Sequence[str],
+    config: RunConfig,
+    parts: MicroBatches,
+) -> dict[str, FixedLosses]:
+    """What L_det is in a run of these settings, and with held-out photographs the loss on them."""
+
+    def of(on: Objective, stream: Stream, size: int, layout: Layout) -> FixedLosses:
+        draws = on.draws(config.seed, stream, len(captions))
+        return FixedLosses(on, captions, fixed_batch(draws, size, layout), parts)
+
+    found = {"l_det": of(objective, "probe", config.eval_batch, config.fixed_batch)}
+    if held_out:
+        # On few photographs that nothing else is known of, even coverage is worth the most.
+        found["l_val"] = of(held_out, "held-out", config.val_batch, "stratified")
+    return found

@@ -50,6 +50,7 @@ class Objective:
         conditioner: encodes captions; by default each time anew.
         cache: keeps what was encoded, under `name`; photographs are then paths.
         name: what this is in the cache.
+        written: the caption of each photograph, where each has its own.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Objective:
         conditioner: Conditioner | None = None,
         cache: Cache | None = None,
         name: str = "photographs",
+        written: Sequence[str] | None = None,
     ) -> None:
         self.model = model
+        self.written = written
         self.look = look
         self.conditioner = conditioner or Conditioner(model)
         key = posterior_key(model, photographs, look) if cache else ""
@@ -78,12 +81,15 @@ class Objective:
         self.mask: Tensor | None = None if mask is None else mask.to(device)
 
     def draws(self, seed: int, stream: Stream, num_captions: int) -> Draws:
-        """The draws of one stream, for this model's latents and these photographs."""
+        """The draws of one stream, for this model's latents and these photographs.
+
+        Where each photograph has its own caption, none is drawn.
+        """
         return Draws(
             seed=seed,
             stream=stream,
             num_images=self.mean.shape[1],
-            num_captions=num_captions,
+            num_captions=1 if self.written else num_captions,
             num_timesteps=self.model.path.num_timesteps,
             latent_shape=tuple(self.mean.shape[2:]),
             view_shares=self.look.shares,
@@ -91,9 +97,13 @@ class Objective:
         )
 
     def captions(self, batch: Batch, templates: Sequence[str]) -> list[str]:
-        """The caption of each sample: its template, after what its view puts before it."""
+        """The caption of each sample: its template, after what its view puts before it.
+
+        Or the photograph's own, where each has one.
+        """
+        own = self.written
         return [
-            self.prefixes[image][view] + templates[caption]
+            self.prefixes[image][view] + (own[image] if own else templates[caption])
             for image, view, caption in zip(batch.images, batch.views, batch.captions, strict=True)
         ]
 
@@ -127,7 +137,7 @@ class Objective:
     def every_caption(self, templates: Sequence[str]) -> list[str]:
         """Each caption that `captions` can give."""
         prefixes = dict.fromkeys(prefix for own in self.prefixes for prefix in own)
-        return [prefix + template for prefix in prefixes for template in templates]
+        return [prefix + template for prefix in prefixes for template in self.written or templates]
 
 
 def losses_together(parts: Sequence[tuple[Objective, Batch, Sequence[str]]]) -> Tensor:

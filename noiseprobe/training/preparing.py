@@ -1,6 +1,6 @@
 """What a run trains, made ready: concept, model, method, objective and checks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from noiseprobe.models.base import DiffusionModel
     from noiseprobe.pictures.likeness import Likeness, Previews
+    from noiseprobe.run.foreign import Series
     from noiseprobe.training.concept import Concept
     from noiseprobe.training.conditioning import Conditioner
     from noiseprobe.training.methods.base import Method
@@ -43,7 +44,8 @@ class Personalization:
         from noiseprobe.models.base import trains
         from noiseprobe.training.conditioning import Conditioner
 
-        if any(trains(each.module) for each in self.model.encoders):
+        changing = self.method.changes_text
+        if changing or any(trains(each.module) for each in self.model.encoders):
             return Conditioner(self.model)
         return Conditioner(self.model, keep=True, cache=self.cache)
 
@@ -79,8 +81,10 @@ class Personalization:
         from noiseprobe.models.placing import placed
         from noiseprobe.training.objective import Objective
 
+        written = self.concept.written if captions is None else None
+        own = [written[path] for path in photographs] if written else None
         with placed([self.model.vae], self.model.device):
-            made = Objective(self.model, photographs, seen, self.conditioner, self.cache, name)
+            made = Objective(self.model, photographs, seen, self.conditioner, self.cache, name, own)
         if self.conditioner.keep:
             self.conditioner.learn(made.every_caption(captions or self.method.captions))
         return made
@@ -102,21 +106,33 @@ class Personalization:
         return Previews(self.model, self.method.captions, self.likeness, self.config)
 
 
-def concept_of(config: RunConfig) -> "Concept":
-    """The concept that a run is taught, its held-out photographs apart; raises `UserError`."""
-    from noiseprobe.training.concept import load_concept
+def concept_of(config: RunConfig, series: "Series | None" = None) -> "Concept":
+    """The concept that a run is taught, its held-out photographs apart; raises `UserError`.
+
+    Where a `series` has no captions, each photograph has its own in a file beside it.
+    """
+    from noiseprobe.training.concept import load_concept, warn_of_captions, written_captions
     from noiseprobe.training.holding_out import held_out
 
     whole = load_concept(config.concept, config.class_noun, config.placeholder)
-    return held_out(whole, config.hold_out, config.validation, config.seed)
+    parted = held_out(whole, config.hold_out, config.validation, config.seed)
+    if series is None:
+        warn_of_captions(whole.photographs)
+    if series is None or series.captions:
+        return parted
+    return replace(parted, written=written_captions((*parted.photographs, *parted.held_out)))
 
 
 def prepare(
-    config: RunConfig, run: Run | None = None, reporter: Reporter | None = None
+    config: RunConfig,
+    run: Run | None = None,
+    reporter: Reporter | None = None,
+    series: "Series | None" = None,
 ) -> Personalization:
     """Load the concept and the model, and attach the method; raises `UserError` for bad input.
 
-    `run` is the one to go on with, if there is one: what it chose before stays chosen.
+    `run` is the one to go on with, if there is one: what it chose before stays chosen. `series` are
+    checkpoints of another trainer, by default those that the run is about.
     """
     from noiseprobe.core.progress import Silent
     from noiseprobe.models import family_at, load_model, pick_device, pick_precision
@@ -126,11 +142,13 @@ def prepare(
     from noiseprobe.training.optimising import require_library
     from noiseprobe.training.prior import find_class_images
 
-    concept = concept_of(config)
+    series = run.foreign if run and series is None else series
+    concept = concept_of(config, series)
     if config.prior:
         find_class_images(config, concept, None)
     require_library(config.optimizer)
-    method_of(config).require(family_at(config.model, config.revision), config)
+    if series is None:
+        method_of(config).require(family_at(config.model, config.revision), config)
     precision = pick_precision(config.precision, pick_device(config.device))
     config = config.model_copy(update={"precision": precision})
     cache = Cache(run.cache_directory if run else None)
@@ -138,7 +156,7 @@ def prepare(
         config.model,
         config.device,
         config.precision,
-        masters=masters(config),
+        masters=() if series else masters(config),
         quantize=config.quantize,
         aside=True,
         variant=config.variant,
@@ -153,6 +171,9 @@ def prepare(
         weighting=config.weighting,
         snr_gamma=config.snr_gamma,
     )
+    if series:
+        method = followed(model, concept, config, series)
+        return Personalization(config, concept, model, method, cache=cache)
     if config.initializer not in CHOICES:
         method = attached(model, concept, config)
         return Personalization(config, concept, model, method, cache=cache)
@@ -180,6 +201,21 @@ def attached(model: "DiffusionModel", concept: "Concept", config: RunConfig) -> 
     settle_in(model)
     if config.gradient_checkpointing:
         checkpoint_gradients(model)
+    return method
+
+
+def followed(
+    model: "DiffusionModel", concept: "Concept", config: RunConfig, series: "Series"
+) -> "Method":
+    """Another trainer's checkpoints on the model."""
+    from noiseprobe.training.methods.foreign import Foreign
+
+    method = Foreign(model, series, config)
+    if concept.written:
+        method.captions = [concept.written[path] for path in concept.photographs]
+    if method.changes_text:
+        for each in model.encoders:
+            each.module.to(model.device)
     return method
 
 

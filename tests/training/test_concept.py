@@ -9,7 +9,9 @@ from PIL import Image
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.pictures.photographs import PhotographWarning, load_pixels
+from noiseprobe.run.resolving import resolve
 from noiseprobe.training.concept import load_concept
+from noiseprobe.training.preparing import concept_of
 
 RED = (250, 10, 20)
 
@@ -105,7 +107,7 @@ def test_captions_beside_photographs_are_not_read_and_it_says_so(tmp_path: Path)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("sks dog on a lawn")
     with pytest.warns(PhotographWarning, match=r"a\.txt: captions beside photographs are not read"):
-        load_concept(tmp_path, "dog")
+        concept_of(resolve({"concept": str(tmp_path), "class_noun": "dog"}))
 
 
 def test_bundled_concepts_are_found_by_name() -> None:

@@ -20,11 +20,14 @@ class Method(ABC):
 
     `captions` are those of the photographs. `thing` is what the method calls the concept, to be put
     into other captions. `named` are the trained parameters, float32, on the model's device.
+    `changes_text` says that a caption's conditioning differs between checkpoints although nothing
+    of the text encoders is trained here.
     """
 
     captions: list[str]
     thing: str
     named: dict[str, Parameter]
+    changes_text: bool = False
 
     @classmethod
     def require(cls, family: "type[DiffusionModel]", config: "RunConfig") -> None:
@@ -57,6 +60,10 @@ class Method(ABC):
             name: parameter.detach().to(dtype or parameter.dtype, copy=True)
             for name, parameter in self.named.items()
         }
+
+    def restore(self, checkpoint: Path) -> None:
+        """Put a checkpoint into the live model, in place of whatever was loaded before."""
+        self.load(self.read(checkpoint))
 
     @contextmanager
     def holding(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
