@@ -8,6 +8,7 @@ is_nan, step, timestamp).
 
 import json
 import math
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -68,9 +69,9 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         if pending.is_file() and pending.stat().st_size:
             path = Path(shutil.copy(path, Path(folder) / "log"))  # SQLite would write beside it
             shutil.copy(pending, Path(folder) / "log-wal")
-            place = f"file:{quote(str(path))}"
+            place = f"file:{quote(os.fsencode(path))}"
         else:
-            place = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
+            place = f"file:{quote(os.fsencode(path.resolve()))}?mode=ro&immutable=1"
         with closing(sqlite3.connect(place, uri=True)) as database:
             database.text_factory = lambda text: text.decode("utf-8", "replace")
             yield database

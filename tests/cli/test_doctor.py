@@ -22,7 +22,9 @@ def log(tmp_path: Path) -> Path:
         }
     )
     table.to_csv(tmp_path / "log.csv", index=False)
-    (tmp_path / "log.csv").write_text((tmp_path / "log.csv").read_text().replace("\n7,,", "\n7,nan,"))
+    (tmp_path / "log.csv").write_text(
+        (tmp_path / "log.csv").read_text().replace("\n7,,", "\n7,nan,")
+    )
     return tmp_path / "log.csv"
 
 
