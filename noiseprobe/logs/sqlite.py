@@ -50,7 +50,7 @@ def read_sqlite(path: Path) -> Table:
                 return _trackio(path, database)
             if columns >= _MLFLOW:
                 return _mlflow(path, database)
-    except (sqlite3.Error, OSError, OverflowError, MemoryError) as error:
+    except (sqlite3.Error, UnicodeError, OSError, OverflowError, MemoryError) as error:
         raise UserError(
             f"{path}: a broken SQLite database ({one_line(error)}); copy it again from where it "
             "was written"
