@@ -29,6 +29,7 @@ _PAIR = re.compile(rf"(?<![\w/.])([A-Za-z_][\w./]*)\s*[=:]\s*({_NUMBER})(?![\w.]
 _STEP = re.compile(r"(?:^|[^\w/])(?:global[_ ]?)?(?:step|iter|iteration)s?\b[\s:=#]*(\d+)", re.I)
 _LOSS = re.compile(rf"loss\w*\s*[=:]\s*{_NUMBER}(?![\w.])", re.I)
 _FEWEST = 2
+_LONGEST = 4000  # letters of a line that a person would read
 _LOOKED_AT = 1 << 20
 
 
@@ -97,10 +98,10 @@ def _shown(text: str) -> Iterator[_Shown]:
         return
     for number, whole in enumerate(text.split("\n"), start=1):
         for drawn in whole.split("\r"):
-            if not _LOSS.search(drawn):
+            if len(drawn) > _LONGEST or not _LOSS.search(drawn):
                 continue
             line = _ESCAPE.sub("", drawn)
-            bar = _BAR.search(line)
+            bar = _BAR.match(line)
             if bar and _SPEED.search(bar["rest"]):
                 name = re.sub(r"\d+", "#", bar["name"]).strip()
                 pairs, done, total = _pairs(bar["rest"]), int(bar["done"]), int(bar["total"])

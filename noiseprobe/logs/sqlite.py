@@ -8,6 +8,7 @@ is_nan, step, timestamp).
 
 import json
 import math
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -49,7 +50,7 @@ def read_sqlite(path: Path) -> Table:
                 return _trackio(path, database)
             if columns >= _MLFLOW:
                 return _mlflow(path, database)
-    except (sqlite3.Error, OSError, OverflowError, MemoryError) as error:
+    except (sqlite3.Error, UnicodeError, OSError, OverflowError, MemoryError) as error:
         raise UserError(
             f"{path}: a broken SQLite database ({one_line(error)}); copy it again from where it "
             "was written"
@@ -68,9 +69,9 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         if pending.is_file() and pending.stat().st_size:
             path = Path(shutil.copy(path, Path(folder) / "log"))  # SQLite would write beside it
             shutil.copy(pending, Path(folder) / "log-wal")
-            place = f"file:{quote(str(path))}"
+            place = f"file:{quote(os.fsencode(path))}"
         else:
-            place = f"file:{quote(str(path.resolve()))}?mode=ro&immutable=1"
+            place = f"file:{quote(os.fsencode(path.resolve()))}?mode=ro&immutable=1"
         with closing(sqlite3.connect(place, uri=True)) as database:
             database.text_factory = lambda text: text.decode("utf-8", "replace")
             yield database

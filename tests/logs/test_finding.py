@@ -209,7 +209,7 @@ def test_what_gives_no_source_is_named_in_one_line(folder: Path) -> None:
         ("absent.csv", "no such file"),
         ("*.absent", "the pattern matches nothing"),
         ("*.png", "the pattern matches no log"),
-        ("sample.png", "neither TensorBoard events, Parquet nor text"),
+        ("sample.png", "neither TensorBoard events, Parquet, SQLite, W&B's own file nor text"),
         ("empty.csv", "the file is empty"),
         ("nothing", "no log in this folder"),
     ]:
