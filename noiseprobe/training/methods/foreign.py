@@ -280,14 +280,16 @@ def _adapters(module: nn.Module) -> list[BaseTunerLayer]:
 def _embedding_as_it_is(
     pipeline: Any, encoder: Encoder, word: str, count: int
 ) -> Callable[[], None]:
-    """What takes a word out again, which is loaded next: the very matrix comes back."""
+    """What takes a word out again, which is loaded next: the very weights come back."""
     module, tokenizer = encoder.module, encoder.tokenizer
     matrix, size = module.get_input_embeddings(), module.config.vocab_size
+    weights, rows = matrix.weight.data, matrix.num_embeddings  # which are exchanged in it
     words = [word, *(f"{word}_{number}" for number in range(1, count))]
 
     def take_out() -> None:
         if word in tokenizer.get_vocab():
             pipeline.unload_textual_inversion(words, tokenizer, module)
+        matrix.weight.data, matrix.num_embeddings = weights, rows
         module.set_input_embeddings(matrix)
         module.config.vocab_size = size
 
