@@ -81,7 +81,6 @@ class Foreign(Method):
         Raises `UserError` where diffusers cannot load it, it does not fit the model, or nothing of
         it lands there.
         """
-        self._reset()
         loaders = {
             LORA: self._load_lora,
             EMBEDDING: self._load_words,
@@ -91,13 +90,16 @@ class Foreign(Method):
             MODEL: self._load_model,
         }
         found: Checkpoint = self._checkpoints[checkpoint]
-        try:
-            for file, kind in found.files:
-                with _quiet(), torch.random.fork_rng(), self._told(file):
-                    loaders[kind](file)
-        except BaseException:
+        # New layers begin at random, also when words are taken out.
+        with _quiet(), torch.random.fork_rng():
             self._reset()
-            raise
+            try:
+                for file, kind in found.files:
+                    with self._told(file):
+                        loaders[kind](file)
+            except BaseException:
+                self._reset()
+                raise
 
     def _reset(self) -> None:
         while self._undo:
