@@ -467,6 +467,7 @@ def begin(
         if file is not None:
             raise UserError("--config: a run goes on with its own settings; give flags instead")
         run, config = pipeline.reopen(out, changed(context))
+        pipeline.require_own(run)
         ready = prepare(config, run)
     else:
         config = settled

@@ -69,11 +69,7 @@ def train_stage(
     from noiseprobe.training.driver import train
 
     reporter = reporter or Silent()
-    if run.foreign:
-        raise UserError(
-            f"'{run.directory}' is about checkpoints of another trainer, which does not go on "
-            f"here; probe them: noiseprobe probe {run.directory}"
-        )
+    require_own(run)
     objective, previews = ready.objective, ready.previews  # which find what is wrong
     if config.precision == "auto":
         config = config.model_copy(update={"precision": ready.config.precision})
@@ -93,6 +89,15 @@ def train_stage(
             reporter.note("refit: the held-out loss was never below its start; nothing to train")
     write_result(run)
     return config
+
+
+def require_own(run: Run) -> None:
+    """Raise `UserError` where the checkpoints of `run` were trained elsewhere."""
+    if run.foreign:
+        raise UserError(
+            f"'{run.directory}' is about checkpoints of another trainer, which does not go on "
+            f"here; probe them: noiseprobe probe {run.directory}"
+        )
 
 
 def write_result(run: Run) -> None:

@@ -271,6 +271,8 @@ def test_each_checkpoint_is_the_same_whatever_was_loaded_before(
     ready, paths = mixed
     drawn = torch.get_rng_state()
     tokens = dict(ready.model.encoders[0].tokenizer.get_vocab())
+    embedding = ready.model.encoders[0].module.get_input_embeddings()
+    matrix = embedding.weight.clone()
     first: dict[str, list[float]] = {}
     names = list(paths)
     for name in (*names, *reversed(names), "lora", "parts", "word", "custom", "base"):
@@ -282,6 +284,8 @@ def test_each_checkpoint_is_the_same_whatever_was_loaded_before(
     assert len(distinct) == 5
     assert torch.equal(drawn, torch.get_rng_state())
     assert ready.model.encoders[0].tokenizer.get_vocab() == tokens
+    assert ready.model.encoders[0].module.get_input_embeddings() is embedding
+    assert torch.equal(embedding.weight, matrix)
 
 
 def test_nothing_of_a_checkpoint_stays_in_memory_after_the_next(

@@ -1,15 +1,17 @@
 """Checkpoints that other trainers left, put into the live model by diffusers' own loaders."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.utils import logging
+from diffusers.utils import logging as diffusers_log
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from transformers.utils import logging as transformers_log
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.models.base import DiffusionModel, Encoder
@@ -24,6 +26,17 @@ from noiseprobe.training.methods.foreign_words import vectors_in
 
 _OF_PHOTO = re.compile(r"^an? (?:\w+ )?(?:photo|picture|image|painting) (?:of|in the style of) ")
 _ELSEWHERE = "these checkpoints were trained elsewhere and are probed alone"
+
+
+_DOWN = (
+    *("lora_A.weight", "lora_A.default.weight", "lora_down.weight"),
+    *("lora.down.weight", "lora_linear_layer.down.weight"),
+)
+"""How the first of an adapter's two tensors is named."""
+
+
+class PartlyLoadedWarning(UserWarning):
+    """A LoRA has adapters for layers that the model has not."""
 
 
 class Foreign(Method):
@@ -46,6 +59,7 @@ class Foreign(Method):
         self._checkpoints = {each.path: each for each in series.checkpoints}
         self._undo: list[Callable[[], None]] = []
         self._own: dict[str, dict[str, Tensor]] = {}
+        self._said = False
         if LORA in series.kinds and not model.takes_adapters():
             raise UserError(
                 f"{FLAG}: diffusers loads no adapters into {model.pipeline_name}; give "
@@ -67,7 +81,6 @@ class Foreign(Method):
         Raises `UserError` where diffusers cannot load it, it does not fit the model, or nothing of
         it lands there.
         """
-        self._reset()
         loaders = {
             LORA: self._load_lora,
             EMBEDDING: self._load_words,
@@ -77,13 +90,16 @@ class Foreign(Method):
             MODEL: self._load_model,
         }
         found: Checkpoint = self._checkpoints[checkpoint]
-        try:
-            for file, kind in found.files:
-                with _quiet(), torch.random.fork_rng(), self._told(file):
-                    loaders[kind](file)
-        except BaseException:
+        # New layers begin at random, also when words are taken out.
+        with _quiet(), torch.random.fork_rng():
             self._reset()
-            raise
+            try:
+                for file, kind in found.files:
+                    with self._told(file):
+                        loaders[kind](file)
+            except BaseException:
+                self._reset()
+                raise
 
     def _reset(self) -> None:
         while self._undo:
@@ -124,6 +140,15 @@ class Foreign(Method):
         layers = [layer for module in modules for layer in _adapters(module)]
         if not layers:
             raise self._nowhere(file)
+        asked = sum(name.endswith(_DOWN) for name in names_in(file, FLAG).shapes)
+        if len(layers) < asked and not self._said:
+            self._said = True
+            warnings.warn(
+                f"{file}: {len(layers)} of its {asked} adapters land in {self.config.model}, and "
+                "the others are left out; such files are probed without them",
+                PartlyLoadedWarning,
+                stacklevel=2,
+            )
         for layer in layers:
             for name, weight in layer.named_parameters():
                 if "lora_" in name:
@@ -257,14 +282,16 @@ def _adapters(module: nn.Module) -> list[BaseTunerLayer]:
 def _embedding_as_it_is(
     pipeline: Any, encoder: Encoder, word: str, count: int
 ) -> Callable[[], None]:
-    """What takes a word out again, which is loaded next: the very matrix comes back."""
+    """What takes a word out again, which is loaded next: the very weights come back."""
     module, tokenizer = encoder.module, encoder.tokenizer
     matrix, size = module.get_input_embeddings(), module.config.vocab_size
+    weights, rows = matrix.weight.data, matrix.num_embeddings  # which are exchanged in it
     words = [word, *(f"{word}_{number}" for number in range(1, count))]
 
     def take_out() -> None:
         if word in tokenizer.get_vocab():
             pipeline.unload_textual_inversion(words, tokenizer, module)
+        matrix.weight.data, matrix.num_embeddings = weights, rows
         module.set_input_embeddings(matrix)
         module.config.vocab_size = size
 
@@ -273,10 +300,12 @@ def _embedding_as_it_is(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep diffusers from telling at each file which part it has nothing for."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    """Keep both libraries from telling at each file which part it has nothing for."""
+    before = [(each, each.get_verbosity()) for each in (diffusers_log, transformers_log)]
+    for each, _ in before:
+        each.set_verbosity(each.CRITICAL)
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        for each, level in before:
+            each.set_verbosity(level)
