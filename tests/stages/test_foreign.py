@@ -378,7 +378,7 @@ def test_held_out_photographs_choose_a_checkpoint(
     trace = Run.open(run).train_trace().set_index("step")["l_val"]
     document = json.loads(printed)
     assert document["best_step"] == trace.idxmin()
-    taken = Run.open(run).checkpoint(int(trace.idxmin()))
+    taken = Run.open(run).checkpoint(document["best_step"])
     assert document["take"] == str(taken)
     assert call("plot", run)[0] == 0
     assert call("analyze", run)[0] == 0
