@@ -134,6 +134,11 @@ def kind_of(names: Names) -> str | None:
     if names.ending(*_LORA_ENDS):
         return LORA
     if any("_custom_diffusion" in name for name in names.shapes):
+        if names.file.name == "model.safetensors":
+            raise UserError(
+                f"{FLAG}: '{names.file}' is a part of accelerate's state, without the word; give "
+                "pytorch_custom_diffusion_weights.bin, which the script saves at its end"
+            )
         return CUSTOM
     if _is_embedding(names):
         return EMBEDDING

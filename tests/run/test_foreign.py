@@ -190,6 +190,13 @@ def test_other_adapters_and_damaged_files_are_refused(tmp_path: Path) -> None:
         find([str(tmp_path / "cut-4.pt")], "base")
 
 
+def test_accelerates_part_of_a_custom_diffusion_is_refused(tmp_path: Path) -> None:
+    names: Shapes = {"mid.attn2.processor.to_k_custom_diffusion.weight": (4, 4)}
+    safetensors(tmp_path / "checkpoint-100" / "model.safetensors", names)
+    with pytest.raises(UserError, match="a part of accelerate's state"):
+        find([str(tmp_path / "checkpoint-*")], "base")
+
+
 def test_thousands_of_large_files_are_told_by_their_headers(tmp_path: Path) -> None:
     for step in range(1, 301):
         file = safetensors(tmp_path / f"dog-step{step:08d}.safetensors", {})
