@@ -142,8 +142,8 @@ def examined(path: Path, pattern: str | None = None, first: int | None = None) -
     mended: dict[str, Series] = {}
     restarted = {fault.tag for fault in faults if fault.kind == "restart"}
     for tag in chosen:
-        found, left = _of_trace(log, log.series(tag), tag in restarted, first, limits)
-        faults += found
+        own, left = _of_trace(log, log.series(tag), tag in restarted, first, limits)
+        faults += own
         if left is not None:
             mended[tag] = left
         if whose := fixed_timesteps(tool, tag):

@@ -28,7 +28,10 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log.csv"
 
 
-def test_a_fault_is_one_line_with_what_where_and_mend(call: Any, log: Path) -> None:
+def test_a_fault_is_one_line_with_what_where_and_mend(
+    call: Any, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     code, out, err = call("doctor", log)
     assert (code, err) == (0, "")
     lines = out.splitlines()
