@@ -72,7 +72,13 @@ class Found:
         names: Sequence[str],
         sized: Sequence[Curves] = (),
     ) -> Found:
-        """From the runs on the things of these names, and the parameters that were chosen."""
+        """From the runs on the things of these names, and the parameters that were chosen.
+
+        A thing that lacks a method is left out: the means over methods would be of others.
+        """
+        known = {(run.concept, run.method) for run in runs if run.held == 0}
+        methods = {method for _, method in known}
+        names = [name for name in names if all((name, method) in known for method in methods)]
         held = [run for run in runs if run.concept in names and run.held != ALL]
         whole = [run for run in runs if run.concept in names and run.held == ALL]
         by = rules(chosen)
