@@ -81,13 +81,12 @@ def concept(photographs: Path) -> Concept:
     return load_concept(photographs, "dog")
 
 
-@pytest.fixture
-def given(model_directory: Path, photographs: Path) -> dict[str, Any]:
+def short(model: Path, photographs: Path) -> dict[str, Any]:
     """Settings of a run that takes a second."""
     return {
         "concept": str(photographs),
         "class_noun": "dog",
-        "model": str(model_directory),
+        "model": str(model),
         "steps": 6,
         "stop": "none",
         "window": 3,
@@ -100,6 +99,12 @@ def given(model_directory: Path, photographs: Path) -> dict[str, Any]:
         "micro_batch": 5,
         "device": "cpu",
     }
+
+
+@pytest.fixture
+def given(model_directory: Path, photographs: Path) -> dict[str, Any]:
+    """Settings of a run that takes a second."""
+    return short(model_directory, photographs)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.core.errors import UserError
 
@@ -167,6 +167,18 @@ def checked_positive(name: str, value: float, such_as: float) -> float:
     if not 0 < value < math.inf:
         raise UserError(f"{name} {value}: give a number above 0, such as {such_as:g}")
     return float(value)
+
+
+def checked_losses(loss: ArrayLike) -> NDArray[np.float64]:
+    """The losses (B,) of samples; one alone is a vector of one.
+
+    Raises:
+        UserError: they are no vector.
+    """
+    losses = np.atleast_1d(np.asarray(loss, dtype=np.float64))
+    if losses.ndim != 1 or not losses.size:
+        raise UserError(f"losses of shape {losses.shape}: give one per sample, (B,)")
+    return losses
 
 
 def checked_confidence(value: float) -> float:

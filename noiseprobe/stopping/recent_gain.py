@@ -8,8 +8,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from noiseprobe.core.errors import UserError
-from noiseprobe.stopping.base import Grid, NonFiniteLossWarning, checked_confidence, checked_share
+from noiseprobe.stopping.base import (
+    Grid,
+    NonFiniteLossWarning,
+    checked_confidence,
+    checked_losses,
+    checked_share,
+)
 from noiseprobe.stopping.best import BestCriterion
 
 
@@ -107,9 +112,7 @@ class RecentGain(BestCriterion):
         Warns:
             NonFiniteLossWarning: one is NaN or infinite; all are left out and False is returned.
         """
-        differences = np.atleast_1d(np.asarray(loss, dtype=np.float64))
-        if differences.ndim != 1 or not differences.size:
-            raise UserError(f"losses of shape {differences.shape}: give one per sample, (B,)")
+        differences = checked_losses(loss)
         if not np.isfinite(differences).all():
             warnings.warn(
                 "a loss is NaN or infinite: RecentGain leaves it out and does not stop on it",

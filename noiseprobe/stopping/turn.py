@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.stopping.base import Grid, NonFiniteLossWarning
+from noiseprobe.stopping.base import Grid, NonFiniteLossWarning, checked_losses
 from noiseprobe.stopping.best import BestCriterion
 
 WAIT = 5
@@ -100,9 +100,7 @@ class Turn(BestCriterion):
         Warns:
             NonFiniteLossWarning: one is NaN or infinite; all are left out and False is returned.
         """
-        losses = np.atleast_1d(np.asarray(loss, dtype=np.float64))
-        if losses.ndim != 1 or not losses.size:
-            raise UserError(f"losses of shape {losses.shape}: give one per sample, (B,)")
+        losses = checked_losses(loss)
         if self._best_losses and len(self._best_losses) != losses.size:
             raise UserError(
                 f"{losses.size} losses, and {len(self._best_losses)} before: give those of the "

@@ -27,6 +27,7 @@ from noiseprobe.stages.budget import fitted, parse_budget
 from noiseprobe.stages.foreign import find_series, settings_of, start_foreign
 from noiseprobe.stages.pipeline import probe_stage, start, train_stage
 from noiseprobe.training.preparing import Personalization, prepare
+from tests.conftest import short
 from tests.models import original_layout
 
 CAPTION = "a photo of a sks dog"
@@ -43,24 +44,8 @@ AS_INVERSION: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def usual(model_directory: Path, photographs: Path) -> dict[str, Any]:
     """Settings of a run that takes a second."""
-    return {
-        "concept": str(photographs),
-        "class_noun": "dog",
-        "model": str(model_directory),
-        "steps": 6,
-        "stop": "none",
-        "window": 3,
-        "threshold": 0.1,
-        "train_batch_size": 2,
-        "eval_batch": 3,
-        "checkpoint_every": 2,
-        "settings": "deterministic,timesteps,captions",
-        "replicates": 2,
-        "probe_batch": 3,
-        "micro_batch": 5,
-        "device": "cpu",
-        "learning_rate": 0.02,
-    }
+    more = {"settings": "deterministic,timesteps,captions", "learning_rate": 0.02}
+    return short(model_directory, photographs) | more
 
 
 @pytest.fixture(scope="module")
