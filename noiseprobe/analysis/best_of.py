@@ -5,6 +5,7 @@ a training, whose noise is told by their second differences.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,9 @@ MOST_SIMULATED = 200
 
 BLOCKS = 20
 """A long series is told by the means of so many parts of it, or up to twice as many."""
+
+CELLS = 8
+"""Of which a block around a step is made, at least, where it has so many values."""
 
 FEWEST = 5
 """Values of a series, of fewer of which its noise is not known."""
@@ -102,41 +106,67 @@ def best_of_samples(steps: ArrayLike, losses: ArrayLike) -> BestOf:
     return _compared(at, values.mean(axis=1), parts, freedom)
 
 
-def best_of_series(steps: ArrayLike, values: ArrayLike) -> BestOf:
+def best_of_series(steps: ArrayLike, values: ArrayLike, at: Sequence[int] | None = None) -> BestOf:
     """Compare parts of one series of losses along a training, such as a validation loss.
 
     Of n values, n // `BLOCKS` neighbours make a block, of 20 to 39; fewer values stand for
-    themselves. The noise of a value is taken to be independent of that of others, with the variance
-    that second differences tell, Σ (x_(i-1) - 2 x_i + x_(i+1))² / 6 (n - 2) (Gasser, Sroka &
-    Jennen-Steinmetz, Biometrika 73, 1986), which a trend hardly enters. Candidates are as those of
-    `best_of_samples`, of independent means.
+    themselves. With `at`, each of those steps has a block of about as many values around it. The
+    noise of a value is taken to be independent of that of others, with the variance that second
+    differences tell, Σ (x_(i-1) - 2 x_i + x_(i+1))² / 6 (n - 2) (Gasser, Sroka & Jennen-Steinmetz,
+    Biometrika 73, 1986), which a trend hardly enters. Candidates are as those of
+    `best_of_samples`, of means whose blocks may overlap.
 
     Args:
         steps: (n,), ascending.
         values: (n,), low is good; those that are not finite are left out.
+        at: the steps that are compared, each between the first and the last of `steps`; None for
+            blocks that follow each other.
 
     Raises:
         UserError: fewer than `FEWEST` values are finite.
 
     Example:
-        >>> steps = np.arange(0, 2000, 50)
+        >>> steps = np.arange(0, 1500, 50)
         >>> curve = (steps / 1000 - 1) ** 2
         >>> best_of_series(steps, curve).step
         1000
+        >>> best_of_series(steps, curve, at=[500, 1100, 1400]).step
+        1100
     """
     known = np.isfinite(np.asarray(values, dtype=np.float64))
-    finite, at = np.asarray(values, dtype=np.float64)[known], np.asarray(steps)[known]
+    finite, places = np.asarray(values, dtype=np.float64)[known], np.asarray(steps)[known]
     count = len(finite)
     if count < FEWEST:
         raise UserError(f"{count} finite values: of fewer than {FEWEST} the noise is not known")
     size = max(count // BLOCKS, 1)
-    blocks = np.array_split(np.arange(count), math.ceil(count / size) if size == 1 else BLOCKS)
-    means = np.array([finite[block].mean() for block in blocks])
     second = finite[:-2] - 2 * finite[1:-1] + finite[2:]
     noise = math.sqrt(float(np.mean(second**2)) / 6)
-    parts = np.diag([noise / math.sqrt(len(block)) for block in blocks])
-    # Of the second differences about two thirds are new (the variance of their mean square).
-    return _compared(at[[block[-1] for block in blocks]], means, parts, (count - 2) / 1.94)
+    freedom = (count - 2) / 1.94  # the variance of the mean square of second differences
+    if at is None:
+        cells = np.array_split(np.arange(count), count if size == 1 else BLOCKS)
+        blocks = np.eye(len(cells))
+        ends = places[[cell[-1] for cell in cells]]
+    else:
+        cells = np.array_split(np.arange(count), math.ceil(count / max(size // CELLS, 1)))
+        blocks = _around(places, cells, at, size)
+        ends = np.asarray(at)
+    means = blocks @ np.array([finite[cell].mean() for cell in cells])
+    parts = blocks * (noise / np.sqrt([len(cell) for cell in cells]))
+    return _compared(ends, means, parts, freedom)
+
+
+def _around(
+    places: NDArray[np.int64], cells: Sequence[NDArray[np.int64]], at: Sequence[int], size: int
+) -> Floats:
+    """How much each cell of neighbours counts in the block around each step, (len(at), cells)."""
+    middles = np.array([places[cell].mean() for cell in cells])
+    width = round(size * len(cells) / len(places)) // 2 * 2 + 1  # odd: as many on both sides
+    blocks = np.zeros((len(at), len(cells)))
+    for row, step in enumerate(at):
+        nearest = int(np.argmin(np.abs(middles - step)))
+        first = min(max(nearest - width // 2, 0), len(cells) - width)
+        blocks[row, first : first + width] = 1 / width
+    return blocks
 
 
 def _compared(steps: NDArray[np.int64], means: Floats, parts: Floats, freedom: float) -> BestOf:

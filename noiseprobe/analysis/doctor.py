@@ -2,17 +2,17 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from noiseprobe.analysis.faults import Fault, Limit
+from noiseprobe.analysis.kohya_means import epoch_of, readable, without_mean
 from noiseprobe.analysis.trend import FEWEST, trend_of
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.words import metric_of, words_of
+from noiseprobe.core.words import words_of
 from noiseprobe.logs import (
     Log,
     NumberedLogWarning,
@@ -24,7 +24,6 @@ from noiseprobe.logs import (
     read_log,
     run_of,
 )
-from noiseprobe.logs.mending import changes_of, first_epoch, uncumulated
 from noiseprobe.logs.tags import (
     ADJUSTED,
     counts_epochs,
@@ -32,7 +31,7 @@ from noiseprobe.logs.tags import (
     is_loss,
     is_training_loss,
 )
-from noiseprobe.logs.tools import KOHYA, KOHYA_STEPS, fixed_timesteps, tool_of
+from noiseprobe.logs.tools import fixed_timesteps, tool_of
 
 _SAID = {
     RestartedLogWarning: "restart",
@@ -47,41 +46,6 @@ _REDRAWN = 0.02  # noise from value to value, as a share of the level: fixed dra
 _FEW_EPOCHS = 3  # of epochs as steps, others have at least so many times more
 _REGULAR = 0.8  # share of the distances between steps that are the usual one
 _ENOUGH = 10
-_SINGLE = 2.0**-25  # rounding of numbers of 32 bits
-_DIGITS = 9  # that tell such a number
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with a trace.
-
-    Attributes:
-        kind: `cumulative`, `maybe cumulative`, `epochs`, `smoothed`, `restart`, `repeated`,
-            `numbered`, `cut off`, `constant`, `not finite`, `missing`, `redrawn`.
-        tag: the trace; "" for the whole log.
-        mended: whether the mended series is without it.
-        facts: what the sentence about it needs; numbers and words.
-    """
-
-    kind: str
-    tag: str
-    mended: bool
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What a sound trace cannot show by the way it was measured.
-
-    Attributes:
-        kind: `timesteps` or `unknown mean`.
-        tag: the trace.
-        tool: whose validation it is.
-    """
-
-    kind: str
-    tag: str
-    tool: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +100,7 @@ def examined(path: Path, pattern: str | None = None, first: int | None = None) -
             warnings.simplefilter("always", RuntimeWarning)
             log.series(tag)
             faults += _said(log, tag, caught)
-    traces = [found for tag in log.tags if (found := _readable(log, tag)) is not None]
+    traces = [found for tag in log.tags if (found := readable(log, tag)) is not None]
     tool = tool_of(log.kind, log.tags)
     limits: list[Limit] = []
     mended: dict[str, Series] = {}
@@ -163,15 +127,6 @@ def _chosen(log: Log, pattern: str | None) -> list[str]:
         raise UserError(f"{log.path}: {error}") from None
 
 
-def _readable(log: Log, tag: str) -> Series | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return log.series(tag)
-        except UserError:
-            return None
-
-
 def _said(log: Log, tag: str, caught: Sequence[warnings.WarningMessage]) -> list[Fault]:
     """What a reader has mended or could not."""
     before = str(log.path)
@@ -190,10 +145,10 @@ def _of_trace(
     tag, faults = series.column, []
     repeats, series = _once(series)
     faults += repeats
-    epoch = first if first is not None else _first_epoch(log, run_of(tag))
-    if metric_of(tag) == KOHYA_STEPS and not _starts_late(log, run_of(tag)):
-        found, series = _cumulative(series, epoch, restarted, limits)
-        faults += found
+    epoch = first if first is not None else epoch_of(log, run_of(tag))
+    found, unknown, series = without_mean(log, series, epoch, restarted)
+    faults += found
+    limits += unknown
     lost = _missing(series)
     found, series = _finite(series)
     faults += found
@@ -232,85 +187,6 @@ def _once(series: Series) -> tuple[list[Fault], Series]:
     return [Fault("repeated", series.column, True, facts)], kept
 
 
-def _first_epoch(log: Log, run: str) -> int | None:
-    """The last step of kohya's first epoch, as far as the log tells."""
-    before = f"{run} - " if run else ""
-    for name in log.counters:
-        if counts_epochs(name) and run_of(name) == run and len(log.counters) > 1:
-            epochs = _readable(log, name)
-            if epochs is not None and (inside := epochs.values <= 1).any():
-                return int(epochs.steps[inside][-1])
-    current, average = (
-        _readable_if(log, f"{before}loss/{name}") for name in ("current", "average")
-    )
-    return None if current is None or average is None else first_epoch(current, average)
-
-
-def _starts_late(log: Log, run: str) -> bool:
-    """Whether the first epoch that was recorded is not the first: kohya then replaces at once."""
-    before = f"{run} - " if run else ""
-    for name in log.counters:
-        if counts_epochs(name) and run_of(name) == run:
-            epochs = _readable(log, name)
-            return epochs is not None and bool(epochs.values[0] > 1)
-    ends = _readable_if(log, f"{before}loss/epoch_average")
-    return ends is not None and not log.counters and int(ends.steps[0]) > 1
-
-
-def _readable_if(log: Log, tag: str) -> Series | None:
-    return _readable(log, tag) if tag in log.tags else None
-
-
-def _cumulative(
-    series: Series, epoch: int | None, restarted: bool, limits: list[Limit]
-) -> tuple[list[Fault], Series]:
-    """Kohya's validation by steps, without the mean over those of the first epoch."""
-    tag, steps, means = series.column, series.steps, series.values
-    if len(steps) < 2:
-        return [], series
-    every = int(steps[1] - steps[0])
-    if epoch is None:
-        hint = changes_of(means)
-        if hint is None or not hint.seen:
-            limits.append(Limit("unknown mean", tag, KOHYA))
-            return [], series
-        facts = {"best": hint.best, "step": int(steps[hint.best - 1]), "gain": hint.gain}
-        return [Fault("maybe cumulative", tag, False, facts)], series
-    inside = int(np.count_nonzero(steps <= epoch))
-    expected = epoch // max(int(steps[0]), 1)
-    if inside < 2 and expected < 2:
-        return [], series
-    facts = {"epoch": epoch, "inside": inside, "points": len(steps), "after": len(steps) - inside}
-    facts |= {"first": int(steps[0]), "last": int(steps[max(inside, 1) - 1])}
-    whole = bool((steps[:inside] == every * np.arange(1, inside + 1)).all())
-    reason = ""
-    if restarted:
-        reason = "restart"
-    elif not whole or (inside < len(steps) and expected != inside):
-        reason = "missing"
-    elif not np.isfinite(means).all():
-        reason = "not finite"
-    if reason:
-        return [Fault("cumulative", tag, False, facts | {"reason": reason})], series
-    values = uncumulated(means, inside)
-    facts["error"] = 2 * inside * _rounding(means)
-    facts |= {"shown": int(steps[np.argmin(means)]), "true": int(steps[np.argmin(values)])}
-    return [Fault("cumulative", tag, True, facts)], replace(
-        series, values=values, column=tag.removesuffix("_average")
-    )
-
-
-def _rounding(values: NDArray[np.float64]) -> float:
-    """By how much values may be off, as a share of each, for the digits that a log kept."""
-    if (values == values.astype(np.float32)).all():
-        return _SINGLE
-    digits = max(
-        len(f"{value!r}".partition("e")[0].replace(".", "").strip("-0"))
-        for value in values.tolist()
-    )
-    return max(_SINGLE, 0.5 * 10.0 ** (1 - digits)) if digits <= _DIGITS else 2.0**-53
-
-
 def _finite(series: Series) -> tuple[list[Fault], Series]:
     bad = ~np.isfinite(series.values)
     if not bad.any():
@@ -332,7 +208,7 @@ def _epochs(log: Log, series: Series, epoch: int | None) -> tuple[list[Fault], S
     tag, steps = series.column, series.steps
     counted = [name for name in log.counters if run_of(name) == run_of(tag)]
     if counted and all(map(counts_epochs, counted)):
-        epochs = _readable(log, counted[0])
+        epochs = readable(log, counted[0])
         if epochs is None or epochs.values[-1] != steps[-1]:
             return [], series  # they were numbered instead
         return [Fault("epochs", tag, False, {"last": int(steps[-1]), "by": "column"})], series
@@ -348,7 +224,7 @@ def _epochs(log: Log, series: Series, epoch: int | None) -> tuple[list[Fault], S
         for other in log.tags
         if run_of(other) == run_of(tag)
         and "epoch" not in words_of(other)
-        and (found := _readable(log, other)) is not None
+        and (found := readable(log, other)) is not None
     ]
     end = max((int(found.steps[-1]) for found in others), default=0)
     last = int(steps[-1])
@@ -391,7 +267,7 @@ def _smoothed(log: Log, series: Series) -> list[Fault]:
     for other in log.tags:
         if other == tag or other.endswith(ADJUSTED) or run_of(other) != run_of(tag):
             continue
-        raw = _readable(log, other) if is_training_loss(other) else None
+        raw = readable(log, other) if is_training_loss(other) else None
         if raw is None or not trend_of(raw.values).ratio >= _TIMES * ratio:
             continue
         mean = float(np.nanmean(raw.values))

@@ -60,8 +60,9 @@ def noise_to_signal(probe: pd.DataFrame) -> pd.DataFrame:
     step. The noise is NaN with fewer than 2 of them; the signal with fewer than 2 steps or samples.
 
     Example:
-        >>> table = noise_to_signal(run.probe_trace())
-        >>> table["noise_to_signal"].idxmax()
+        >>> from noiseprobe import Run
+        >>> table = noise_to_signal(Run.open("runs/dog").probe_trace())  # doctest: +SKIP
+        >>> table["noise_to_signal"].idxmax()  # doctest: +SKIP
         'timesteps'
     """
     rows = {

@@ -1,6 +1,6 @@
 """Which checkpoint of a training to take, by the loss that tells most of those recorded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series
 from noiseprobe.logs.tags import is_held_out, is_training_loss
 from noiseprobe.run.directory import Run
+from noiseprobe.run.foreign import find
+from noiseprobe.run.foreign_files import FLAG
 from noiseprobe.run.traces import samples_of
 from noiseprobe.stopping import as_losses
 
@@ -31,7 +33,8 @@ class Pick:
             overfitting; None where the log does not say.
         training: whether it is the loss of training batches, each with draws of its own.
         found: the comparison.
-        paths: the checkpoints that are there, by step; empty of a log.
+        paths: the checkpoints that are there, by step; empty where none are known.
+        unit: what a step is: `step`, or `epoch` where checkpoints say no more.
         front: a row per measured step that no other is better than in both likeness and prompt
             following; empty where they were not measured.
     """
@@ -43,6 +46,7 @@ class Pick:
     found: BestOf
     paths: dict[int, str]
     front: pd.DataFrame
+    unit: str = "step"
 
     @property
     def told(self) -> bool:
@@ -79,7 +83,8 @@ def pick_of_run(run: Run) -> Pick:
             found = best_of_samples(there.index, there.to_numpy())
             paths = {step: str(run.checkpoint(step)) for step in steps}
             front = pareto_front(run.metrics_trace())
-            return Pick(str(run.directory), name, held_out, False, found, paths, front)
+            unit = run.foreign.unit if run.foreign else "step"
+            return Pick(str(run.directory), name, held_out, False, found, paths, front, unit)
     raise UserError(
         f"'{run.directory}': no loss is known at two checkpoints; probe them: noiseprobe probe "
         f"{run.directory}"
@@ -101,25 +106,60 @@ def _of_probe(trace: pd.DataFrame) -> pd.DataFrame:
     return drawn.pivot(index="step", columns=["replicate", "sample"], values="loss").dropna(axis=1)
 
 
-def pick_of_series(series: Series) -> Pick:
-    """Pick along one recorded loss, of whose checkpoints nothing is known.
+def pick_of_series(series: Series, paths: Mapping[int, str] | None = None) -> Pick:
+    """Pick along one recorded loss; among checkpoints, where their `paths` by step are given.
 
-    Where the losses of its samples are known, as a `Tracker` keeps them, these are compared. Raises
-    `UserError` for too few values.
+    Where the losses of its samples are known, as a `Tracker` keeps them, these are compared; of
+    checkpoints then those at whose very step they are. Raises `UserError` for too few values, or
+    where fewer than two checkpoints lie within the steps of the series.
     """
     values: NDArray[np.float64] = as_losses(series.column, series.values)
+    samples = series.samples
+    known_at: NDArray[np.bool_] = np.isfinite(values)
     try:
-        if series.samples is not None and series.samples.shape[1] > 1:
-            known_at = np.isfinite(series.samples).all(axis=1)
-            found = best_of_samples(series.steps[known_at], series.samples[known_at])
+        if samples is not None and samples.shape[1] > 1:
+            known_at = np.isfinite(samples).all(axis=1) & known_at
+            if paths is not None:
+                known_at &= np.isin(
+                    series.steps, _two_of(paths, series.steps[known_at], exact=True)
+                )
+            found = best_of_samples(series.steps[known_at], samples[known_at])
         else:
-            found = best_of_series(series.steps, values)
+            at = None if paths is None else _two_of(paths, series.steps[known_at])
+            found = best_of_series(series.steps, values, at)
     except UserError as error:
         raise UserError(f"{series.name}, {series.column}: {error}") from None
     held = is_held_out(series.column)
     training = not held and is_training_loss(series.column)
     known = True if held else False if training else None
-    return Pick(series.name, series.column, known, training, found, {}, _nothing())
+    there = set(found.table["step"]) if paths else ()
+    chosen = {step: path for step, path in (paths or {}).items() if step in there}
+    return Pick(series.name, series.column, known, training, found, chosen, _nothing())
+
+
+def _two_of(paths: Mapping[int, str], steps: NDArray[np.int64], exact: bool = False) -> list[int]:
+    """The checkpoints of which a series tells, two or more.
+
+    They are at its steps, or unless `exact` between two of them, or no farther from the ends than
+    two of them are apart.
+    """
+    if exact:
+        found = sorted(paths.keys() & set(steps.tolist()))
+    else:
+        apart = int(np.diff(np.unique(steps)).max(initial=0)) if len(steps) else 0
+        ends = (int(steps[0]) - apart, int(steps[-1]) + apart) if len(steps) else (0, -1)
+        found = sorted(step for step in paths if ends[0] <= step <= ends[1])
+    if len(found) < 2:
+        raise UserError(
+            f"{len(found)} of {len(paths)} --checkpoints are of steps of which it tells "
+            f"({_span(steps.tolist())}; they are of {_span(sorted(paths))}); give those of that "
+            "training"
+        )
+    return found
+
+
+def _span(steps: Sequence[int]) -> str:
+    return f"{steps[0]} to {steps[-1]}" if steps else "none"
 
 
 def pareto_front(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -149,13 +189,30 @@ def _nothing() -> pd.DataFrame:
     return pd.DataFrame({"step": [], "likeness": [], "prompt": []})
 
 
-def pick_of(path: Path, tag: str | None = None) -> list[Pick]:
+def pick_of(
+    path: Path, tag: str | None = None, paths: Mapping[int, str] | None = None
+) -> list[Pick]:
     """The picks of a run, or of each loss that is meant by `tag` in a log (`losses_of`).
 
-    Raises `UserError` for what is neither, or tells nothing.
+    Of a log, they are among the checkpoints whose `paths` by step are given. Raises `UserError` for
+    what is neither, or tells nothing.
     """
     from noiseprobe.analysis.sources import losses_of
 
-    if tag is None and (path / "config.toml").is_file():
+    if tag is None and paths is None and (path / "config.toml").is_file():
         return [pick_of_run(Run(path))]
-    return [pick_of_series(source.trace) for source in losses_of([path], tag)]
+    return [pick_of_series(source.trace, paths) for source in losses_of([path], tag, undo=True)]
+
+
+def paths_of(patterns: Sequence[str]) -> dict[int, str]:
+    """The checkpoints that patterns, files or folders mean, by step; no weights are read.
+
+    Raises `UserError` where there are none, or they do not say their steps.
+    """
+    series = find(patterns, "")
+    if series.unit != "step":
+        raise UserError(
+            f"{FLAG}: they say epochs and no steps, which a log counts; name them as "
+            "my-step00000100, or probe them (--model, --concept)"
+        )
+    return {each.step: str(each.path) for each in series.checkpoints if each.files}

@@ -101,8 +101,13 @@ def sobol_indices(
         estimator: of the first order; by default `azzini` with `ba`, `saltelli` without.
 
     Example:
-        >>> sobol_indices(f(A), f(B), f(AB), f(BA), names=["x", "y"]).loc["x", "first"]
-        0.31
+        >>> x, y = np.random.default_rng(0).random((2, 2, 4000))  # each: two draws
+        >>> def f(x, y): return x + 2 * y  # of whose variance x makes a fifth
+        >>> ab = np.column_stack([f(x[1], y[0]), f(x[0], y[1])])
+        >>> ba = np.column_stack([f(x[0], y[1]), f(x[1], y[0])])
+        >>> found = sobol_indices(f(x[0], y[0]), f(x[1], y[1]), ab, ba, names=["x", "y"])
+        >>> found["first"].round(1).tolist()
+        [0.2, 0.8]
     """
     a, b, ab, ba = finite_pairs(a, b, ab, ba)
     chosen = estimator or ("saltelli" if ba is None else "azzini")

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from noiseprobe.analysis.doctor import examined
+from noiseprobe.analysis.kohya_means import MEANS
 from noiseprobe.analysis.origins import grouped, marks_of
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.words import command, metric_of
 from noiseprobe.logs import Log, Series, choose_tags, read_logs, run_of
 from noiseprobe.logs.tags import is_training_loss
+from noiseprobe.logs.tools import KOHYA_STEPS
 from noiseprobe.stopping import completed, criterion_named, to_be_high
 
 Defaults = Literal["run", "any log", "criterion"]
@@ -97,20 +101,60 @@ def _usual(source: Source | Judged, criterion: str) -> Mapping[str, float]:
     return criterion_named(criterion).scale_free
 
 
-def losses_of(given: Sequence[Path], pattern: str | None) -> list[Source]:
+class MeansWarning(RuntimeWarning):
+    """The values of a trace are means over those before them."""
+
+
+def losses_of(given: Sequence[Path], pattern: str | None, undo: bool = False) -> list[Source]:
     """All series that are meant by `pattern`, a tag or a glob; see `choose_tags`.
+
+    Args:
+        given: files, folders and patterns.
+        pattern: which; None for those that are best looked at.
+        undo: give the values behind kohya's means, where they can be told.
 
     Raises:
         UserError: there is no such source or tag; the message names both.
 
     Warns:
         PassedOverWarning: something that was found inside a folder is left out; see `read_logs`.
+        MeansWarning: values are kohya's means over its first epoch, or may be.
     """
     return [
-        Source(log.series(tag), _dvar_of(log.path), _beside(log, tag) if pattern is None else None)
+        Source(
+            _series(log, tag, undo),
+            _dvar_of(log.path),
+            _beside(log, tag) if pattern is None else None,
+        )
         for log, tags in read_logs(given, lambda tags: choose_tags(tags, pattern))
         for tag in tags
     ]
+
+
+def _series(log: Log, tag: str, undo: bool = False) -> Series:
+    """The trace of a log, with a warning where its values are means over those before them."""
+    if metric_of(tag) != KOHYA_STEPS:
+        return log.series(tag)
+    found = examined(log.path, tag)
+    for fault in found.faults:
+        if fault.kind not in MEANS:
+            continue
+        undone = undo and fault.mended
+        may = "may be" if fault.kind == "maybe cumulative" else "are"
+        how = "has them without" if fault.mended else "says why it cannot be undone"
+        if fault.kind == "maybe cumulative":
+            how = "says more"
+        mend = ["--out", "mended.csv"] if fault.mended else []
+        told = command("noiseprobe", "doctor", log.path, *mend)
+        warnings.warn(
+            f"{log.path}, {tag}: values {may} means over all of kohya's first epoch so far, which "
+            f"show a lowest late; {'undone here' if undone else f'{told} {how}'}",
+            MeansWarning,
+            stacklevel=3,
+        )
+        if undone:
+            return next(iter(found.mended.values()))
+    return log.series(tag)
 
 
 def _beside(log: Log, tag: str) -> Series | None:
@@ -141,6 +185,9 @@ def judged_losses(
 
     Raises:
         UserError: a source cannot be read, or lacks either, or the choice is not clear.
+
+    Warns:
+        MeansWarning: as `losses_of`.
     """
     judged, marks = [], []
     for log, tags in read_logs(given, lambda tags: _flat(_pairs(tags, judge, pattern))):
@@ -149,10 +196,10 @@ def judged_losses(
             if trace not in tags or verdict not in tags:
                 continue  # a single point, or unreadable, and passed over
             high = to_be_high(verdict) if maximize is None else maximize
-            losses = log.series(trace)
+            losses = _series(log, trace)
             if len(pairs) > 1:
                 losses = replace(losses, name=f"{losses.name}: {run_of(trace)}")
-            judged.append(Judged(losses, log.series(verdict), high, _dvar_of(log.path)))
+            judged.append(Judged(losses, _series(log, verdict), high, _dvar_of(log.path)))
             marks.append(marks_of(log.path, run_of(trace) if len(pairs) > 1 else ""))
     first = grouped(marks)
     return [replace(each, origin=judged[first[place]].name) for place, each in enumerate(judged)]

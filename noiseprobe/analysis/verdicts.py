@@ -60,6 +60,8 @@ def of_run(ending: Ending, ratios: pd.DataFrame, replicates: int) -> Verdict:
         more = command(*probe, "--replicates", ENOUGH)
     elif standing is None and ratios["signal"].notna().any():
         more = command(*probe, "--probe-batch", LARGER)
+    elif ending.foreign:
+        more = command("noiseprobe", "pick", Path(ending.run))
     else:
         more = command("noiseprobe", "analyze", Path(ending.run))
     return Verdict([*of_noise(ratios, replicates), *of_ending(ending)], more)

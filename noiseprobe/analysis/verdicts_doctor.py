@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from noiseprobe.analysis.doctor import Examined, Fault, Limit
+from noiseprobe.analysis.doctor import Examined
+from noiseprobe.analysis.faults import Fault, Limit
 from noiseprobe.analysis.verdicts import shown
 from noiseprobe.core.words import command, visible
 from noiseprobe.logs.tools import AI_TOOLKIT, KOHYA, ONETRAINER

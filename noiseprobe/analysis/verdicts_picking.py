@@ -19,7 +19,7 @@ def _take(pick: Pick) -> str:
             f"Which checkpoint to take cannot be told: by {loss} none of the {len(found.table)} is "
             "surely worse than the best."
         )
-    at = f"step {found.step}"
+    at = f"{pick.unit} {found.step}"
     what = f"Take {visible(pick.take)}: {loss}" if pick.take else f"Take {at}: {loss}"
     lowest = float(found.table["loss"].iloc[found.best])
     if found.sure:
@@ -39,11 +39,12 @@ def _stop(pick: Pick) -> list[str]:
         return ["It fell to the end: a longer training may be better."]
     if pick.found.step == last:
         return [
-            f"Training could have stopped at step {pick.stop_step}: nothing after it is surely "
-            "better. It was lowest at the end, so that a longer training may be."
+            f"Training could have stopped at {pick.unit} {pick.stop_step}: nothing after it is "
+            "surely better. It was lowest at the end, so that a longer training may be."
         ]
     return [
-        f"Training could have stopped at step {pick.stop_step}: nothing after it is surely better."
+        f"Training could have stopped at {pick.unit} {pick.stop_step}: nothing after it is surely "
+        "better."
     ]
 
 
@@ -68,7 +69,7 @@ def _front(pick: Pick) -> list[str]:
     if pick.front.empty:
         return []
     steps = enumerated([str(int(step)) for step in pick.front["step"]], "and")
-    many = "steps" if len(pick.front) > 1 else "step"
+    many = f"{pick.unit}s" if len(pick.front) > 1 else pick.unit
     return [
         "By pictures, no checkpoint is better in both likeness and following the prompt than "
         f"{many} {steps}."

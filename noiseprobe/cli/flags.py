@@ -23,6 +23,9 @@ PlotFile = Annotated[
     Path | None,
     option("Draw the result there: PNG, SVG or PDF.", MACHINE, "--plot", metavar="FILE.png"),
 ]
+Out = Annotated[
+    Path | None, option("Where the run is written (default: a new folder in runs/).", MACHINE)
+]
 Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE, "--json")]
 Debug = Annotated[bool, option("Show the traceback of an error.", MACHINE)]
 

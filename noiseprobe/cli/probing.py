@@ -1,14 +1,104 @@
-"""What `probe` and `analyze` do beside the usual probe: Sobol design, held-out photographs."""
+"""The commands that evaluate checkpoints and say what the noise is made of: probe, analyze."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from noiseprobe.cli.flags import Debug, Json, Out, changed, option, taking
+from noiseprobe.cli.foreign import Budget, Caption, Checkpoints, opened_series
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.words import visible
+from noiseprobe.run.declaring import PROBE
 
 if TYPE_CHECKING:
     from noiseprobe.run.directory import Run
+
+
+OneRun = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Design = Annotated[
+    str,
+    option(
+        "settings (default): one factor redrawn at a time; sobol: pairs for variance shares.", PROBE
+    ),
+]
+
+
+@taking("probe")
+def probe(
+    context: typer.Context,
+    run_directory: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN", help="A run directory.", show_default=False),
+    ] = None,
+    checkpoints: Checkpoints = None,
+    caption: Caption = None,
+    out: Out = None,
+    budget: Budget = None,
+    design: Design = "settings",
+    held_out: Annotated[
+        bool,
+        option("Evaluate the held-out photographs, for the gap to the others.", PROBE),
+    ] = False,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Evaluate every checkpoint of a run with one factor redrawn at a time, then plot.
+
+    With --checkpoints of files that another trainer left: they become a run in --out, on which
+    every other command works. --model is what they were trained on, --concept the photographs.
+
+    With --design sobol, on pairs of draws that share some factors, for the variance shares of
+    noiseprobe analyze; --replicates is then how many pairs (default: 32) and --probe-batch the
+    samples of each (default: 8).
+    """
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.cli.text_runs import print_summary
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    if checkpoints:
+        if held_out or design != "settings":
+            raise UserError(
+                "--checkpoints: probe them first; then the run that this makes, with --held-out or "
+                "--design"
+            )
+        # A pattern without quotes was spelt out by the shell.
+        patterns = [*checkpoints, *map(str, run_directory or [])]
+        with Terminal() as terminal:
+            made, ready = opened_series(patterns, changed(context), caption, out, budget, terminal)
+            pipeline.probe_stage(made, ready.config, ready, terminal)
+            summary = pipeline.summarise(made, pipeline.plot_stage(made))
+        return print_json(summary) if json_output else print_summary(summary)
+    directory = one_run(run_directory, caption, out, budget)
+    if held_out:
+        if design != "settings":
+            raise UserError("--design: with --held-out it is settings; leave it out")
+        return probe_held_out(directory, changed(context), json_output)
+    if design != "settings":
+        return probe_sobol(design, directory, changed(context), json_output)
+    with Terminal() as terminal:
+        opened, chosen = pipeline.reopen(directory, changed(context))
+        ready = prepare(chosen, opened)
+        pipeline.probe_stage(opened, chosen, ready, terminal)
+        summary = pipeline.summarise(opened, pipeline.plot_stage(opened))
+    print_json(summary) if json_output else print_summary(summary)
+
+
+def analyze(
+    run_directory: OneRun,
+    second_order: Annotated[
+        bool, typer.Option("--second-order", help="Also what two factors do only together.")
+    ] = False,
+    plot: Annotated[bool, typer.Option(help="Draw figures into RUN/figures.")] = True,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what the noise is made of, how much of each trace is progress, and where it is made."""
+    from noiseprobe.run.directory import Run
+
+    print_analysis(Run.open(run_directory), second_order, plot, json_output)
 
 
 def one_run(
@@ -24,42 +114,6 @@ def one_run(
             "another trainer left"
         )
     return given[0]
-
-
-def probe_foreign(
-    patterns: list[str],
-    given: dict[str, Any],
-    caption: str | None,
-    out: Path | None,
-    budget: str | None,
-    json_output: bool,
-) -> None:
-    """Make a run of checkpoints that another trainer left, probe it, and print what that says."""
-    from noiseprobe.cli.terminal import Terminal
-    from noiseprobe.cli.text_runs import print_summary
-    from noiseprobe.run.directory import new_directory
-    from noiseprobe.stages import foreign, pipeline
-    from noiseprobe.stages.budget import parse_budget
-
-    if budget and {"replicates", "probe_batch"} & given.keys():
-        raise UserError("--budget: it chooses --replicates and --probe-batch; leave them out")
-    seconds = None if budget is None else parse_budget(budget)
-    with Terminal() as terminal:
-        series = foreign.find_series(patterns, given, caption)
-        config = foreign.settings_of(series, given)
-        place = out or new_directory(config.concept, config.method)
-        run, ready = foreign.start_foreign(series, config, place, terminal, seconds)
-        terminal.note(f"run: {run.directory}")
-        first, last = series.steps[1 if len(series.steps) > 1 else 0], series.steps[-1]
-        terminal.note(
-            f"model {config.model}, {len(series.steps)} checkpoints with the model itself, "
-            f"{series.unit} {first} to {last}, {ready.model.device}, {ready.config.precision}"
-        )
-        for note in series.notes:
-            terminal.note(note)
-        pipeline.probe_stage(run, ready.config, ready, terminal)
-        summary = pipeline.summarise(run, pipeline.plot_stage(run))
-    print_json(summary) if json_output else print_summary(summary)
 
 
 def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 WHAT = "What is read"
 
 
-def _source(text: str) -> Path:
+def source(text: str) -> Path:
+    """The path that a source is; raises `typer.BadParameter` for an empty one."""
     if not text:  # as of a variable that is not set: it would mean all that is here
         raise typer.BadParameter("an empty path; name a log, a folder or a pattern")
     return Path(text)
@@ -31,7 +32,7 @@ Sources = Annotated[
     list[Path],
     typer.Argument(
         metavar="SOURCE...",
-        parser=_source,
+        parser=source,
         help="Runs, TensorBoard events, CSV, JSON Lines, Parquet, SQLite, MLflow, W&B, consoles; "
         "also folders and patterns.",
     ),

@@ -94,7 +94,7 @@ def plain(
         within: the columns of text that there are.
 
     Example:
-        >>> print(plain([("trace", "best step"), ("log.csv", "400")], within=10))
+        >>> print(plain([("trace", "best step"), ("log.csv", "400")], within=13))
         trace
             best step
         log.csv

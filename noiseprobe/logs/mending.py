@@ -56,7 +56,7 @@ def uncumulated(means: NDArray[np.float64], within: int) -> NDArray[np.float64]:
 
     Example:
         >>> uncumulated(np.array([4.0, 3.0, 2.0, 1.0]), within=3)
-        array([ 4.,  2.,  0., -3.])
+        array([4., 2., 0., 1.])
     """
     values = means.astype(np.float64)
     if within < 2:

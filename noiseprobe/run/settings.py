@@ -296,6 +296,7 @@ class RunConfig(BaseModel):
         None,
         metavar="DIR",
         usual="none",
+        common=True,
         **_SEEN,
     )
     val_batch: int = _held_out("Samples of the fixed batch of l_val", 32, ge=1, **_SEEN)

@@ -13,7 +13,7 @@ from noiseprobe.core.progress import Silent
 from noiseprobe.draws.factors import parse_settings
 from noiseprobe.run.foreign import Series
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.training.objective import MicroBatches
+from noiseprobe.training.objective import MicroBatches, Objective
 from noiseprobe.training.preparing import Personalization
 
 _SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
@@ -30,15 +30,23 @@ def parse_budget(text: str) -> float:
 
 
 def fitted(
-    seconds: float, series: Series, config: RunConfig, ready: Personalization
+    seconds: float,
+    series: Series,
+    config: RunConfig,
+    ready: Personalization,
+    objective: Objective | None = None,
 ) -> tuple[RunConfig, str]:
     """The settings whose probe of the series takes some `seconds`, and a sentence on them.
+
+    What is probed is the `objective`, by default that on the photographs that were trained on.
 
     The last checkpoint and the model itself are loaded, and a micro-batch is evaluated with each,
     on the same draws. The sentence says to what 95% interval the difference of two checkpoints will
     be known, if all pairs differ as these two do. Raises `UserError` where the time is too short.
     """
-    loading, per_sample, change, spread = _timed(series, config, ready)
+    loading, per_sample, change, spread = _timed(
+        series, config, ready, objective or ready.objective
+    )
     each = seconds / len(series.steps) - 2 * loading
     beside = config.eval_batch + (config.val_batch if ready.held_out else 0)
     rows = each / per_sample - beside
@@ -71,10 +79,10 @@ def fitted(
 
 
 def _timed(
-    series: Series, config: RunConfig, ready: Personalization
+    series: Series, config: RunConfig, ready: Personalization, objective: Objective
 ) -> tuple[float, float, float, float]:
     """Seconds per loading and per sample; mean and standard deviation of paired differences."""
-    objective, method = ready.objective, ready.method
+    method = ready.method
     parts = MicroBatches.of(ready.model, config.micro_batch, Silent())
     draws = objective.draws(config.seed, "probe", len(method.captions))
     batch = draws.batch(range(max(min(parts.size, 32), 2)), 1)

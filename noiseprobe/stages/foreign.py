@@ -13,7 +13,9 @@ from noiseprobe.run.foreign_files import CUSTOM, EMBEDDING, FLAG, LORA
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, first_step, parts, write_part
+from noiseprobe.stages.probing import probe
 from noiseprobe.stopping import DVAR, dvar_ratios
+from noiseprobe.training.objective import Objective
 from noiseprobe.training.preparing import Personalization, prepare
 
 
@@ -123,10 +125,12 @@ def start_foreign(
     out: Path | str,
     reporter: Reporter | None = None,
     budget: float | None = None,
+    judged: bool = False,
 ) -> tuple[Run, Personalization]:
     """A new run in `out` about checkpoints of another trainer. Bad input leaves nothing behind.
 
-    With a `budget` in seconds, redraws and samples are as many as it allows.
+    With a `budget` in seconds, redraws and samples are as many as it allows, of a probe or, where
+    they are only to be `judged`, of `judge`.
     """
     from noiseprobe.stages.budget import fitted
 
@@ -136,7 +140,8 @@ def start_foreign(
     for step in (series.steps[-1], 0):  # as does the last of the checkpoints
         ready.method.restore(series.at(step).path)
     if budget is not None:
-        ready.config, told = fitted(budget, series, ready.config, ready)
+        objective = deciding(ready) if judged else ready.objective
+        ready.config, told = fitted(budget, series, ready.config, ready, objective)
         (reporter or Silent()).note(told)
     path = ready.model.path
     device = str(ready.model.device)
@@ -144,6 +149,24 @@ def start_foreign(
     series.write(run.directory)
     ready.cache.settle_in(run.cache_directory)
     return run, ready
+
+
+def deciding(ready: Personalization) -> Objective:
+    """What checkpoints are judged on: held-out photographs, where there are any."""
+    return ready.held_out or ready.objective
+
+
+def judge(run: Run, ready: Personalization, reporter: Reporter | None = None) -> None:
+    """Evaluate at each checkpoint what decides which one to take, and no more.
+
+    That is the loss with everything redrawn on held-out photographs, or where there are none, on
+    those that were trained on; and L_det and l_val. Raises `Interrupted` on Ctrl-C; `judge` again
+    goes on.
+    """
+    config, held = ready.config, ready.held_out is not None
+    follow(run, config, ready, reporter)
+    probe(run, deciding(ready), ready.method, config, reporter, held_out=held)
+    run.write_status("probed", run.checkpoint_steps()[-1], "steps")
 
 
 def _ratio(known: dict[int, float], step: int, window: float) -> float:

@@ -12,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from noiseprobe.analysis.doctor import Examined, examine, examined
+from noiseprobe.analysis.picking import pick_of
+from noiseprobe.analysis.sources import MeansWarning, judged_losses, losses_of
 from noiseprobe.analysis.verdicts_doctor import of_examined, of_fault, of_limit
 from noiseprobe.logs import read_series
 from noiseprobe.logs.log import Series
@@ -113,6 +115,25 @@ def test_a_minimum_at_the_8th_validation_that_shows_at_the_12th_is_put_back(tmp_
     told = of_fault(found.faults[0])
     assert told.where == f"{HELD}, steps 50 to 1000"
     assert "the lowest is at step 400, not 600" in told.mend
+
+
+def test_whoever_reads_a_cumulative_mean_is_told_and_pick_undoes_it(tmp_path: Path) -> None:
+    columns, truth = kohya(1, 1, 200, 10, noise=0)
+    path = saved(tmp_path, columns)
+    with pytest.warns(MeansWarning, match=r"show a lowest late; noiseprobe doctor .*mended\.csv"):
+        (source,) = losses_of([path], None)
+    assert source.trace.column == HELD
+    with pytest.warns(MeansWarning):
+        judged_losses([path], HELD, "loss/current", None)
+    with pytest.warns(MeansWarning, match="undone here"):
+        (pick,) = pick_of(path)
+    assert pick.step == 10 * (np.argmin(truth) + 1) < 10 * (np.argmin(source.trace.values) + 1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_nobody_is_told_of_means_where_there_are_none(tmp_path: Path) -> None:
+    columns, _ = kohya(0, 10, 10, 10)  # one validation in each epoch
+    losses_of([saved(tmp_path, columns)], HELD)
 
 
 def test_numbers_of_32_bits_are_undone_to_what_they_hold(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from noiseprobe.analysis.picking import pareto_front
 from noiseprobe.run.directory import Run
@@ -99,6 +101,60 @@ def test_a_log_of_any_length_gives_an_answer(call: Any, tmp_path: Path, points: 
     assert found["loss"] == "val_loss"
     assert abs(found["step"] / points - 0.6) < 0.25
     assert found["stop_step"] <= found["step"]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> list[Path]:
+    """LoRA files of steps 100, 200, … 900, and one without a step."""
+    files = [tmp_path / "out" / f"dog-step{step:08d}.safetensors" for step in range(100, 1000, 100)]
+    files[0].parent.mkdir()
+    for place, file in enumerate(files):
+        name = "unet.down_blocks.0.attentions.0.to_q.lora.down.weight"
+        save_file({name: torch.full((1, 2), float(place))}, file)
+    return files
+
+
+@pytest.mark.parametrize("points", [11, 101, 1001])
+def test_a_log_names_the_file_to_take(
+    call: Any, tmp_path: Path, weights: list[Path], points: int
+) -> None:
+    steps = np.linspace(0, 1000, points).round().astype(int)
+    losses = 0.1 + 0.05 * (steps / 1000 - 0.62) ** 2
+    losses += 1e-4 * np.random.default_rng(0).normal(size=points)
+    log = tmp_path / "log.csv"
+    pd.DataFrame({"step": steps, "val_loss": losses}).to_csv(log, index=False)
+    code, text, err = call("pick", log, "--checkpoints", tmp_path / "out", "--json")
+    assert code == 0, err
+    found = json.loads(text)
+    assert [row["step"] for row in found["checkpoints"]] == list(range(100, 1000, 100))
+    assert (found["take"], found["step"]) == (str(weights[5]), 600)
+    # A pattern without quotes, spelt out by the shell.
+    spelt = call("pick", log, "--checkpoints", *weights, "--json")
+    assert json.loads(spelt[1]) == found
+    code, text, _ = call("pick", log, "--checkpoints", str(tmp_path / "out" / "*.safetensors"))
+    assert f"Take {weights[5]}" in " ".join(text.split())
+
+
+def test_what_does_not_belong_together_ends_in_one_line(
+    call: Any, tmp_path: Path, made: Any, weights: list[Path]
+) -> None:
+    log, files = tmp_path / "log.csv", tmp_path / "out"
+    pd.DataFrame({"step": np.arange(10), "val_loss": 0.1}).to_csv(log, index=False)
+    run = made(l_val={0: 0.3, 50: 0.2}).directory
+    for words, told in (
+        ([], "nothing to pick from"),
+        (
+            [log, "--checkpoints", files],
+            "0 of 9 --checkpoints are of steps of which it",
+        ),
+        ([run, "--checkpoints", files], "a run has its own"),
+        ([log, "--checkpoints", files, "--model", "x"], "--model: it belongs to --checkpoints"),
+        ([log, "--budget", "1min"], "--budget: it belongs to --checkpoints"),
+        ([log, "--checkpoints", tmp_path / "none*"], "no LoRA, embedding"),
+    ):
+        code, text, err = call("pick", *words)
+        assert (code, text, err.count("\n")) == (2, "", 1), (words, err)
+        assert told in err, err
 
 
 def test_a_training_loss_comes_with_a_warning(call: Any, tmp_path: Path) -> None:

@@ -376,6 +376,32 @@ def test_held_out_photographs_choose_a_checkpoint(
     assert "another trainer" in err
 
 
+def test_one_command_picks_from_files(
+    call: Any, lora: Run, flags: list[str], photographs: Path, tmp_path: Path
+) -> None:
+    out = as_stock(lora, tmp_path / "out")
+    flags = [*flags[: flags.index("--settings")], *flags[flags.index("--settings") + 2 :]]
+    words = ["--checkpoints", out, "--caption", CAPTION, "--validation", photographs / "held"]
+    (photographs / "held").mkdir(exist_ok=True)
+    with Image.open(next(photographs.glob("*.png"))) as opened:
+        opened.rotate(90).save(photographs / "held" / "a.png")
+    place = tmp_path / "run"
+    code, printed, err = call("pick", *flags, *words, "--out", place, "--json")
+    assert code == 0, err
+    found, run = json.loads(printed), Run.open(place)
+    assert (found["loss"], found["held_out"]) == ("the held-out loss of the probe", True)
+    assert [row["step"] for row in found["checkpoints"]] == [0, *STEPS]
+    assert run.held_out_trace()["setting"].unique().tolist() == ["original"]
+    assert run.probe_trace().empty, "no more is evaluated than what decides"
+    assert run.status["stage"] == "probed"
+    if found["take"]:
+        assert found["take"] == str(run.checkpoint(found["step"]))
+    again = call("pick", place, "--json")
+    assert json.loads(again[1])["checkpoints"] == found["checkpoints"]
+    code, _, err = call("pick", *flags, "--checkpoints", tmp_path / "nothing*", "--out", "x")
+    assert (code, err.count("\n")) == (2, 1)
+
+
 def test_a_run_goes_on_where_it_was_interrupted(
     lora: Run, usual: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -1,0 +1,192 @@
+"""The commands that train: a run, the training alone, a sweep of many."""
+
+import os.path
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from noiseprobe.cli.flags import (
+    Debug,
+    HelpAll,
+    Json,
+    Out,
+    PlotFile,
+    changed,
+    check_plot,
+    option,
+    taking,
+)
+from noiseprobe.cli.tables import print_json, print_next, print_verdict
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.words import visible
+from noiseprobe.run.declaring import MACHINE
+
+if TYPE_CHECKING:
+    from noiseprobe.core.progress import Reporter
+    from noiseprobe.run.directory import Run
+    from noiseprobe.run.settings import RunConfig
+    from noiseprobe.training.preparing import Personalization
+
+ConfigFile = Annotated[
+    Path | None,
+    option("TOML with any of these flags, underscores for dashes.", MACHINE, "--config"),
+]
+Resume = Annotated[bool, option("Go on with the run in --out.", MACHINE)]
+
+
+@taking("run")
+def run(
+    context: typer.Context,
+    out: Out = None,
+    config: ConfigFile = None,
+    resume: Resume = False,
+    json_output: Json = False,
+    debug: Debug = False,
+    help_all: HelpAll = False,
+) -> None:
+    """Train, probe, replay the criterion and plot: the whole analysis of one concept."""
+    from noiseprobe.cli.terminal import Terminal
+
+    with Terminal() as terminal:
+        opened, chosen, ready = begin(context, out, config, resume, terminal)
+
+        from noiseprobe.cli.text_runs import print_summary
+        from noiseprobe.stages import pipeline
+
+        summary = pipeline.finish(opened, chosen, ready, terminal)
+    print_json(summary) if json_output else print_summary(summary)
+
+
+@taking("train")
+def train(
+    context: typer.Context,
+    out: Out = None,
+    config: ConfigFile = None,
+    resume: Resume = False,
+    json_output: Json = False,
+    debug: Debug = False,
+    help_all: HelpAll = False,
+) -> None:
+    """Train alone, with L_det tracked and checkpoints written; probe later."""
+    from noiseprobe.cli.terminal import Terminal
+
+    with Terminal() as terminal:
+        opened, chosen, ready = begin(context, out, config, resume, terminal)
+
+        from noiseprobe.analysis.ending import ending_of
+        from noiseprobe.analysis.verdicts import of_training
+        from noiseprobe.cli.text_runs import ending_table
+        from noiseprobe.stages import pipeline
+
+        pipeline.train_stage(opened, chosen, ready, terminal)
+    ending = ending_of(opened)
+    verdict = of_training(ending)
+    if json_output:
+        ends = {"fired": dict(ending.fired), "take": ending.take, "result": ending.result}
+        best = {} if ending.best_step is None else {"best_step": ending.best_step}
+        print_json({"run": ending.run} | opened.status | ends | best | verdict.document)
+    else:
+        print_verdict(verdict.sentences)
+        print(ending_table(ending, opened.train_trace()))
+        print_next(verdict.next)
+
+
+def begin(
+    context: typer.Context,
+    out: Path | None,
+    file: Path | None,
+    resume: bool,
+    reporter: "Reporter",
+) -> "tuple[Run, RunConfig, Personalization]":
+    """A new run, or the one in `out` to go on with; its settings; and what it works on.
+
+    Says what that is, before anything takes long.
+    """
+    from noiseprobe.run.defaults import BUNDLED_MODEL
+    from noiseprobe.run.resolving import resolve
+
+    # Wrong settings end it at once; whatever takes long to import is imported after them.
+    settled = None if resume else resolve(changed(context), file)
+
+    from noiseprobe.training.concept import bundled_concepts, load_concept
+
+    if settled is not None:
+        with warnings.catch_warnings(action="ignore"):  # they come where it is used
+            load_concept(settled.concept, settled.class_noun, settled.placeholder)
+
+    from noiseprobe.run.directory import new_directory
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    if settled is None:
+        if out is None:
+            raise UserError("--resume: which run? add --out with its folder")
+        if file is not None:
+            raise UserError("--config: a run goes on with its own settings; give flags instead")
+        run, config = pipeline.reopen(out, changed(context))
+        pipeline.require_own(run)
+        ready = prepare(config, run)
+    else:
+        config = settled
+        place = out or new_directory(config.concept, config.method)
+        run, ready = pipeline.start(config, place, reporter)
+    config = ready.config
+    reporter.note(f"run: {run.directory}")
+    reporter.note(
+        f"model {config.model}, {config.method}, {ready.model.device}, {config.precision}, "
+        f"seed {config.seed}"
+    )
+    if config.model == BUNDLED_MODEL and config.concept not in bundled_concepts():
+        reporter.note(
+            f"warning: {BUNDLED_MODEL} draws 64x64 pixels and knows little: with your photographs "
+            "the mechanics are real, the pictures will be blobs; --model names another"
+        )
+    return run, config, ready
+
+
+def sweep(
+    file: Annotated[
+        Path, typer.Argument(metavar="CONFIG.toml", help="What to run; see docs/stopping.md.")
+    ],
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes (default: those of the file).", show_default=False),
+    ] = None,
+    plot_file: PlotFile = None,
+    json_output: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run concepts x methods x seeds in several processes, and measure them; resumable."""
+    from dataclasses import replace
+
+    from noiseprobe.cli.terminal import Terminal
+    from noiseprobe.stages.sweep import progress_of, read_sweep, run_sweep
+
+    check_plot(plot_file)
+    chosen = read_sweep(file)
+    if workers:
+        chosen = replace(chosen, workers=workers)
+    with Terminal() as terminal:
+        failed = run_sweep(chosen, terminal)
+    done = [str(out) for out in chosen.runs if str(out) not in failed]
+    if plot_file:
+        from noiseprobe.plots import plot_sweep
+        from noiseprobe.plots.saving import save_one
+
+        save_one(plot_sweep(progress_of(chosen, failed)), plot_file)
+    if json_output:
+        print_json({"done": done, "failed": failed})
+    else:
+        from noiseprobe.analysis.verdicts import of_sweep
+
+        verdict = of_sweep(done, failed, Path(os.path.commonpath(list(chosen.runs))))
+        print_verdict(verdict.sentences)
+        print("\n".join(map(visible, done)))
+        for out, reason in failed.items():
+            print(f"failed: {visible(out)}: {visible(reason)}", file=sys.stderr)
+        print_next(verdict.next)
+    if failed:
+        raise typer.Exit(1)
