@@ -9,10 +9,12 @@ import argparse
 import io
 import json
 import resource
+import sqlite3
 import struct
 import tempfile
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +31,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import Series, find_sources, read_log, read_series
 from noiseprobe.logs.records import masked_crc
+from noiseprobe.logs.wandb_offline import Record
 
 _ROUND = 2000
 _TOKENS = [
@@ -58,6 +61,68 @@ def _events() -> list[bytes]:
         ]
         events.append(Event(step=step, summary=Summary(value=values)).SerializeToString())
     return events
+
+
+def _databases() -> dict[str, bytes]:
+    """The SQLite databases of ai-toolkit, trackio and MLflow."""
+    losses = [(step, 1 / (1 + step)) for step in range(12)]
+    made = {
+        "ai-toolkit": (
+            "CREATE TABLE metrics (step INTEGER, key TEXT, value_real REAL, value_text TEXT)",
+            [(step, "loss/loss", loss, None) for step, loss in losses],
+        ),
+        "trackio": (
+            "CREATE TABLE metrics (id INTEGER PRIMARY KEY, run_name TEXT, step INTEGER, "
+            "metrics TEXT)",
+            [(step, "a", step, json.dumps({"loss": loss})) for step, loss in losses],
+        ),
+        "mlflow": (
+            "CREATE TABLE metrics (key TEXT, value REAL, timestamp INTEGER, run_uuid TEXT, "
+            "step INTEGER, is_nan INTEGER)",
+            [("loss", loss, step, "a" * 32, step, 0) for step, loss in losses],
+        ),
+    }
+    found = {}
+    for name, (table, rows) in made.items():
+        with sqlite3.connect(":memory:") as database:
+            database.execute("PRAGMA page_size = 512")  # few bytes, so that faults meet content
+            database.execute(table)
+            if name == "mlflow":
+                database.execute("CREATE TABLE runs (run_uuid TEXT, name TEXT)")
+            places = ", ".join("?" * len(rows[0]))
+            database.executemany(f"INSERT INTO metrics VALUES ({places})", rows)
+            database.commit()
+            found[name] = database.serialize()
+        database.close()
+    return found
+
+
+def _wandb() -> bytes:
+    """What Weights & Biases keeps of a run, in one block of LevelDB's framing."""
+    content = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
+    for step in range(12):
+        record = Record()
+        record.history.step.num = step
+        record.history.item.add(nested_key=[b"loss"], value_json=str(1 / (1 + step)).encode())
+        data = bytes(record.SerializeToString())
+        content += struct.pack("<IHB", zlib.crc32(b"\1" + data), len(data), 1) + data
+    return content
+
+
+def _lines() -> dict[str, str]:
+    """What trainers print, and a table of step, key and value."""
+    losses = [(step, 1 / step) for step in range(1, 21)]
+    bars = [f"\rSteps: {step}/20 [00:01<00:09, 9.9it/s, loss={loss}]" for step, loss in losses]
+    events = [
+        {"key": "train_loss", "value": loss, "metadata": {"samples_count": step * 512}}
+        for step, loss in losses
+    ]
+    return {
+        "bars": "".join(each.replace("Steps: ", "Steps: 5%|#   | ") for each in bars),
+        "lines": "".join(f"[INFO] step {step}: loss={loss:.3e}\n" for step, loss in losses),
+        "mllog": "".join(f":::MLLOG {json.dumps(event)}\n" for event in events),
+        "long": "step,key,value\n" + "".join(f"{step},loss,{loss}\n" for step, loss in losses),
+    }
 
 
 def _valid() -> dict[str, bytes]:
@@ -92,7 +157,9 @@ def _valid() -> dict[str, bytes]:
         "events": b"".join(map(framed, _events())),
         "parquet": parquet.getvalue(),
         "plain parquet": plain.getvalue(),
-    } | {name: text.encode() for name, text in texts.items()}
+        "wandb": _wandb(),
+        **_databases(),
+    } | {name: text.encode() for name, text in (texts | _lines()).items()}
 
 
 VALID = _valid()

@@ -195,12 +195,15 @@ def _read_table(path: Path, content: bytes) -> Table:
         ) from None
     if not text or text.isspace():
         raise UserError(f"{path}: the file is empty; record at least one loss")
-    if text.lstrip()[0] in "{[":
+    start = text.lstrip()[0]
+    if start == "{":
         return read_json(path, text)
     if mllog.is_mllog(text):
         return mllog.read_mllog(path, text)
     if console.is_console(text):
         return console.read_console(path, text)
+    if start == "[":  # after what a console showed, whose lines may begin so: [INFO], [rank0]
+        return read_json(path, text)
     table = read_delimited(path, text)
     return as_long(table) or table
 

@@ -280,10 +280,11 @@ def test_a_bar_that_begins_anew_before_its_end_is_a_restart(tmp_path: Path) -> N
     assert series.values.tolist() == [*range(1, 11), *range(-11, -21, -1)]
 
 
-def test_lines_of_a_console_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["loading\n", ""])
+def test_lines_of_a_console_are_read(tmp_path: Path, first: str) -> None:
     path = tmp_path / "train.log"
     path.write_text(
-        "loading\n"
+        first
         + "".join(f"[INFO] step {step}: loss={1 / step:.3e} lr: 1e-04\n" for step in range(1, 6))
     )
     series = read_series(path)
