@@ -66,7 +66,7 @@ def _events() -> list[bytes]:
 def _databases() -> dict[str, bytes]:
     """The SQLite databases of ai-toolkit, trackio and MLflow."""
     losses = [(step, 1 / (1 + step)) for step in range(12)]
-    made = {
+    made: dict[str, tuple[str, list[tuple[str | int | float | None, ...]]]] = {
         "ai-toolkit": (
             "CREATE TABLE metrics (step INTEGER, key TEXT, value_real REAL, value_text TEXT)",
             [(step, "loss/loss", loss, None) for step, loss in losses],

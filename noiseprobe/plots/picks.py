@@ -52,10 +52,13 @@ def plot_pick(found: BestOf, loss: str = "loss", ax: Axes | None = None) -> Axes
     dress(ax)
     whole_steps(ax, 6)
     if np.isfinite(table["high"]).any():
-        # Where training begins the loss is far above: what there is to choose among is below.
+        # Some may be far above, as where training begins: what there is to choose among is below.
         reach = float(np.nanmax(table.loc[table["candidate"], "high"].abs()))
-        top = max(3 * reach, float(np.nanquantile(table["difference"], 0.75)))
-        ax.set_ylim(top=min(top, float(np.nanmax(table["high"]))) * 1.05)
+        top = max(3 * reach, 2 * float(np.nanquantile(table["difference"], 0.75)))
+        top = 1.05 * min(top, float(np.nanmax(table["high"])))
+        ax.set_ylim(top=top)
+        beyond = table.loc[table["difference"] > top, "step"]
+        ax.plot(beyond, np.full(len(beyond), top), "^", ms=4, color=INK, mfc=INK, clip_on=False)
     ax.set(
         xlabel="training step (bars: 95%, for all together)",
         ylabel=f"{literal(loss)}\nabove the lowest",
