@@ -106,10 +106,14 @@ def begin(
     Says what that is, before anything takes long.
     """
     from noiseprobe.run.defaults import BUNDLED_MODEL
+    from noiseprobe.run.holding import began
     from noiseprobe.run.resolving import resolve
 
     # Wrong settings end it at once; whatever takes long to import is imported after them.
-    settled = None if resume else resolve(changed(context), file)
+    if resume and out is None:
+        raise UserError("--resume: which run? add --out with its folder")
+    cut_off = out is not None and resume and began(out)  # before there was anything to go on with
+    settled = None if resume and not cut_off else resolve(changed(context), file)
 
     from noiseprobe.training.concept import bundled_concepts, load_concept
 
@@ -121,18 +125,23 @@ def begin(
     from noiseprobe.stages import pipeline
     from noiseprobe.training.preparing import prepare
 
-    if settled is None:
-        if out is None:
-            raise UserError("--resume: which run? add --out with its folder")
-        if file is not None:
+    if out is not None and (out / "config.toml").is_file():
+        if resume and file is not None:
             raise UserError("--config: a run goes on with its own settings; give flags instead")
-        run, config = pipeline.reopen(out, changed(context))
+        if settled is not None:
+            require_same(out, settled)
+            reporter.note(f"{out} holds this run already: going on with it")
+        run, config = pipeline.reopen(out, {} if settled else changed(context))
         pipeline.require_own(run)
         ready = prepare(config, run)
+    elif settled is not None:
+        place = out or new_directory(settled.concept, settled.method)
+        run, ready = pipeline.start(settled, place, reporter)
     else:
-        config = settled
-        place = out or new_directory(config.concept, config.method)
-        run, ready = pipeline.start(config, place, reporter)
+        raise UserError(
+            f"--resume: '{out}' is not a run directory (no config.toml in it); give the folder "
+            "that --out named"
+        )
     config = ready.config
     reporter.note(f"run: {run.directory}")
     reporter.note(
@@ -145,6 +154,21 @@ def begin(
             "the mechanics are real, the pictures will be blobs; --model names another"
         )
     return run, config, ready
+
+
+def require_same(out: Path, settled: "RunConfig") -> None:
+    """Raise `UserError` unless the run in `out` was started with these settings."""
+    from noiseprobe.run.directory import Run
+    from noiseprobe.run.settings import flag
+
+    before = Run.open(out).config
+    for key, now in settled.model_dump().items():
+        then = getattr(before, key)
+        if then != now and not (key == "precision" and now == "auto"):
+            raise UserError(
+                f"--out: '{out}' holds a run that was started with {flag(key)} {then}, not {now}; "
+                "choose another folder, or add --resume to go on with that one"
+            )
 
 
 def sweep(

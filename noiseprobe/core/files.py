@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 
 _COUNT = itertools.count()
@@ -22,10 +23,11 @@ _HOST = platform.node().replace("-", "_")
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, it replaces `path`.
 
-    The block creates a file or a directory at the temporary path. A file is flushed to disk before
-    the rename, so that a crash leaves either the old file or the new one, never a part of it. A
-    directory is replaced by a directory alone. Any number of processes may write the same path: the
-    last one stays. What those left that were killed meanwhile is removed.
+    The block creates a file or a directory at the temporary path. It is flushed to disk before the
+    rename, so that a crash leaves either the old file or the new one, never a part of it. A
+    directory is replaced by a directory alone. Where a folder around it has a list of what was
+    written (`noiseprobe.core.manifest`), it is told there. Any number of processes may write the
+    same path: the last one stays. What those left that were killed meanwhile is removed.
 
     Raises:
         UserError: a file is to be written where there is a folder.
@@ -33,18 +35,20 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    beside = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{next(_COUNT)}.partial")
+    beside = _beside(path)
     _remove(beside)
     try:
         yield beside
-        for file in _files(beside):
-            _flush(file)
+        manifest.flush_all(beside)
         if path.is_dir():
             if not beside.is_dir():
                 raise UserError(f"{path}: a folder is where a file is to be written; move it away")
+            manifest.record(path, beside)
             shutil.rmtree(path)
+        else:
+            manifest.record(path, beside)
         os.replace(beside, path)
-        _flush(path.parent)
+        manifest.flush(path.parent)
     except Exception as error:
         failed = error if isinstance(error, OSError) else _write_error(beside, error)
         if failed and failed.errno and str(failed.filename or beside).startswith(str(beside)):
@@ -53,6 +57,32 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
     finally:
         _remove(beside)
+
+
+def keep_as(source: Path, target: Path) -> None:
+    """Let `target` be the file that is at `source` now, whatever takes its place there later.
+
+    Nothing is copied where the disk has hard links.
+    """
+    beside = _beside(target)
+    try:
+        linked(str(source), str(beside))
+        manifest.record(target, beside, manifest.known_entry(source))
+        os.replace(beside, target)
+        manifest.flush(target.parent)
+    finally:
+        _remove(beside)
+
+
+def _beside(path: Path) -> Path:
+    """Where a file is written that is to be at `path`; no two processes have the same."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{next(_COUNT)}.partial")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that was written whole."""
+    manifest.forget(path)
+    _remove(path)
 
 
 def linked(source: str, target: str) -> None:
@@ -88,18 +118,6 @@ def write_json(path: Path, document: Any) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _files(beside: Path) -> list[Path]:
-    return [each for each in (beside, *beside.rglob("*")) if each.is_file()]
-
-
 def _write_error(beside: Path, error: Exception) -> OSError | None:
     """The error of the disk behind one of safetensors, which says its number, or torch, which hides
     it: then no more can be written there. None where there is none.
@@ -107,7 +125,7 @@ def _write_error(beside: Path, error: Exception) -> OSError | None:
     if said := re.search(r"\(os error (\d+)\)", str(error)):
         return OSError(int(said[1]), os.strerror(int(said[1])))
     try:
-        for file in _files(beside):
+        for file in manifest.files_in(beside):
             with file.open("ab") as end:
                 end.write(bytes(2**16))
     except OSError as found:

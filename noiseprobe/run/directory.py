@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import pandas as pd
 
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
 from noiseprobe.draws.draws import FRESH
 from noiseprobe.run.foreign import Series
+from noiseprobe.run.holding import LOCK, held, of_a_start
 from noiseprobe.run.resolving import read_toml, recorded, write_toml
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import (
@@ -24,6 +27,7 @@ from noiseprobe.run.traces import (
     TRACKED_COLUMNS,
     TRAIN_COLUMNS,
     first_step,
+    gap_in,
     parts,
     read_trace,
 )
@@ -54,6 +58,7 @@ class Run:
         self.cache_directory = self.directory / "cache"
         self.class_images_directory = self.directory / "class-images"
         self.state_file = self.directory / "state.pt"
+        self.state_before_file = self.directory / "state-before.pt"
         self.figures_directory = self.directory / "figures"
 
     def __repr__(self) -> str:
@@ -71,27 +76,34 @@ class Run:
     ) -> "Run":
         """Start a run in `directory`, which must be new or empty; raises `UserError` if not.
 
-        How many times the model's noise path has, and what they are called, goes with it.
+        How many times the model's noise path has, and what they are called, goes with it. The
+        settings are written last: where they are, the run has begun, and where they are not, what
+        is there is of a start that was cut off, and makes room.
         """
         cls.require_vacant(directory)
         run = cls(directory)
+        times = {"num_train_timesteps": num_train_timesteps, "time_axis": time_axis}
+        about = environment(config, device) | times
         try:
-            write_toml(config, run.directory / "config.toml")
+            with run.held():
+                for left in run.directory.iterdir():
+                    if left.name != LOCK:
+                        left.unlink()
+                manifest.begin(run.directory)
+                write_json(run.directory / "environment.json", about)
+                run.write_status("created", 0, None)
+                write_toml(config, run.directory / "config.toml")
         except OSError as error:
             raise UserError(
                 f"--out: cannot write to '{directory}' ({error.strerror}); choose another folder"
             ) from error
-        times = {"num_train_timesteps": num_train_timesteps, "time_axis": time_axis}
-        about = environment(config, device) | times
-        write_json(run.directory / "environment.json", about)
-        run.write_status("created", 0, None)
         return run
 
     @staticmethod
     def require_vacant(directory: Path | str) -> None:
         """Raise `UserError` if `directory` is something else than a new or empty folder."""
         place = Path(directory)
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        if place.exists() and not (place.is_dir() and all(map(of_a_start, place.iterdir()))):
             raise UserError(
                 f"--out: '{directory}' is not an empty folder; choose another, or add --resume"
             )
@@ -107,11 +119,17 @@ class Run:
             )
         return run
 
+    def held(self) -> AbstractContextManager[None]:
+        """Hold it against other processes; see `noiseprobe.run.holding.held`."""
+        return held(self.directory)
+
     @property
     def config(self) -> RunConfig:
         """Every setting that the run was started with."""
         before_layouts = {"fixed_batch": "random"}  # which runs without the key had
-        return recorded(before_layouts | read_toml(self.directory / "config.toml"))
+        file = self.directory / "config.toml"
+        manifest.check(file)
+        return recorded(before_layouts | read_toml(file))
 
     @property
     def status(self) -> dict[str, Any]:
@@ -196,8 +214,15 @@ class Run:
         return min(known, key=lambda each: (abs(each - step), each))
 
     def train_trace(self) -> pd.DataFrame:
-        """One row per training step; columns `noiseprobe.run.traces.TRAIN_COLUMNS`."""
-        return read_trace(self.train_directory, TRAIN_COLUMNS, self._train_again)
+        """One row per training step; columns `noiseprobe.run.traces.TRAIN_COLUMNS`.
+
+        Raises `UserError` where a step is missing or there twice.
+        """
+        trace = read_trace(self.train_directory, TRAIN_COLUMNS, self._train_again)
+        own = not self.tracker_file.is_file() and self.foreign is None
+        if wrong := gap_in(trace["step"].to_numpy(), every=own):
+            raise UserError(f"'{self.train_directory}': {wrong}; {self._train_again}")
+        return trace
 
     def tracked_trace(self) -> pd.DataFrame:
         """One row per sample of a fixed batch and evaluation; columns `TRACKED_COLUMNS`."""
@@ -205,11 +230,7 @@ class Run:
 
     @property
     def _train_again(self) -> str:
-        # A trace with a hole could not be told from a whole one: it is made again from the start.
-        return (
-            f"delete {self.train_directory} and {self.state_file}, then train again: "
-            f"noiseprobe train --out {self.directory} --resume"
-        )
+        return f"what can be made again, this prepares: noiseprobe verify {self.directory} --repair"
 
     def cross_runs(self) -> list["Run"]:
         """The trainings that left out one photograph each (`--cross`), in the order of names."""
@@ -263,7 +284,14 @@ class Run:
 
     def _document(self, name: str) -> dict[str, Any] | None:
         path = self.directory / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        manifest.check(path)
+        try:
+            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"'{path}' is damaged: {error}; restore it") from error
+        return document
 
 
 def find_runs(places: Sequence[Path]) -> list[Run]:

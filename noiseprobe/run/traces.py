@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.files import written_whole
+from noiseprobe.core.files import remove, written_whole
 
 _OF_TRAINING = (
     *("loss", "grad_norm", "lr", "l_det", "dvar_ratio", "seconds", "l_det_seconds"),
@@ -95,7 +98,7 @@ def drop_after(directory: Path, step: int) -> None:
     """Remove the parts that begin after `step`."""
     for part in parts(directory):
         if first_step(part) > step:
-            part.unlink()
+            remove(part)
 
 
 def parts(directory: Path) -> list[Path]:
@@ -106,6 +109,21 @@ def parts(directory: Path) -> list[Path]:
 def first_step(part: Path) -> int:
     """The step that a part's file name says it begins with."""
     return int(part.stem.removeprefix("part-"))
+
+
+def gap_in(steps: NDArray[np.int64], *, every: bool) -> str:
+    """What is wrong with the steps of a training trace, (n,); empty where nothing is.
+
+    They ascend, and where `every` step has a row, from 0, none is missing.
+    """
+    jumps = np.diff(steps)
+    if (jumps <= 0).any():
+        return f"step {steps[int(np.argmax(jumps <= 0)) + 1]} is there twice or too late"
+    if every and len(steps) and steps[0] != 0:
+        return f"the steps before {steps[0]} are missing"
+    if every and (jumps > 1).any():
+        return f"the step after {steps[int(np.argmax(jumps > 1))]} is missing"
+    return ""
 
 
 def read_trace(directory: Path, columns: dict[str, str], mend: str | None = None) -> pd.DataFrame:
@@ -122,6 +140,7 @@ def read_trace(directory: Path, columns: dict[str, str], mend: str | None = None
 
 def read_part(part: Path, columns: dict[str, str], mend: str | None = None) -> pd.DataFrame:
     """One part; see `read_trace`."""
+    manifest.check(part, mend or "")
     try:
         return pd.read_parquet(part).reindex(columns=list(columns)).astype(columns)
     except PermissionError:

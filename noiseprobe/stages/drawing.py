@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import remove
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 
@@ -62,7 +63,7 @@ def plot_stage(run: Run) -> list[Path]:
     if any(path.name.startswith(_OF_ANALYSIS) for path in before):
         paths += draw_analysis(analyze(run), figures)
     for path in before.difference(paths):  # drawn from what has changed since
-        path.unlink()
+        remove(path)
     return list(dict.fromkeys(paths))
 
 

@@ -1,12 +1,13 @@
 """The stages as functions on a run directory: train, probe, measure, and all in a row."""
 
+import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copytree
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import linked, write_json, written_whole
@@ -23,6 +24,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from noiseprobe.training.prior import Prior
+
+
+Stage = ParamSpec("Stage")
+Told = TypeVar("Told")
+
+
+def alone(
+    stage: Callable[Concatenate[Run, Stage], Told],
+) -> Callable[Concatenate[Run, Stage], Told]:
+    """A stage that holds the run it is given against other processes; see `Run.held`."""
+
+    @functools.wraps(stage)
+    def inside(run: Run, *args: Stage.args, **named: Stage.kwargs) -> Told:
+        with run.held():
+            return stage(run, *args, **named)
+
+    return inside
 
 
 def start(
@@ -54,6 +72,7 @@ def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
     return run, config
 
 
+@alone
 def train_stage(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
 ) -> RunConfig:
@@ -128,6 +147,7 @@ def prepare_prior(
     return Prior(objective, images.captions, config.prior_weight)
 
 
+@alone
 def probe_stage(
     run: Run,
     config: RunConfig,
@@ -151,6 +171,7 @@ def probe_stage(
         run.write_status("probed", status["step"], status["stopped_by"])
 
 
+@alone
 def held_out_stage(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
 ) -> None:
@@ -194,6 +215,7 @@ def counted(run: Run) -> Iterator[None]:
         run.add_probe_seconds(time.monotonic() - started)
 
 
+@alone
 def design_stage(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
 ) -> None:
@@ -215,6 +237,7 @@ def require_checkpoints(run: Run) -> None:
         )
 
 
+@alone
 def measure_stage(
     run: Run,
     config: RunConfig,
@@ -328,6 +351,7 @@ def resume_all(
     return finish(run, config, prepare(config, run), reporter)
 
 
+@alone
 def finish(
     run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
 ) -> dict[str, Any]:

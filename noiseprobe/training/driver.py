@@ -26,6 +26,7 @@ from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, losses_together
 from noiseprobe.training.optimising import optimiser, schedule, set_rate
 from noiseprobe.training.prior import Prior
+from noiseprobe.training.states import load_state, save_state
 from noiseprobe.training.tracker import Tracker
 from noiseprobe.training.watching import distinct, evaluated, keeper, show_recorded, watches
 
@@ -86,6 +87,7 @@ class _Driver:
     best_step: int | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
     first_fire: bool = False
+    goes_on: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     latest: dict[str, float] = field(default_factory=dict)
     saved_at: float = field(default_factory=time.monotonic)
@@ -126,9 +128,12 @@ class _Driver:
 
         What criteria have seen is the trace: it is shown to them again.
         """
-        if not self.run.state_file.is_file():
+        state = load_state(self.run, self.reporter)
+        if state is None:
+            for directory in (self.run.train_directory, self.run.tracked_directory):
+                drop_after(directory, -1)
             return
-        state = torch.load(self.run.state_file, map_location="cpu", weights_only=True)
+        self.goes_on = True
         for name in COUNTED:
             setattr(self, name, state.get(name, getattr(self, name)))
         self.spent = {name: state.get(name, 0.0) for name in self.spent}
@@ -147,7 +152,7 @@ class _Driver:
         if config.stop != "none" and (told := self.watches[0].cannot_fire(config)):
             self.reporter.note(told)
         self.reporter.stage("training", config.steps, self.step)
-        if not self.run.state_file.is_file():
+        if not self.goes_on:
             self.record_start()
         batches = ahead(self.training_batches(self.step + 1))
         while not self.stops and self.step < config.steps:
@@ -346,8 +351,7 @@ class _Driver:
                 "scaler": self.scaler.state_dict(),
             }
         )
-        with written_whole(self.run.state_file) as beside:
-            torch.save(state, beside)
+        save_state(self.run, state)
         stage = "training" if stopped_by in (None, "interrupt") else "trained"
         self.run.write_status(stage, self.step, stopped_by)
         self.saved_at = time.monotonic()

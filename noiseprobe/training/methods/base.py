@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from noiseprobe.core import manifest
+
 if TYPE_CHECKING:
     from noiseprobe.models.base import DiffusionModel
     from noiseprobe.run.settings import RunConfig
@@ -62,7 +64,11 @@ class Method(ABC):
         }
 
     def restore(self, checkpoint: Path) -> None:
-        """Put a checkpoint into the live model, in place of whatever was loaded before."""
+        """Put a checkpoint into the live model, in place of whatever was loaded before.
+
+        Raises `UserError` where one of a run is not as it was written.
+        """
+        manifest.check(checkpoint)
         self.load(self.read(checkpoint))
 
     @contextmanager

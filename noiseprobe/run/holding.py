@@ -1,0 +1,70 @@
+"""One process at a time changes a run directory, and what it has before it is one."""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from noiseprobe.core import manifest
+from noiseprobe.core.errors import UserError
+
+LOCK = ".lock"
+"""The file in a run directory that a process locks, and in which it says who it is."""
+
+_FIRST = (manifest.NAME, LOCK, "environment.json", "status.json")
+"""What a run directory has before its settings."""
+
+
+def began(directory: Path) -> bool:
+    """Whether a start in `directory` was cut off before there was anything to go on with."""
+    there = list(directory.iterdir()) if directory.is_dir() else []
+    return bool(there) and all(map(of_a_start, there))
+
+
+def of_a_start(path: Path) -> bool:
+    """Whether a file in a run directory is there before its settings are."""
+    return path.name in _FIRST or bool(re.fullmatch(r"\..+\.partial", path.name))
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Hold a run directory, which is made, against other processes; one may hold it repeatedly.
+
+    The lock is the operating system's, so that it ends with the process however that ends, and the
+    next one takes over.
+
+    Raises:
+        UserError: another process holds it; the message says which, and on which machine.
+        OSError: the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / LOCK
+    lock = FileLock(path, timeout=0, is_singleton=True, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"'{directory}' is in use by {_owner(path)}; wait for it, or end it"
+        ) from None
+    try:
+        if lock.lock_counter == 1:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            about = {"process": os.getpid(), "host": platform.node(), "since": since}
+            path.write_text(json.dumps(about) + "\n", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def _owner(path: Path) -> str:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {about['process']} on {about['host']} since {about['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
