@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from noiseprobe.cli import doctoring, estimating, over_runs, picking, probing, recorded, training
+from noiseprobe.cli import (
+    doctoring,
+    estimating,
+    over_runs,
+    picking,
+    probing,
+    recorded,
+    training,
+    verifying,
+)
 from noiseprobe.cli.ends import to_the_end
 from noiseprobe.cli.flags import FewFlags
 
@@ -63,6 +72,7 @@ add(recorded.dvar_replay, "dvar-replay")
 add(recorded.criteria, "criteria")
 add(recorded.regret, "regret")
 add(doctoring.doctor, "doctor")
+add(verifying.verify, "verify")
 
 
 def main() -> None:

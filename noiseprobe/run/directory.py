@@ -332,11 +332,12 @@ def environment(config: RunConfig, device: str) -> dict[str, Any]:
         "device": device,
         "seed": config.seed,
         "git_commit": _git_commit(),
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": {package: installed_version(package) for package in PACKAGES},
     }
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The version of a package that is installed; None if it is not."""
     try:
         return version(package)
     except PackageNotFoundError:

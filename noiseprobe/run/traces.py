@@ -111,6 +111,19 @@ def first_step(part: Path) -> int:
     return int(part.stem.removeprefix("part-"))
 
 
+def drop_damaged(directory: Path) -> list[str]:
+    """Remove the parts that are not as they were written; what was wrong with each."""
+    wrong = [
+        (part, f"'{place}' {what}")
+        for part in parts(directory)
+        if manifest.known_entry(part) is not None
+        for place, what in manifest.wrong_in(part)
+    ]
+    for part, _ in wrong:
+        remove(part)
+    return [told for _, told in wrong]
+
+
 def gap_in(steps: NDArray[np.int64], *, every: bool) -> str:
     """What is wrong with the steps of a training trace, (n,); empty where nothing is.
 

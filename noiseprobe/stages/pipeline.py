@@ -16,7 +16,7 @@ from noiseprobe.draws.factors import FACTORS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import recorded, resumed
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.run.traces import parts
+from noiseprobe.run.traces import drop_damaged, parts
 from noiseprobe.stages.drawing import plot_stage
 from noiseprobe.training.preparing import Personalization, prepare
 
@@ -255,6 +255,8 @@ def measure_stage(
     from noiseprobe.pictures.similarity import Dino, diversity, load_lpips, mean_similarity
     from noiseprobe.stages.measuring import Metric, measure, unmeasured
 
+    for wrong in drop_damaged(run.metrics_directory):
+        (reporter or Silent()).note(f"warning: {wrong}; measured anew")
     asked = ["val_dino_img"] * bool(dino) + ["val_lpips"] * lpips
     if not unmeasured(run, steps, asked):
         return

@@ -24,7 +24,7 @@ from noiseprobe.draws.factors import Setting, parse_setting, parse_settings
 from noiseprobe.draws.sobol import Design, sobol_design
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.run.traces import PROBE_COLUMNS, part_path, read_part, write_part
+from noiseprobe.run.traces import PROBE_COLUMNS, drop_damaged, part_path, read_part, write_part
 from noiseprobe.training.conditioning import Conditioner
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead
@@ -168,6 +168,8 @@ def _each_checkpoint(
 ) -> None:
     """Bring the part of the trace in `directory` for each checkpoint up to its plan."""
     reporter = reporter or Silent()
+    for wrong in drop_damaged(directory):
+        reporter.note(f"warning: {wrong}; evaluated anew")
     every = list(run.checkpoint_steps() if steps is None else steps)
     todo = {}
     for step in every:

@@ -1,6 +1,7 @@
 """Jobs in several processes, of which one may die without the others."""
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -8,6 +9,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from noiseprobe.core.errors import Interrupted, UserError
@@ -119,6 +121,7 @@ def _serve(line: Connection, threads: int) -> None:
     """Do jobs until the line is closed; on Ctrl-C end the run, not the process."""
     for number in STOPS:
         signal.signal(number, stop_soon)
+    Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
@@ -126,6 +129,17 @@ def _serve(line: Connection, threads: int) -> None:
         while True:
             counted, function, *arguments = line.recv()
             line.send(_work(function, *arguments, *[_Steps(line)] * counted))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has gone, however it went.
+
+    Else it would train on beside the worker of whoever runs the sweep again.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(128 + signal.SIGTERM)
 
 
 def _work(function: Callable[..., None], *arguments: Any) -> Answer:

@@ -172,7 +172,8 @@ class _Driver:
                 self.save_checkpoint()
             since = time.monotonic() - self.saved_at
             # A run that goes on from an earlier state takes the same steps again.
-            if since > self.save_cost / SAVE_SHARE and (kept or since > SAVE_SECONDS):
+            due = since > self.save_cost / SAVE_SHARE and (kept or since > SAVE_SECONDS)
+            if due and self.step < config.steps:  # the last one is saved below
                 self.save_state(None)
         batches.close()
         stopped_by = config.stop if self.stops else "steps"

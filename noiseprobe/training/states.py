@@ -35,7 +35,7 @@ def load_state(run: Run, reporter: Reporter) -> dict[str, Any] | None:
     files = [each for each in (run.state_file, run.state_before_file) if each.exists()]
     wrong: list[str] = []
     for file in files:
-        state, why = _read(file)
+        state, why = read_state(file)
         if state is not None:
             why = lacking(run, state["step"])
             if not why:
@@ -68,8 +68,8 @@ def lacking(run: Run, step: int) -> str:
     return ""
 
 
-def _read(file: Path) -> tuple[dict[str, Any] | None, str]:
-    """A state, or why there is none."""
+def read_state(file: Path) -> tuple[dict[str, Any] | None, str]:
+    """A state, and an empty text; or None, and why there is none."""
     for place, wrong in manifest.wrong_in(file):
         return None, f"'{place}' {wrong}"
     try:

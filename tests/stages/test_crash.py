@@ -1,0 +1,76 @@
+"""A crash at any write leaves a run that ends as one that was never cut off does."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noiseprobe.core import manifest
+from noiseprobe.run.directory import Run
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.run.verifying import findings
+from noiseprobe.stages.pipeline import probe_stage, reopen, start, train_stage
+from noiseprobe.training.preparing import prepare
+from tests.crashing import crashing
+
+
+@pytest.fixture
+def brief(given: dict[str, Any]) -> RunConfig:
+    few = {"steps": 2, "checkpoint_every": 1, "settings": "timesteps", "replicates": 1}
+    return resolve(given | few | {"hold_out": "1", "keep": "best", "watch": "l_val"})
+
+
+def whole(directory: Path, config: RunConfig) -> Run:
+    """The run in `directory`, begun or gone on with, as the command does it."""
+    if (directory / "config.toml").is_file():
+        run, config = reopen(directory, {})
+        ready = prepare(config, run)
+    else:
+        run, ready = start(config, directory)
+    train_stage(run, config, ready)
+    probe_stage(run, config, ready)
+    return run
+
+
+def content(run: Run) -> dict[str, str]:
+    """All that a run says but how long it took, by file."""
+    found = {}
+    for name in ("train", "tracked", "probe"):
+        trace = getattr(run, f"{name}_trace")()
+        trace = trace.loc[:, [not str(column).endswith("seconds") for column in trace]]
+        found[name] = hashlib.sha256(trace.to_csv().encode()).hexdigest()
+    for folder in (run.checkpoints_directory, run.result_directory):
+        for file in manifest.files_in(folder):
+            name = str(file.relative_to(run.directory))
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
+def test_a_crash_at_any_write_costs_nothing_but_time(brief: RunConfig, tmp_path: Path) -> None:
+    with crashing(None) as disk:
+        reference = content(whole(tmp_path / "whole", brief))
+    assert len(reference) > 6
+    last = disk.count
+    assert last > 30
+    for number in range(1, last + 1):
+        place = tmp_path / f"run-{number}"
+        with crashing(number, done=number % 2 == 0) as disk:
+            whole(place, brief)
+        assert disk.dead
+        run = whole(place, brief)
+        assert content(run) == reference, f"write {number} of {last}"
+        assert [each for each in findings(run) if each.wrong] == []
+        assert not list(place.rglob("*.partial")), "what the dead one left is removed"
+
+
+def test_a_file_that_is_renamed_before_it_is_flushed_is_found(
+    brief: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk finds the defect that it is there to find."""
+    monkeypatch.setattr(manifest, "flush_all", lambda place: None)
+    with crashing(14, done=True) as disk:
+        whole(tmp_path / "run", brief)
+    assert disk.dead
+    assert any("damaged" in each.what for each in findings(Run(tmp_path / "run")))
