@@ -60,8 +60,8 @@ def fixed_batch(draws: Draws, size: int | None, layout: Layout = "random") -> Fi
 
     With layouts other than `random`, samples are in the order of their timesteps, so that what two
     neighbours differ by is what differs within a part (`noiseprobe.stopping.Turn`).
-    Samples are as many draws of the same stream as with `random`, so that a layout is a pure
-    function of seed and size. With those of even coverage, draws of the samples size … 2·size - 1 place a
+    Of the first four, samples are as many draws of the same stream as with `random`, so that a
+    layout is a pure function of seed and size; draws of the samples size … 2·size - 1 place a
     sample within its part.
 
     Raises:
