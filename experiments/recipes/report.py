@@ -137,7 +137,7 @@ def verdict(found: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """What the rules say, a sentence for each kind of outcome that there is."""
     count = len(by_concept(table, DECIDES))
     if count < FEWEST:
-        return [f"Nothing is decided: {count} concepts are too few."]
+        return [f"Nothing is decided from fewer than {FEWEST} concepts."]
     kinds = {
         "better than": found[found["high"] < 1],
         "worse than": found[found["low"] > 1],

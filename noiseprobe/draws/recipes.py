@@ -3,7 +3,8 @@
 What is theirs: at which times a photograph is evaluated, which samples share their noise, what the
 VAE gives, and that the loss is a plain mean. What is ours: the numbers of the noise, the
 photographs, which here are those that are trained on, and a caption for each of them, which is
-drawn once where photographs have none of their own. Photographs are seen as they are, not flipped.
+drawn once where photographs have none of their own. Photographs are seen as they are, not flipped;
+where a method trains on them at random sizes, each at one of these.
 
 Read in (repository, file, commit):
 
@@ -17,7 +18,8 @@ Read in (repository, file, commit):
 - `simpletuner`: bghira/SimpleTuner, simpletuner/helpers/training/validation.py and trainer.py,
   bc8e6ab. The 28 times (`eval_timesteps`) of its scheduler, spaced `trailing`, or on a flow's grid;
   seed 0 before each batch, which is of one photograph (helpers/data_backend/dataset_types.py): one
-  noise for all photographs and times. Latents are sampled once, into the cache.
+  noise for all photographs and times. Latents are sampled once, into the cache. It takes the first
+  `num_eval_images` photographs, 4 by default; here all of them are taken.
 - `ai-toolkit`: ostris/ai-toolkit, jobs/process/BaseSDTrainProcess.py, 27a03a9. σ of 1, 0.75, 0.5
   and 0.25; noise from seed 42 + number of the photograph, the same at all σ; latents sampled once.
 - `diffusion-pipe`: tdrussell/diffusion-pipe, train.py and models/sdxl.py, flux.py, 8f83dbf. Nine

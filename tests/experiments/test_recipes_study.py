@@ -45,7 +45,7 @@ def test_a_runs_own_seed_gives_its_l_det_and_the_report_is_made_of_the_files(
     write_results(tmp_path / "out", tmp_path / "results")
     text = (tmp_path / "results" / "RESULTS.md").read_text()
     assert "from 1 of 24 planned runs" in text
-    assert "1 concepts are too few" in text
+    assert "Nothing is decided from fewer than 4 concepts" in text
     for trainer in TRAINERS:
         assert f"| {trainer} |" in text
     assert (tmp_path / "results" / "figures" / "recipes.png").is_file()
