@@ -64,10 +64,21 @@ class Recipe:
     in_turn: bool = False
 
 
-def recipe_size(trainer: Trainer, photographs: int) -> int:
-    """How many samples a trainer's layout of so many photographs has."""
+def recipe_size(trainer: Trainer, photographs: int, size: int | None = None) -> int:
+    """How many samples a trainer's layout of so many photographs has; `size`, if that fits.
+
+    Raises:
+        UserError: it does not.
+    """
     recipe = RECIPES[trainer]
-    return recipe.count if recipe.in_turn else recipe.count * photographs
+    whole = recipe.count if recipe.in_turn else recipe.count * photographs
+    if size is None or size == whole or (recipe.in_turn and size and size % whole == 0):
+        return size or whole
+    fits = f"{whole}, {recipe.count} of each of {photographs} photographs"
+    raise UserError(
+        f"--eval-batch: {size} given, but --fixed-batch {trainer} takes "
+        f"{f'a multiple of {whole}' if recipe.in_turn else fits}; change it, or leave it out"
+    )
 
 
 def recipe_batch(draws: Draws, trainer: Trainer, size: int | None = None) -> Batch:
@@ -76,18 +87,12 @@ def recipe_batch(draws: Draws, trainer: Trainer, size: int | None = None) -> Bat
     Args:
         draws: of which replicate 0 is taken.
         trainer: whose layout.
-        size: samples; None: as many as the layout has of these photographs (`recipe_size`).
+        size: samples; None: as many as the layout has of these photographs.
 
     Raises:
-        UserError: the layout has another number of samples.
+        UserError: the layout has another number of samples (`recipe_size`).
     """
-    recipe, natural = RECIPES[trainer], recipe_size(trainer, draws.num_images)
-    size = natural if size is None else size
-    if size != natural and not (recipe.in_turn and size % natural == 0):
-        raise UserError(
-            f"--eval-batch: {size} given, but --fixed-batch {trainer} takes "
-            f"{_in_words(trainer, draws.num_images)}; change it, or leave it out"
-        )
+    recipe, size = RECIPES[trainer], recipe_size(trainer, draws.num_images, size)
     times, sample = recipe.times(draws), np.arange(size)
     photograph = sample % draws.num_images if recipe.in_turn else sample // recipe.count
     owners = {"sample": sample, "photograph": photograph, "all": np.zeros_like(sample)}
@@ -103,13 +108,6 @@ def recipe_batch(draws: Draws, trainer: Trainer, size: int | None = None) -> Bat
         noise=noise,
     )
     return batch[batch.timesteps.argsort(kind="stable")]
-
-
-def _in_words(trainer: Trainer, photographs: int) -> str:
-    recipe, whole = RECIPES[trainer], recipe_size(trainer, photographs)
-    if recipe.in_turn:
-        return f"a multiple of {whole}"
-    return f"{whole}, {recipe.count} of each of {photographs} photographs"
 
 
 def _noise(draws: Draws, factor: str, owners: NDArray[np.int64]) -> NDArray[np.float32]:

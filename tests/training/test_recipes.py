@@ -57,10 +57,11 @@ def test_l_det_is_the_mean_loss_of_the_trainers_batch(
 def test_a_training_that_goes_on_records_what_one_without_a_pause_does(
     given: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = resolve(given | {"fixed_batch": "ai-toolkit", "eval_batch": 16})
+    own = {"fixed_batch": "ai-toolkit", "eval_batch": 16, "eval_every": 1}
+    config = resolve(given | STEPS | own)
     whole = trained(tmp_path / "whole", config)
     with pytest.raises(Interrupted):
-        trained(tmp_path / "cut", config, InterruptAt(3))
+        trained(tmp_path / "cut", config, InterruptAt(1))
     cut, again = reopen(tmp_path / "cut", {})
     train_stage(cut, again, prepare(again))
     pd.testing.assert_frame_equal(numbers(cut), numbers(whole), check_exact=True)
@@ -76,6 +77,7 @@ def test_a_size_that_the_layout_has_not_is_one_line(
     assert (code, out) == (2, "")
     assert "--eval-batch: 8 given, but --fixed-batch kohya takes 16" in error
     assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_layout_names_those_that_there_are(given: dict[str, Any]) -> None:
