@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from torch.utils.data import DataLoader, TensorDataset
 
+from experiments.integrations.stopping_loops import end_the_loop
 from noiseprobe import Patience, Tracker, fixed_losses
 from noiseprobe.core.errors import UserError
 from noiseprobe.training.concept import TEMPLATES
@@ -50,7 +50,7 @@ def stop_when(tracker: Tracker, accelerator: Accelerator, args: Any, step: int =
             return
         seen = step
         if _stops(accelerator, tracker, step):
-            _end_the_loop(accelerator, args, step)
+            end_the_loop(accelerator, args, step)
             accelerator.print(f"stopped at step {step}; best was step {tracker.best_step}")
 
     @functools.wraps(end)
@@ -68,14 +68,6 @@ def _stops(accelerator: Accelerator, tracker: Tracker, step: int) -> bool:
         return False
     verdict = accelerator.is_main_process and tracker.update(step)
     return bool(broadcast(torch.tensor(int(verdict), device=accelerator.device)))
-
-
-def _end_the_loop(accelerator: Accelerator, args: Any, step: int) -> None:
-    args.max_train_steps = step
-    for loader in accelerator._dataloaders:
-        loader.base_dataloader = DataLoader(TensorDataset(torch.empty(0)))
-    if getattr(args, "validation_epochs", None):  # or each epoch that is left would draw
-        args.validation_epochs = sys.maxsize
 
 
 def parts_in(names: Mapping[str, Any]) -> dict[str, Any]:
