@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import CLIPTextModel
 
+import noiseprobe
 from experiments.integrations import after_checkpoint, diffusers_scripts
 from experiments.integrations.ai_toolkit_extension import Tracked as TrackedProcess
 from experiments.integrations.kohya_trainer import Tracked as TrackedTrainer
@@ -82,6 +83,22 @@ def test_what_a_script_lacks_is_told_in_one_line(
     without = [word for word in out if "prompt" not in word]
     with pytest.raises(SystemExit, match="--prompt: this script has none"):
         diffusers_scripts.main([*watched(photographs), str(STAND_IN), *without])
+
+
+def test_the_two_lines_of_the_page_end_a_loop(model: Any, photographs: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "hooks.md"
+    lines = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert len(lines.splitlines()) == 2
+    accelerator, parts = Accelerator(cpu=True), model.stock.components
+    loader = accelerator.prepare(DataLoader(TensorDataset(torch.arange(3.0))))
+    args = SimpleNamespace(resolution=64, max_train_steps=400)
+    named = {"noiseprobe": noiseprobe, "stop_when": diffusers_scripts.stop_when, "prompt": PROMPT}
+    named |= {"Patience": lambda _: Patience(1), "accelerator": accelerator, "args": args}
+    exec(lines.replace("photos/held-out", str(photographs)), named | {"parts": parts})
+    for step in (5, 10):
+        assert (len(list(loader)), args.max_train_steps) == (3, 400)
+        accelerator.log({"loss": 1.0}, step=step)  # the weights are as they were: no gain
+    assert (len(list(loader)), args.max_train_steps) == (0, 10)
 
 
 SCRIPTS = {
