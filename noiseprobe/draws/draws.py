@@ -58,7 +58,8 @@ class Draws:
     not trained on. Discrete factors map one uniform number by inverse CDF, so that a draw is
     defined for any number of photographs, templates and timesteps. `times` maps those of the
     timesteps (`noiseprobe.models.noise_paths`); None: to whole numbers below `num_timesteps`.
-    `view_shares` are the probabilities of a photograph's views; they sum to 1.
+    `grid` are all times, the least noise first; None: those numbers. `view_shares` are the
+    probabilities of a photograph's views; they sum to 1.
     """
 
     seed: int
@@ -69,9 +70,17 @@ class Draws:
     latent_shape: tuple[int, ...]
     view_shares: tuple[float, ...] = (0.5, 0.5)
     times: Callable[[NDArray[np.float64]], NDArray[Any]] | None = None
+    grid: NDArray[Any] | None = field(default=None, repr=False, compare=False)
     _fixed: dict[tuple[str, int], NDArray[Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def all_times(self) -> NDArray[Any]:
+        """Every time, the least noise first: int64, or float64 of a flow."""
+        if self.grid is None:
+            return np.arange(self.num_timesteps)
+        return self.grid.astype(np.result_type(self.grid, np.int64))
 
     def batch(
         self,

@@ -12,9 +12,14 @@ FACTORS = ("images", "captions", "vae_noise", "timesteps", "noise")
 CODE_ORDER = ("images", "vae_noise", "noise", "captions", "timesteps")
 """Which factor each digit of the published five-digit code stands for (1 fixed, 0 redrawn)."""
 
-Layout = Literal["random", "stratified", "antithetic", "weighted"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+Own = Literal["random", "stratified", "antithetic", "weighted"]
+Trainer = Literal["kohya", "onetrainer", "simpletuner", "ai-toolkit", "diffusion-pipe", "mlperf"]
+Layout = Literal[Own, Trainer]
+LAYOUTS: tuple[Own, ...] = get_args(Own)
 """How the one batch that L_det is evaluated on may be laid out; see `draws.fixed_batch`."""
+
+TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
+"""Whose validation it may be laid out as; see `draws.recipes`."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noiseprobe.core.errors import UserError
 from noiseprobe.draws.draws import Batch, Draws
-from noiseprobe.draws.factors import Layout
+from noiseprobe.draws.factors import TRAINERS, Layout
+from noiseprobe.draws.recipes import recipe_batch
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def sample_weights(first: ArrayLike, weighted: bool) -> NDArray[np.float64]:
     return np.full(len(losses), 1 / len(losses))
 
 
-def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatch:
+def fixed_batch(draws: Draws, size: int | None, layout: Layout = "random") -> FixedBatch:
     """The fixed batch of `size` samples from replicate 0 of `draws`.
 
     - `random`: as drawn, each sample independent of the others (Voronov et al. 2023).
@@ -53,13 +55,22 @@ def fixed_batch(draws: Draws, size: int, layout: Layout = "random") -> FixedBatc
       caption and VAE noise, and have opposite noise, ε and -ε, so that what is odd in ε nearly
       cancels. The last of an odd `size` stays alone.
     - `weighted`: stratified, with every timestep bin of equal weight (`sample_weights`).
+    - the name of a trainer, such as `kohya`: as it validates, at times of its own
+      (`noiseprobe.draws.recipes`); as many samples as that takes, so that `size` may be None.
 
     With layouts other than `random`, samples are in the order of their timesteps, so that what two
     neighbours differ by is what differs within a part (`noiseprobe.stopping.Turn`).
-    Samples are as many draws of the same stream as with `random`, so that a layout is a pure
-    function of seed and size. With layouts other than `random`, draws of the samples
-    size … 2·size - 1 place a sample within its part.
+    Of the first four, samples are as many draws of the same stream as with `random`, so that a
+    layout is a pure function of seed and size; draws of the samples size … 2·size - 1 place a
+    sample within its part.
+
+    Raises:
+        UserError: a trainer's layout has another size, or another layout is given none.
     """
+    if layout in TRAINERS:
+        return FixedBatch(recipe_batch(draws, layout, size), weighted=False)
+    if size is None:
+        raise UserError(f"--eval-batch: the layout {layout} has no size of its own; give one")
     batch = draws.batch(range(size), 0)
     if layout == "random":
         return FixedBatch(batch, weighted=False)

@@ -38,6 +38,11 @@ class NoisePath(ABC):
     weighting: str
     density: str
 
+    @property
+    @abstractmethod
+    def grid(self) -> NDArray[Any]:
+        """All times, the least noise first."""
+
     @abstractmethod
     def times(self, uniform: NDArray[np.float64]) -> NDArray[Any]:
         """The time of each uniform number in [0, 1), as the denoiser is told it: in the same shape.
@@ -111,6 +116,11 @@ class Diffusion(NoisePath):
     def told(self) -> str:
         """The scheduler's word for it."""
         return str(self.scheduler.config.prediction_type)
+
+    @property
+    def grid(self) -> NDArray[np.int64]:
+        """Whole numbers from 0."""
+        return np.arange(self.num_timesteps)
 
     def times(self, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
         """Whole numbers, all as likely."""

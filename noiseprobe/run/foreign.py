@@ -13,7 +13,7 @@ from typing import Any
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
-from noiseprobe.run.foreign_files import FLAG, Found, is_second, look_at
+from noiseprobe.run.foreign_files import FLAG, Found, is_second, is_state, look_at
 from noiseprobe.run.weight_files import SAFE
 
 NAME = "checkpoints.json"
@@ -195,6 +195,9 @@ def _by_step(found: Sequence[Found], unit: str, notes: list[str]) -> list[Checkp
         before = of_step.setdefault(each.told[unit], each)
         if before is each:
             continue
+        if (word := _word_beside_state(before, each)) is not None:
+            of_step[each.told[unit]] = word
+            continue
         if not _same(before.path, each.path):
             raise UserError(
                 f"{FLAG}: '{before.path}' and '{each.path}' are both of {unit} "
@@ -202,6 +205,16 @@ def _by_step(found: Sequence[Found], unit: str, notes: list[str]) -> list[Checkp
             )
         notes.append(f"left out, for it is the same as {before.path}: {each.path}")
     return [Checkpoint(step, each.path, each.files, each.text) for step, each in of_step.items()]
+
+
+def _word_beside_state(one: Found, other: Found) -> Found | None:
+    """Of a word and accelerate's state of the same step in the same folder, which has it too, the
+    word; None for any other two.
+    """
+    states = [any(is_state(file) for file, _ in each.files) for each in (one, other)]
+    if one.path.parent != other.path.parent or sum(states) != 1:
+        return None
+    return other if states[0] else one
 
 
 def _same(one: Path, other: Path) -> bool:

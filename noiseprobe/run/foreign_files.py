@@ -38,6 +38,11 @@ _BESIDE = ("optimizer", "scheduler", "scaler", "random_states", "sampler", "trai
 SECOND = "learned_embeds_2"
 """How the name of the file begins that has a word for SDXL's second text encoder."""
 
+STATE, SECOND_STATE = "model.safetensors", "model_1.safetensors"
+"""What accelerate calls the first and second module in its state."""
+
+_TOKENS = "embeddings.token_embedding.weight"
+
 _STEP = (
     re.compile(r"-save-(\d+)-\d+-\d+$"),  # OneTrainer: step, epoch, step of the epoch
     re.compile(r"(?:^|[-_.])(?:checkpoint|global_?steps?|steps?|iter)[-_]?(\d+)$"),
@@ -104,7 +109,16 @@ def _folder(path: Path) -> Found | None:
 
 def is_second(file: Path) -> bool:
     """Whether a file has the vectors of SDXL's second text encoder, beside those of the first."""
-    return file.name.startswith(SECOND)
+    return file.name.startswith(SECOND) or (file.name == SECOND_STATE and is_state(file))
+
+
+def is_state(file: Path) -> bool:
+    """Whether a file is a text encoder in accelerate's state, as scripts of inversion leave it.
+
+    A part of a pipeline, which has the same names, has its configuration beside it.
+    """
+    named = file.name in (STATE, SECOND_STATE) and not (file.parent / "config.json").is_file()
+    return named and names_in(file, FLAG).under(_TOKENS, f"text_model.{_TOKENS}")
 
 
 def contents(file: Path) -> Names:
@@ -140,7 +154,7 @@ def kind_of(names: Names) -> str | None:
                 "pytorch_custom_diffusion_weights.bin, which the script saves at its end"
             )
         return CUSTOM
-    if _is_embedding(names):
+    if _is_embedding(names) or is_state(names.file):
         return EMBEDDING
     try:
         kind_in(names.file)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.core.files import written_whole
+from noiseprobe.draws.factors import TRAINERS
 from noiseprobe.run.checks import require_its_own
 from noiseprobe.run.defaults import (
     BUNDLED_MODEL,
@@ -31,7 +32,7 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
     model, method = str(merged.get("model", BUNDLED_MODEL)), str(merged.get("method", METHODS[0]))
     optimizer = str(merged.get("optimizer", "adamw"))
     usual = defaults_of(model, method, merged.get("revision"), optimizer)
-    usual |= {"concept": DEFAULT_CONCEPT}
+    usual |= {"concept": DEFAULT_CONCEPT} | _of_layout(merged)
     config = _validated(usual | merged)
     require_its_own(merged, config)
     return config
@@ -47,7 +48,8 @@ def recorded(content: dict[str, Any]) -> RunConfig:
     bundled = content.get("model", BUNDLED_MODEL) == BUNDLED_MODEL
     family = BUNDLED_MODEL if bundled else "stable-diffusion"
     method, optimizer = content.get("method", METHODS[0]), content.get("optimizer", "adamw")
-    return _validated(of_family(family, str(method), str(optimizer)) | content)
+    usual = of_family(family, str(method), str(optimizer)) | _of_layout(content)
+    return _validated(usual | content)
 
 
 def resumed(before: RunConfig, given: dict[str, Any]) -> RunConfig:
@@ -117,6 +119,11 @@ def write_toml(config: RunConfig, file: Path) -> None:
     content = config.model_dump(mode="json", exclude_none=True)
     with written_whole(file) as beside:
         beside.write_text(tomli_w.dumps(content), encoding="utf-8")
+
+
+def _of_layout(given: dict[str, Any]) -> dict[str, None]:
+    """A trainer's layout of the fixed batch has as many samples as it takes, none by default."""
+    return {"eval_batch": None} if given.get("fixed_batch") in TRAINERS else {}
 
 
 def _validated(content: dict[str, Any]) -> RunConfig:

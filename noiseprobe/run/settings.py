@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from noiseprobe.core.errors import UserError, did_you_mean
-from noiseprobe.draws.factors import NAMED_SETTINGS, Layout, parse_settings
+from noiseprobe.draws.factors import NAMED_SETTINGS, TRAINERS, Layout, parse_settings
 from noiseprobe.run.declaring import (
     HELD_OUT,
     MACHINE,
@@ -341,9 +341,15 @@ class RunConfig(BaseModel):
         on_resume=True,
         common=True,
     )
-    eval_batch: int = _stopping("Samples of the fixed batch of L_det", ge=1, **_SEEN)
+    eval_batch: int | None = _stopping(
+        "Samples of the fixed batch of L_det; a trainer's layout has a number of its own",
+        ge=1,
+        **_SEEN,
+    )
     fixed_batch: Layout = _stopping(
-        "How L_det's batch is laid out: random, stratified, antithetic or weighted", "stratified"
+        "How L_det's batch is laid out: random, stratified, antithetic or weighted; or as a "
+        f"trainer validates: {', '.join(TRAINERS[:-1])} or {TRAINERS[-1]}",
+        "stratified",
     )
     eval_every: int = _stopping("Steps between values of L_det", 1, ge=1)
     track: tuple[str, ...] = _stopping(

@@ -11,6 +11,7 @@ from torch import Tensor
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.draws.factors import parse_settings
+from noiseprobe.draws.fixed_batch import fixed_batch
 from noiseprobe.run.foreign import Series
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.objective import MicroBatches, Objective
@@ -48,7 +49,9 @@ def fitted(
         series, config, ready, objective or ready.objective
     )
     each = seconds / len(series.steps) - 2 * loading
-    beside = config.eval_batch + (config.val_batch if ready.held_out else 0)
+    draws = ready.objective.draws(config.seed, "probe", len(ready.method.captions))
+    l_det = len(fixed_batch(draws, config.eval_batch, config.fixed_batch).batch)
+    beside = l_det + (config.val_batch if ready.held_out else 0)
     rows = each / per_sample - beside
     settings = parse_settings(config.settings)
     redrawn = sum(bool(setting.redrawn) for setting in settings)

@@ -48,7 +48,7 @@ def fixed_losses_of(
 ) -> dict[str, FixedLosses]:
     """What L_det is in a run of these settings, and with held-out photographs the loss on them."""
 
-    def of(on: Objective, stream: Stream, size: int, layout: Layout) -> FixedLosses:
+    def of(on: Objective, stream: Stream, size: int | None, layout: Layout) -> FixedLosses:
         draws = on.draws(config.seed, stream, len(captions))
         return FixedLosses(on, captions, fixed_batch(draws, size, layout), parts)
 

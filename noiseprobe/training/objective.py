@@ -94,6 +94,7 @@ class Objective:
             latent_shape=tuple(self.mean.shape[2:]),
             view_shares=self.look.shares,
             times=self.model.path.times,
+            grid=self.model.path.grid,
         )
 
     def captions(self, batch: Batch, templates: Sequence[str]) -> list[str]:

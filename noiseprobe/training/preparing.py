@@ -5,6 +5,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from noiseprobe.core.progress import Reporter
+from noiseprobe.draws.factors import TRAINERS
+from noiseprobe.draws.recipes import recipe_size
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.cache import Cache
@@ -144,6 +146,8 @@ def prepare(
 
     series = run.foreign if run and series is None else series
     concept = concept_of(config, series)
+    if config.fixed_batch in TRAINERS:
+        recipe_size(config.fixed_batch, len(concept.photographs), config.eval_batch)
     if config.prior:
         find_class_images(config, concept, None)
     require_library(config.optimizer)

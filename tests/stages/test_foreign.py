@@ -4,6 +4,7 @@ import gc
 import json
 import re
 import shutil
+import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.draws.draws import Batch
+from noiseprobe.models import load_model
 from noiseprobe.run.directory import Run
 from noiseprobe.run.foreign import Checkpoint, Series
 from noiseprobe.run.foreign_files import look_at
@@ -26,8 +28,9 @@ from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.budget import fitted, parse_budget
 from noiseprobe.stages.foreign import find_series, settings_of, start_foreign
 from noiseprobe.stages.pipeline import probe_stage, start, train_stage
+from noiseprobe.training.methods.foreign import PartlyLoadedWarning
 from noiseprobe.training.preparing import Personalization, prepare
-from tests.conftest import short
+from tests.conftest import Models, short
 from tests.models import original_layout
 
 CAPTION = "a photo of a sks dog"
@@ -135,25 +138,75 @@ def as_kohya(file: Path, out: Path, step: int, alpha: float) -> None:
     save_file(renamed, out, metadata={"ss_steps": str(step), "ss_epoch": "1"})
 
 
-def test_the_folder_of_the_stock_lora_script(
-    call: Any, lora: Run, flags: list[str], tmp_path: Path
-) -> None:
-    out = as_stock(lora, tmp_path / "out")
-    words = ["--checkpoints", f"{out}/checkpoint-*", "--caption", CAPTION]
-    code, printed, err = call("probe", *flags, *words, "--out", tmp_path / "run", "--json")
-    assert code == 0, err
-    run = Run.open(tmp_path / "run")
-    assert run.checkpoint_steps() == [0, *STEPS]
-    same_losses(run, lora)
-    assert json.loads(printed)["take"] is None
-
-
-def test_a_copy_as_kohya_writes_it(lora: Run, usual: dict[str, Any], tmp_path: Path) -> None:
+def as_kohyas(run: Run, out: Path) -> Path:
+    """The same in kohya's form, named by an epoch, a step and nothing, as its trainer does."""
+    out.mkdir()
     for step, name in zip(STEPS, ("dog-000001", "dog-step00000004", "dog"), strict=True):
-        file = lora.checkpoint(step) / "pytorch_lora_weights.safetensors"
-        as_kohya(file, tmp_path / f"{name}.safetensors", step, alpha=2.0)
-    run = theirs(usual, [f"{tmp_path}/*.safetensors"], tmp_path / "run")
-    same_losses(run, lora)
+        file = run.checkpoint(step) / "pytorch_lora_weights.safetensors"
+        as_kohya(file, out / f"{name}.safetensors", step, alpha=2.0)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("lay_out", "pattern"), [(as_stock, "checkpoint-*"), (as_kohyas, "*.safetensors")]
+)
+def test_adapters_of_stock_scripts_and_kohya_are_probed_and_picked(
+    call: Any,
+    lora: Run,
+    flags: list[str],
+    tmp_path: Path,
+    lay_out: Callable[[Run, Path], Path],
+    pattern: str,
+) -> None:
+    out = lay_out(lora, tmp_path / "out")
+    words = ["--checkpoints", f"{out}/{pattern}", "--caption", CAPTION]
+    probed_and_picked(call, [*flags, *words], tmp_path / "run", lora, (0, *STEPS))
+
+
+def probed_and_picked(
+    call: Any, words: list[str], out: Path, own: Run, steps: tuple[int, ...]
+) -> None:
+    """One command probes files to the losses of our own run, and another picks one of them."""
+    code, printed, err = call("probe", *words, "--out", out, "--json")
+    assert code == 0, err
+    assert json.loads(printed)["take"] is None
+    run = Run.open(out)
+    assert run.checkpoint_steps() == [0, *STEPS]
+    same_losses(run, own, steps)
+    code, printed, err = call("pick", out, "--json")
+    assert code == 0, err
+    assert [row["step"] for row in json.loads(printed)["checkpoints"]] == [0, *STEPS]
+
+
+def test_adapters_for_layers_that_the_model_has_not_are_counted_in_a_warning(
+    lora: Run, usual: dict[str, Any], tmp_path: Path
+) -> None:
+    files = {}
+    for form in ("diffusers", "kohya"):
+        files[form] = tmp_path / f"{form}-2.safetensors"
+        tensors = load_file(lora.checkpoint(6) / "pytorch_lora_weights.safetensors")
+        save_file(tensors, tmp_path / "whole.safetensors")
+        if form == "kohya":
+            as_kohya(tmp_path / "whole.safetensors", files[form], 2, alpha=2.0)
+            tensors = load_file(files[form])
+        more = {
+            name.replace("blocks_0", "blocks_7").replace("blocks.0", "blocks.7"): each.clone()
+            for name, each in tensors.items()
+            if "down_blocks" in name
+        }
+        assert more.keys() - tensors.keys()
+        save_file(more | tensors, files[form])
+    checkpoints = [Checkpoint(0, Path("base"))] + [
+        Checkpoint(number, path, ((path, "lora"),), text=True)
+        for number, path in enumerate(files.values(), start=1)
+    ]
+    config = resolve({name: usual[name] for name in ("concept", "class_noun", "model", "device")})
+    for path in files.values():
+        ready = prepare(config, series=Series(tuple(checkpoints), captions=(CAPTION,)))
+        with pytest.warns(PartlyLoadedWarning, match=r"\d+ of its \d+ adapters land") as told:
+            ready.method.restore(path)
+        landed, asked = map(int, re.findall(r"(\d+) of its (\d+)", str(told[0].message))[0])
+        assert 0 < landed < asked
 
 
 @pytest.fixture
@@ -166,10 +219,56 @@ def words(ours: Callable[..., Run], tmp_path: Path) -> tuple[Run, Path]:
     return run, tmp_path
 
 
-def test_words_of_the_stock_inversion(words: tuple[Run, Path], usual: dict[str, Any]) -> None:
+def as_state(vectors: torch.Tensor, model: Path, out: Path) -> Path:
+    """What accelerate saves of the script of inversion: the text encoder, of more rows."""
+    pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None)
+    encoder, known = pipeline.text_encoder, len(pipeline.tokenizer)
+    encoder.resize_token_embeddings(known + len(vectors))
+    with torch.no_grad():
+        encoder.get_input_embeddings().weight[known:] = vectors
+    out.mkdir(parents=True)
+    save_file(encoder.state_dict(), out / "model.safetensors", metadata={"format": "pt"})
+    torch.save({"state": {}, "param_groups": []}, out / "optimizer.bin")
+    return out
+
+
+@pytest.mark.parametrize("layout", ["learned_embeds-*.safetensors", "checkpoint-*", ""])
+def test_words_of_the_stock_inversion_are_probed_and_picked(
+    call: Any,
+    words: tuple[Run, Path],
+    usual: dict[str, Any],
+    flags: list[str],
+    layout: str,
+) -> None:
     own, out = words
-    run = theirs(usual, [str(out)], out / "run", None)
-    same_losses(run, own, STEPS)
+    if "learned" not in layout:  # as accelerate's states alone, and both in one folder
+        for step in STEPS:
+            vectors = load_file(own.checkpoint(step) / "learned_embeds.safetensors")["<v>"]
+            as_state(vectors, Path(usual["model"]), out / f"checkpoint-{step}")
+    told = ["--placeholder", "<v>"] if layout.startswith("checkpoint") else []
+    given = [*flags, "--checkpoints", str(out / layout), *told]
+    probed_and_picked(call, given, out / "run", own, STEPS)
+
+
+def test_a_state_that_cannot_be_a_words_is_refused_in_one_line(
+    words: tuple[Run, Path], usual: dict[str, Any], tmp_path: Path
+) -> None:
+    vectors = load_file(words[0].checkpoint(2) / "learned_embeds.safetensors")["<v>"]
+    empty = as_state(vectors[:0], Path(usual["model"]), tmp_path / "checkpoint-1")
+    trained = as_state(vectors, Path(usual["model"]), tmp_path / "checkpoint-2")
+    tensors = load_file(trained / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("final_layer_norm.weight"))
+    save_file(tensors | {name: tensors[name] + 1}, trained / "model.safetensors")
+    given = {name: usual[name] for name in ("concept", "model", "device")} | {"placeholder": "<v>"}
+    series = find_series([str(tmp_path / "checkpoint-*")], given, None)
+    ready = prepare(settings_of(series, given), series=series)
+    for folder, told in ((empty, "without a new word"), (trained, "final_layer_norm.weight diff")):
+        with pytest.raises(UserError, match=told) as error:
+            ready.method.restore(folder)
+        assert "\n" not in str(error.value)
+    without = given.keys() - {"placeholder"}
+    with pytest.raises(UserError, match="add --placeholder"):
+        find_series([str(trained)], {name: given[name] for name in without}, None)
 
 
 def test_whole_parts_as_dreambooth_leaves_them(
@@ -190,6 +289,107 @@ def test_attention_and_words_of_custom_diffusion(
         shutil.copytree(own.checkpoint(step), tmp_path / f"checkpoint-{step}")
     run = theirs(usual, [str(tmp_path)], tmp_path / "run", "a photo of a <v> dog")
     same_losses(run, own, STEPS)
+
+
+QKV = tuple(f"transformer.transformer_blocks.0.attn.{name}" for name in ("to_q", "to_k", "to_v"))
+ADAPTED: dict[str, dict[str, tuple[str, ...]]] = {
+    "sdxl": {
+        "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q": (
+            "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+        ),
+        "lora_te1_text_model_encoder_layers_0_self_attn_out_proj": (
+            "text_encoder.text_model.encoder.layers.0.self_attn.out_proj",
+        ),
+        "lora_te2_text_model_encoder_layers_1_self_attn_out_proj": (
+            "text_encoder_2.text_model.encoder.layers.1.self_attn.out_proj",
+        ),
+    },
+    "sd3": {"lora_unet_joint_blocks_0_x_block_attn_qkv": QKV},
+    "flux-dev": {
+        "lora_unet_double_blocks_0_img_attn_qkv": QKV,
+        "lora_unet_single_blocks_0_linear2": ("transformer.single_transformer_blocks.0.proj_out",),
+    },
+}
+"""Of each family, layers as sd-scripts calls them, and as diffusers does: joined and apart."""
+ENDS = {
+    "unet": ("lora.down", "lora.up"),
+    "text_encoder": ("lora_linear_layer.down", "lora_linear_layer.up"),
+    "transformer": ("lora_A", "lora_B"),
+}
+"""How the scripts of diffusers name both halves of an adapter of each part."""
+CONVERTED = ("sdxl", "flux-dev")
+"""The families whose kohya form diffusers knows (`lora_state_dict` of each pipeline in 0.42)."""
+
+
+def shape_of(parts: dict[str, torch.nn.Module], layer: str) -> tuple[int, int]:
+    """Inputs and outputs of a layer; transformers 5 has no `text_model` within an encoder."""
+    part, _, inside = layer.partition(".")
+    if not hasattr(parts[part], inside.split(".")[0]):
+        inside = inside.removeprefix("text_model.")
+    weight = parts[part].get_submodule(inside).weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.shape[1], weight.shape[0]
+
+
+def adapter_files(family: str, parts: Any, folder: Path) -> dict[str, Path]:
+    """Adapters of two trainings, `a` and `b`, in both forms, and of a model that is wider."""
+    rank = 2
+    found: dict[str, Path] = {}
+    random = torch.Generator().manual_seed(7)
+    for name in ("a", "b", "wide"):
+        forms: dict[str, dict[str, torch.Tensor]] = {"diffusers": {}, "kohya": {}}
+        for joined, layers in ADAPTED[family].items():
+            sizes = [shape_of(parts, layer) for layer in layers]
+            width = sizes[0][0] * (2 if name == "wide" else 1)
+            down = torch.randn(rank, width, generator=random)
+            ups = [torch.randn(size, rank, generator=random) for _, size in sizes]
+            for layer, up in zip(layers, ups, strict=True):
+                first, last = ENDS[layer.partition(".")[0].removesuffix("_2")]
+                forms["diffusers"][f"{layer}.{first}.weight"] = down.clone()
+                forms["diffusers"][f"{layer}.{last}.weight"] = up
+            forms["kohya"][f"{joined}.lora_down.weight"] = down
+            forms["kohya"][f"{joined}.lora_up.weight"] = torch.cat(ups)
+            forms["kohya"][f"{joined}.alpha"] = torch.tensor(float(rank))
+        for form, tensors in forms.items():
+            found[f"{name} {form}"] = folder / f"{name}-{form}-{len(found) + 1}.safetensors"
+            save_file(tensors, found[f"{name} {form}"])
+    return found
+
+
+@pytest.mark.parametrize("family", ADAPTED)
+def test_adapters_of_each_family_in_both_forms(
+    small_models: Models, photographs: Path, tmp_path: Path, family: str
+) -> None:
+    given = {"concept": str(photographs), "class_noun": "dog", "device": "cpu", "resolution": 64}
+    config = resolve(given | {"model": str(small_models(family))})
+    stock = load_model(config.model, "cpu").stock
+    parts = {name: part for name, part in stock.components.items() if hasattr(part, "modules")}
+    files = adapter_files(family, parts, tmp_path)
+    every = [Checkpoint(0, Path("base"))]
+    for number, path in enumerate(files.values(), start=1):
+        seen = look_at(path)
+        assert seen
+        assert seen.text == (family == "sdxl")
+        every.append(Checkpoint(number, path, seen.files, text=True))
+    ready = prepare(config, series=Series(tuple(every), captions=(CAPTION,)))
+    first: dict[str, list[float]] = {}
+    for name in ("base", "a diffusers", "b diffusers", "a diffusers", "base"):
+        ready.method.restore(files.get(name, Path("base")))
+        assert losses_now(ready) == first.setdefault(name, losses_now(ready)), name
+    assert len(set(map(tuple, first.values()))) == 3
+    refused = {"wide diffusers": "is for another model than"}
+    if family in CONVERTED:
+        with warnings.catch_warnings(action="error", category=PartlyLoadedWarning):
+            ready.method.restore(files["a kohya"])
+        np.testing.assert_allclose(losses_now(ready), first["a diffusers"], rtol=1e-6)
+        refused["wide kohya"] = refused["wide diffusers"]
+    else:
+        refused["a kohya"] = "no tensor of .* lands in"
+    for name, told in refused.items():
+        with pytest.raises(UserError, match=told) as error:
+            ready.method.restore(files[name])
+        assert "\n" not in str(error.value)
+        assert losses_now(ready) == first["base"]
 
 
 def losses_now(ready: Personalization) -> list[float]:

@@ -125,8 +125,13 @@ class Foreign(Method):
 
     def _load_lora(self, file: Path) -> None:
         pipeline = self.model.stock
-        self._undo.append(pipeline.unload_lora_weights)
         modules = [self.model.denoiser, *(each.module for each in self.model.encoders)]
+        self._undo.append(pipeline.unload_lora_weights)
+        try:
+            shapes = self._shapes(file)
+        except ValueError as error:  # names that diffusers does not know
+            raise self._nowhere(file, str(error)) from error
+        self._require_fit(file, shapes)
         try:
             pipeline.load_lora_weights(
                 str(file.parent), weight_name=file.name, local_files_only=True
@@ -140,7 +145,7 @@ class Foreign(Method):
         layers = [layer for module in modules for layer in _adapters(module)]
         if not layers:
             raise self._nowhere(file)
-        asked = sum(name.endswith(_DOWN) for name in names_in(file, FLAG).shapes)
+        asked = sum(name.endswith(_DOWN) for name in shapes)
         if len(layers) < asked and not self._said:
             self._said = True
             warnings.warn(
@@ -156,6 +161,31 @@ class Foreign(Method):
                     weight.data = weight.data.to(self.model.device, torch.float32)
                     weight.requires_grad_(False)
 
+    def _shapes(self, file: Path) -> dict[str, tuple[int, ...]]:
+        """What is in a file; of kohya's form for transformers, after diffusers' own conversion,
+        which splits some adapters.
+        """
+        found = {name: shape or () for name, shape in names_in(file, FLAG).shapes.items()}
+        if self.model.denoiser_name == "unet" or not any("lora_down" in name for name in found):
+            return found
+        where = {"weight_name": file.name, "local_files_only": True}
+        converted = self.model.stock.lora_state_dict(str(file.parent), **where)
+        return {name: tuple(tensor.shape) for name, tensor in converted.items()}
+
+    def _require_fit(self, file: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise `UserError` for adapters of a wider transformer.
+
+        For those, diffusers would replace layers of FLUX by wider ones, and not bring them back.
+        """
+        for name, module in self.model.denoiser.named_modules():
+            down = shapes.get(f"{self.model.denoiser_name}.{name}.lora_A.weight")
+            if down and isinstance(module, nn.Linear) and down[1] != module.in_features:
+                raise UserError(
+                    f"{FLAG}: '{file}' is for another model than {self.config.model}, whose shapes "
+                    f"differ ({name} takes {module.in_features} numbers, and there {down[1]}); "
+                    "give --model what it was trained on"
+                )
+
     def _nowhere(self, file: Path, why: str = "") -> UserError:
         reason = why.strip().splitlines()[0][:120] if why.strip() else ""
         first = next(iter(names_in(file, FLAG).shapes), "none")
@@ -170,7 +200,8 @@ class Foreign(Method):
     def _load_words(self, file: Path) -> None:
         pipeline = self.model.stock
         encoders = {each.name: each for each in self.model.encoders}
-        for name, word, vectors in vectors_in(file, self.word):
+        worded = [each for each in self.model.encoders if each.name in self.model.worded]
+        for name, word, vectors in vectors_in(file, self.word, worded):
             if name not in encoders or name not in self.model.worded:
                 raise UserError(
                     f"{FLAG}: '{file}' has vectors for a {name}, and diffusers loads none into "

@@ -1,0 +1,1 @@
+"""How truly other trainers' validation follows the expected loss, per unit of compute."""
