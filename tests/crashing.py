@@ -1,6 +1,8 @@
 """A disk on which a crash comes at the n-th thing that is done to it."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,6 +70,10 @@ class Disk:
 REPLACE = os.replace
 
 
+def _partial(path: Path, process: int) -> Path:
+    return path.with_name(f".{path.name}.{files._HOST}-{process}-{next(files._COUNT)}.partial")
+
+
 @contextmanager
 def crashing(last: int | None, *, done: bool = False) -> Iterator[Disk]:
     """Let everything within write to such a disk; swallows `Killed`."""
@@ -76,7 +82,10 @@ def crashing(last: int | None, *, done: bool = False) -> Iterator[Disk]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", disk.fsync)
         patched.setattr(os, "replace", disk.replace)
-        # The dead clean up nothing.
+        # The dead clean up nothing, and are known to be dead by their number.
+        gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
+        gone.wait()
+        patched.setattr(files, "_beside", lambda path: _partial(path, gone.pid))
         patched.setattr(files, "_remove", lambda path: None if disk.dead else remove(path))
         with suppress(Killed):
             yield disk

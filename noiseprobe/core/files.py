@@ -133,16 +133,27 @@ def _write_error(beside: Path, error: Exception) -> OSError | None:
     return None
 
 
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that live no more left anywhere in `folder`."""
+    for left in folder.rglob(".*.partial"):
+        _remove_left(left)
+
+
 def _sweep(path: Path) -> None:
-    """Remove what processes of this machine that live no more left of `path`."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}-*-*.partial"):
-        number = left.name.split("-")[-2]
+    """Remove what such processes left of `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        _remove_left(left)
+
+
+def _remove_left(left: Path) -> None:
+    found = re.fullmatch(rf"\..*\.{re.escape(_HOST)}-(\d+)-\d+\.partial", left.name)
+    if found:
         try:
-            os.kill(int(number), 0)
+            os.kill(int(found[1]), 0)
         except ProcessLookupError:
             _remove(left)
-        except (ValueError, OverflowError, PermissionError):
-            continue
+        except (OverflowError, PermissionError):
+            return
 
 
 def _remove(path: Path) -> None:

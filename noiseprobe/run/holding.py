@@ -11,6 +11,7 @@ from pathlib import Path
 
 from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import sweep
 
 LOCK = ".lock"
 """The file in a run directory that a process locks, and in which it says who it is."""
@@ -35,7 +36,7 @@ def held(directory: Path) -> Iterator[None]:
     """Hold a run directory, which is made, against other processes; one may hold it repeatedly.
 
     The lock is the operating system's, so that it ends with the process however that ends, and the
-    next one takes over.
+    next one takes over, and removes what that one left half written.
 
     Raises:
         UserError: another process holds it; the message says which, and on which machine.
@@ -57,6 +58,7 @@ def held(directory: Path) -> Iterator[None]:
             since = datetime.now(UTC).isoformat(timespec="seconds")
             about = {"process": os.getpid(), "host": platform.node(), "since": since}
             path.write_text(json.dumps(about) + "\n", encoding="utf-8")
+            sweep(directory)
         yield
     finally:
         lock.release()

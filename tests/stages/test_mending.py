@@ -1,0 +1,185 @@
+"""Each kind of damage is told, mended, and the run ends as one that was never damaged."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.progress import Silent
+from noiseprobe.run.directory import Run
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.run.verifying import findings
+from noiseprobe.stages.mending import mend
+from noiseprobe.stages.pipeline import probe_stage, reopen, start, train_stage
+from noiseprobe.training import driver
+from noiseprobe.training.preparing import prepare
+from tests.conftest import short
+from tests.stages.test_crash import content as content_of
+
+Harm = Callable[[Run], Path]
+
+
+class Notes(Silent):
+    """Keeps what is worth a line."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="module")
+def made(model_directory: Path, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with a state at each checkpoint."""
+    few = {"checkpoint_every": 2, "settings": "timesteps", "replicates": 1}
+    config = resolve(short(model_directory, photographs) | few)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(driver, "SAVE_SHARE", 1e9)
+        run, ready = start(config, tmp_path_factory.mktemp("made") / "run")
+        train_stage(run, config, ready)
+    probe_stage(run, config, ready)
+    return run
+
+
+@pytest.fixture
+def run(made: Run, tmp_path: Path) -> Run:
+    shutil.copytree(made.directory, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def content(run: Run) -> dict[str, str]:
+    """All that a run says but how long it took."""
+    return content_of(run, ("train", "tracked", "probe"))
+
+
+def flipped(file: Path) -> Path:
+    """One bit of a file is another now."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    return file
+
+
+def cut(file: Path) -> Path:
+    """A file ends in its middle."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    return file
+
+
+def lost(file: Path) -> Path:
+    """A file is not there."""
+    file.unlink()
+    return file
+
+
+def copied(file: Path) -> Path:
+    """A part of a trace is there under another name as well."""
+    other = file.with_name("part-00000099.parquet")
+    shutil.copy(file, other)
+    return other
+
+
+def part(trace: str, step: int) -> Callable[[Run], Path]:
+    return lambda run: run.directory / "traces" / trace / f"part-{step:08}.parquet"
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Path], Callable[[Run], Path]]] = {
+    "a bit in the state": (flipped, lambda run: run.state_file),
+    "half a state": (cut, lambda run: run.state_file),
+    "the newest part of the trace": (flipped, part("train", 5)),
+    "an old part of the trace": (lost, part("train", 1)),
+    "a copied part": (copied, part("train", 3)),
+    "the losses of samples": (cut, part("tracked", 3)),
+    "a checkpoint": (flipped, lambda run: run.checkpoint(4) / "learned_embeds.safetensors"),
+    "the first checkpoint": (lost, lambda run: run.checkpoint(0) / "learned_embeds.safetensors"),
+    "a part of the probe": (flipped, part("probe", 2)),
+    "the status": (cut, lambda run: run.directory / "status.json"),
+    "the result": (flipped, lambda run: run.result_directory / "learned_embeds.safetensors"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_told_and_mended(made: Run, run: Run, kind: str) -> None:
+    harm, place_of = DAMAGE[kind]
+    place = harm(place_of(run))
+    told = [each for each in findings(run) if each.wrong]
+    assert place in [each.path for each in told]
+    assert all("\n" not in each.what for each in told)
+    assert mend(run)
+    assert [each for each in findings(run) if each.wrong] == []
+    again, config = reopen(run.directory, {})
+    ready = prepare(config, again)
+    train_stage(again, config, ready)
+    probe_stage(again, config, ready)
+    assert content(again) == content(made)
+    assert [each for each in findings(again) if each.wrong] == []
+
+
+@pytest.mark.parametrize("harm", [flipped, cut])
+def test_a_damaged_state_falls_back_to_the_one_before(
+    made: Run, run: Run, harm: Callable[[Path], Path]
+) -> None:
+    harm(run.state_file)
+    to = Notes()
+    config = run.config
+    train_stage(run, config, prepare(config, run), to)
+    assert any(
+        "state.pt' is damaged" in note and "going on from step 4" in note for note in to.notes
+    )
+    assert content(run) == content(made)
+
+
+def test_what_is_damaged_is_not_read(run: Run) -> None:
+    for place, read in (
+        (run.directory / "config.toml", lambda: run.config),
+        (part("train", 3)(run), run.train_trace),
+        (part("probe", 2)(run), run.probe_trace),
+    ):
+        whole = place.read_bytes()
+        flipped(place)
+        with pytest.raises(UserError, match=f"'{place}' is damaged") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+        place.write_bytes(whole)
+    part("train", 3)(run).unlink()
+    with pytest.raises(UserError, match="the step after 2 is missing"):
+        run.train_trace()
+
+
+def test_settings_that_were_cut_off_are_not_filled_with_defaults(run: Run) -> None:
+    file = run.directory / "config.toml"
+    text = file.read_text()
+    file.write_text(text[: text.index("steps")])
+    with pytest.raises(UserError, match="is damaged"):
+        reopen(run.directory, {})
+    mend(run)
+    assert file in [each.path for each in findings(run) if each.wrong]
+    file.write_text(text.replace("steps = 6", "steps = 8"))  # as a person may do on purpose
+    mend(run)
+    assert run.config.steps == 8
+    assert [each for each in findings(run) if each.wrong] == []
+
+
+def test_damaged_parts_of_a_probe_are_evaluated_anew(made: Run, run: Run) -> None:
+    flipped(part("probe", 2)(run))
+    to, config = Notes(), run.config
+    probe_stage(run, config, prepare(config, run), to)
+    assert any("part-00000002" in note and "anew" in note for note in to.notes)
+    assert content(run) == content(made)
+
+
+def test_the_command_tells_and_mends(call: Any, run: Run, config: RunConfig) -> None:
+    assert call("verify", run.directory)[0] == 0
+    flipped(run.state_file)
+    code, printed, _ = call("verify", run.directory)
+    assert (code, "state.pt is damaged" in " ".join(printed.split())) == (1, True)
+    code, printed, _ = call("verify", run.directory, "--repair")
+    assert code == 0
+    assert call("verify", run.directory, "--json")[0] == 0
+    code, _, err = call("verify", run.directory.parent)
+    assert (code, err.count("\n")) == (2, 1)
