@@ -77,7 +77,9 @@ def claims(found: Found) -> list[str]:
         told = "8. Training again on all photographs: refit" + by_first(
             costs, "refit", ("held out",)
         )
-        lines.append(told + " Cross" + by_first(costs, "cross", ("held out", "refit")))
+        several = (costs["criterion"] == "cross").any()
+        cross = by_first(costs, "cross", ("held out", "refit")) if several else ": no run yet."
+        lines.append(told + " Cross" + cross)
     else:
         lines.append("8. Training again on all photographs: no run yet.")
     return lines

@@ -108,9 +108,10 @@ def without_holding(
 
     The rows are `held out`: the run with one held out itself, at the step that `turn` keeps;
     `refit`: the run on all photographs after as many steps; `cross`: the same after the steps at
-    which the mean held-out loss over the runs with one held out was least; `all, dvar` and `all,
-    never`: the run on all photographs where `dvar` stops it, and at its end. `spent` are the steps
-    that were trained in all; cross counts the whole of each run with one held out.
+    which the mean held-out loss over the runs with one held out was least, where there are several;
+    `all, dvar` and `all, never`: the run on all photographs where `dvar` stops it, and at its end.
+    `spent` are the steps that were trained in all; cross counts the whole of each run with one held
+    out.
     """
     rows: list[dict[str, Any]] = []
     for run in whole:
@@ -124,14 +125,13 @@ def without_holding(
             rows.append(own | {"criterion": "held out", "spent": end.stop} | at(fold, end.kept))
             spent = end.stop + end.kept
             rows.append(own | {"criterion": "refit", "spent": spent} | at(run, end.kept))
-        best = recommended(crossed([fold.table["l_val"].reset_index() for fold in folds]))
         stop = by[dvar].ending(run).stop
         own = about | {"held": run.held}
-        for name, kept, spent in (
-            ("cross", best, best + sum(fold.last for fold in folds)),
-            ("all, dvar", stop, stop),
-            ("all, never", run.last, run.last),
-        ):
+        ends = [("all, dvar", stop, stop), ("all, never", run.last, run.last)]
+        if len(folds) > 1:  # with one alone there is nothing to average
+            best = recommended(crossed([fold.table["l_val"].reset_index() for fold in folds]))
+            ends.insert(0, ("cross", best, best + sum(fold.last for fold in folds)))
+        for name, kept, spent in ends:
             rows.append(own | {"criterion": name, "kept": kept, "spent": spent} | at(run, kept))
     return pd.DataFrame(rows)
 
