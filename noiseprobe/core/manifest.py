@@ -137,12 +137,21 @@ def check(path: Path, mend: str = "") -> None:
         raise DamagedFile(f"'{place}' {wrong}; {mend or _mend(path)}")
 
 
-def wrong_in(path: Path) -> Iterator[tuple[Path, str]]:
-    """Each file at or in `path` that is not as it was written, and what is wrong with it."""
+def wrong_in(path: Path) -> list[tuple[Path, str]]:
+    """Each file at or in `path` that is not as it was written, and what is wrong with it.
+
+    Another process may be writing: what seems wrong is looked at again when the list has grown.
+    """
     folder = folder_of(path)
-    if folder is None:
-        return
-    told, name = manifest_of(folder), _name(path, folder)
+    while folder is not None:
+        told = manifest_of(folder)
+        found = list(_wrong(folder, _name(path, folder), told))
+        if not found or manifest_of(folder) is told:
+            return found
+    return []
+
+
+def _wrong(folder: Path, name: str, told: Manifest) -> Iterator[tuple[Path, str]]:
     inside = [p for p in told.current if p == name or p.startswith(f"{name}/")]
     for each in inside or [name]:
         place = folder / each

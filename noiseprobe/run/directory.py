@@ -15,7 +15,7 @@ import pandas as pd
 
 from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.files import write_json
+from noiseprobe.core.files import remove, write_json
 from noiseprobe.draws.draws import FRESH
 from noiseprobe.run.foreign import Series
 from noiseprobe.run.holding import LOCK, held, of_a_start
@@ -88,7 +88,7 @@ class Run:
             with run.held():
                 for left in run.directory.iterdir():
                     if left.name != LOCK:
-                        left.unlink()
+                        remove(left)
                 manifest.begin(run.directory)
                 write_json(run.directory / "environment.json", about)
                 run.write_status("created", 0, None)

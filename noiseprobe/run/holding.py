@@ -40,7 +40,6 @@ def held(directory: Path) -> Iterator[None]:
 
     Raises:
         UserError: another process holds it; the message says which, and on which machine.
-        OSError: the folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 
@@ -49,6 +48,9 @@ def held(directory: Path) -> Iterator[None]:
     lock = FileLock(path, timeout=0, is_singleton=True, thread_local=False)
     try:
         lock.acquire()
+    except PermissionError:  # nothing can be changed there, by anyone
+        yield
+        return
     except Timeout:
         raise UserError(
             f"'{directory}' is in use by {_owner(path)}; wait for it, or end it"

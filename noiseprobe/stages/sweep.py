@@ -141,7 +141,7 @@ def train_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
     """The first half of `run_sweep`: train, and probe where the sweep says so."""
     jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in sweep.runs.items()}
     steps = {
-        out: (min(Run(out).status["step"], config.steps), config.steps)
+        out: (min(steps_done(out), config.steps), config.steps)
         for out, config in sweep.runs.items()
     }
     return in_processes("training", jobs, sweep.workers, sweep.threads, reporter, steps)
@@ -152,9 +152,17 @@ def progress_of(sweep: Sweep, failed: Mapping[str, str]) -> pd.DataFrame:
     columns = ["method", "concept", "seed", "step", "steps", "failed"]
     rows = []
     for out, config in sweep.runs.items():
-        stands = Run(out).status["step"], config.steps, str(out) in failed
+        stands = steps_done(out), config.steps, str(out) in failed
         rows.append((config.method, Path(config.concept).name, config.seed, *stands))
     return pd.DataFrame(rows, columns=columns)
+
+
+def steps_done(out: Path) -> int:
+    """How many steps of the run in `out` are done; 0 where its damage is for its job to tell."""
+    try:
+        return int(Run(out).status["step"])
+    except UserError:
+        return 0
 
 
 def few_of(runs: Sequence[Path]) -> dict[str, float]:

@@ -23,7 +23,7 @@ def brief(given: dict[str, Any]) -> RunConfig:
     return resolve(given | few)
 
 
-EVERY = 2
+EVERY = 3
 """Of the writes, so many are passed over from one crash to the next, to save time."""
 
 
