@@ -169,7 +169,7 @@ class Run:
 
     def metrics_trace(self) -> pd.DataFrame:
         """One row per measured step and metric; columns `noiseprobe.run.traces.METRICS_COLUMNS`."""
-        again = f"delete it and measure that step: noiseprobe measure {self.directory} --steps STEP"
+        again = f"this measures it anew: noiseprobe measure {self.directory} --steps STEP"
         return read_trace(self.metrics_directory, METRICS_COLUMNS, again)
 
     def samples(self, step: int, prompts: str) -> Path:
@@ -258,7 +258,7 @@ class Run:
 
     def _probed(self, directory: Path, *, fresh: bool) -> pd.DataFrame:
         flag = " --held-out" if directory == self.held_out_directory else ""
-        again = f"delete it and probe again: noiseprobe probe {self.directory}{flag}"
+        again = f"this evaluates it anew: noiseprobe probe {self.directory}{flag}"
         trace = read_trace(directory, PROBE_COLUMNS, again)
         smallest = trace.groupby("step")["sample"].max().min()
         of_kind = (trace["replicate"] >= FRESH) == fresh
@@ -269,7 +269,7 @@ class Run:
 
         `setting` is the row of the design (`noiseprobe.draws.sobol`), `replicate` the pair.
         """
-        again = f"delete it and probe again: noiseprobe probe {self.directory} --design sobol"
+        again = f"this evaluates it anew: noiseprobe probe {self.directory} --design sobol"
         return read_trace(self.sobol_directory, PROBE_COLUMNS, again)
 
     def summary(self) -> dict[str, Any]:

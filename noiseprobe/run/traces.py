@@ -113,15 +113,22 @@ def first_step(part: Path) -> int:
 
 def drop_damaged(directory: Path) -> list[str]:
     """Remove the parts that are not as they were written; what was wrong with each."""
-    wrong = [
-        (part, f"'{place}' {what}")
-        for part in parts(directory)
-        if manifest.known_entry(part) is not None
-        for place, what in manifest.wrong_in(part)
-    ]
-    for part, _ in wrong:
-        remove(part)
-    return [told for _, told in wrong]
+    told = []
+    for part in parts(directory):
+        if wrong := _damage(part):
+            remove(part)
+            told.append(f"'{part}' {wrong}")
+    return told
+
+
+def _damage(part: Path) -> str:
+    if manifest.known_entry(part) is not None:
+        return next((what for _, what in manifest.wrong_in(part)), "")
+    try:
+        pd.read_parquet(part, columns=["step"])
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+        return "is damaged"
+    return ""
 
 
 def gap_in(steps: NDArray[np.int64], *, every: bool) -> str:

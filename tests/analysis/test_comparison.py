@@ -16,7 +16,9 @@ from noiseprobe.analysis.comparison import (
 from noiseprobe.analysis.stops import few_iterations, stops
 from noiseprobe.cli.tables import latex, markdown, plain, records
 from noiseprobe.cli.text_runs import comparison_text
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import written_whole
 from noiseprobe.run.directory import Run, find_runs
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
@@ -159,30 +161,33 @@ def test_the_nearest_measured_step_stands_for_a_deleted_checkpoint(runs: list[Ru
 
 
 @pytest.mark.parametrize("left", [0, 4, 300])
+@pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize(
     ("trace", "mend"),
     [
-        (
-            "train",
-            "delete {0}/traces/train and {0}/state.pt, then train again: "
-            "noiseprobe train --out {0} --resume",
-        ),
-        ("probe", "delete it and probe again: noiseprobe probe {0}"),
-        ("sobol", "delete it and probe again: noiseprobe probe {0} --design sobol"),
-        ("metrics", "delete it and measure that step: noiseprobe measure {0} --steps STEP"),
+        ("train", "what can be made again, this prepares: noiseprobe verify {0} --repair"),
+        ("probe", "this evaluates it anew: noiseprobe probe {0}"),
+        ("sobol", "this evaluates it anew: noiseprobe probe {0} --design sobol"),
+        ("metrics", "this measures it anew: noiseprobe measure {0} --steps STEP"),
     ],
 )
 def test_a_damaged_part_is_named_with_its_mend(
-    runs: list[Run], trace: str, mend: str, left: int
+    runs: list[Run], trace: str, mend: str, left: int, listed: bool
 ) -> None:
     run = runs[0]
     part = run.directory / "traces" / trace / "part-00000000.parquet"
-    part.parent.mkdir(exist_ok=True)
     whole = (run.train_directory / "part-00000000.parquet").read_bytes()
+    with written_whole(part) as beside:
+        beside.write_bytes(whole)
+    if not listed:  # as of a version before there was a list
+        (run.directory / manifest.NAME).unlink(missing_ok=True)
     part.write_bytes(whole[:left])
     with pytest.raises(UserError) as caught:
         getattr(run, f"{trace}_trace")()
-    assert str(caught.value) == f"'{part}' is damaged; {mend.format(run.directory)}"
+    told = str(caught.value)
+    assert told.startswith(f"'{part}' is damaged")
+    assert told.endswith(f"; {mend.format(run.directory)}")
+    assert ("written with" in told) == listed
 
 
 def test_a_part_of_another_table_is_damaged(runs: list[Run]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.defaults import defaults_of
 from noiseprobe.run.directory import Run
@@ -50,6 +51,7 @@ def test_a_run_from_before_there_were_layouts_had_a_random_batch(tmp_path: Path)
     file = run.directory / "config.toml"
     kept = [line for line in file.read_text().splitlines() if not line.startswith("fixed_batch")]
     file.write_text("\n".join(kept))
+    (run.directory / manifest.NAME).unlink()  # which such runs have not
     assert run.config.fixed_batch == "random"
 
 

@@ -182,15 +182,25 @@ def train_in_two(family: Family, variant: str, options: dict[str, Any], load: st
     return Trained(cut, again, expected, first, load)
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+@pytest.fixture(scope="module")
+def families() -> dict[str, Family]:
+    """Those that were asked for so far, whatever the order of the tests."""
+    return {}
+
+
+@pytest.fixture(params=VARIANTS)
 def family(
     request: pytest.FixtureRequest,
+    families: dict[str, Family],
     small_models: Models,
     photographs: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Family:
     name = request.param
-    return Family(name, small_models(name), photographs, tmp_path_factory.mktemp(name))
+    if name not in families:
+        folder = tmp_path_factory.mktemp(name)
+        families[name] = Family(name, small_models(name), photographs, folder)
+    return families[name]
 
 
 def each_variant(function: Any) -> Any:
