@@ -64,6 +64,17 @@ is the draw of noise, timesteps and captions that is uncertain here, and not the
   the range of the truth.
 
 ![How often the truly best is held, and by how many](../../figures/15-pick-coverage.png)
+
+- **The promise is kept** where `held` is at least {LEVEL:.0%} in the mean and about so in the worst
+  run; it is kept with room to spare, since the test is of each checkpoint against all others at
+  once, and few others are near.
+- **Pairs are what tells.** By intervals of each checkpoint alone, on the very same losses, next to
+  nothing is ever left out.
+- **One that is alone is not always right**, in small batches: {LEVEL:.0%} is of the set being
+  right, over all batches, and those that are sure are few. Take more draws where it matters
+  (`--replicates`, `--probe-batch`, `--budget`).
+- **Of a log of few draws, hardly anything is surely worse**: what pick says of it is honest, and
+  little. A validation on one fixed batch tells more than one that draws anew each time.
 """
 
 
