@@ -35,6 +35,7 @@ class Pick:
         found: the comparison.
         paths: the checkpoints that are there, by step; empty where none are known.
         unit: what a step is: `step`, or `epoch` where checkpoints say no more.
+        of_run: whether the source is a run directory, rather than a log.
         front: a row per measured step that no other is better than in both likeness and prompt
             following; empty where they were not measured.
     """
@@ -47,6 +48,7 @@ class Pick:
     paths: dict[int, str]
     front: pd.DataFrame
     unit: str = "step"
+    of_run: bool = False
 
     @property
     def told(self) -> bool:
@@ -84,7 +86,8 @@ def pick_of_run(run: Run) -> Pick:
             paths = {step: str(run.checkpoint(step)) for step in steps}
             front = pareto_front(run.metrics_trace())
             unit = run.foreign.unit if run.foreign else "step"
-            return Pick(str(run.directory), name, held_out, False, found, paths, front, unit)
+            source = str(run.directory)
+            return Pick(source, name, held_out, False, found, paths, front, unit, of_run=True)
     raise UserError(
         f"'{run.directory}': no loss is known at two checkpoints; probe them: noiseprobe probe "
         f"{run.directory}"

@@ -78,6 +78,6 @@ def _front(pick: Pick) -> list[str]:
 
 def next_of_pick(pick: Pick) -> str:
     """A command that is useful next."""
-    if pick.paths:
+    if pick.of_run:
         return command("noiseprobe", "measure", pick.source) if pick.front.empty else ""
     return command("noiseprobe", "dvar-replay", pick.source, "--all")

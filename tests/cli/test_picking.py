@@ -127,6 +127,7 @@ def test_a_log_names_the_file_to_take(
     assert code == 0, err
     found = json.loads(text)
     assert [row["step"] for row in found["checkpoints"]] == list(range(100, 1000, 100))
+    assert found["next"] == f"noiseprobe dvar-replay {log} --all"
     assert (found["take"], found["step"]) == (str(weights[5]), 600)
     # A pattern without quotes, spelt out by the shell.
     spelt = call("pick", log, "--checkpoints", *weights, "--json")
