@@ -1,16 +1,18 @@
 """A disk on which a crash comes at the n-th thing that is done to it."""
 
+import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from noiseprobe.core import files
+from noiseprobe.core import files, manifest
+from noiseprobe.run.directory import Run
 
 
 class Killed(BaseException):
@@ -89,3 +91,17 @@ def crashing(last: int | None, *, done: bool = False) -> Iterator[Disk]:
         patched.setattr(files, "_remove", lambda path: None if disk.dead else remove(path))
         with suppress(Killed):
             yield disk
+
+
+def recorded(run: Run, traces: Sequence[str]) -> dict[str, str]:
+    """The checksum of all that a run says but how long it took, by trace and file."""
+    found = {}
+    for name in traces:
+        trace = getattr(run, f"{name}_trace")()
+        trace = trace.loc[:, [not str(column).endswith("seconds") for column in trace]]
+        found[name] = hashlib.sha256(trace.to_csv().encode()).hexdigest()
+    for folder in (run.checkpoints_directory, run.result_directory):
+        for file in manifest.files_in(folder):
+            name = str(file.relative_to(run.directory))
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found

@@ -1,7 +1,5 @@
 """A crash at any write leaves a run that ends as one that was never cut off does."""
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.verifying import findings
 from noiseprobe.stages.pipeline import reopen, start, train_stage
 from noiseprobe.training.preparing import prepare
-from tests.crashing import crashing
+from tests.crashing import crashing, recorded
 
 
 @pytest.fixture
@@ -38,18 +36,9 @@ def whole(directory: Path, config: RunConfig) -> Run:
     return run
 
 
-def content(run: Run, traces: Sequence[str] = ("train", "tracked")) -> dict[str, str]:
-    """All that a run says but how long it took, by file."""
-    found = {}
-    for name in traces:
-        trace = getattr(run, f"{name}_trace")()
-        trace = trace.loc[:, [not str(column).endswith("seconds") for column in trace]]
-        found[name] = hashlib.sha256(trace.to_csv().encode()).hexdigest()
-    for folder in (run.checkpoints_directory, run.result_directory):
-        for file in manifest.files_in(folder):
-            name = str(file.relative_to(run.directory))
-            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
+def content(run: Run) -> dict[str, str]:
+    """All that a training says but how long it took."""
+    return recorded(run, ("train", "tracked"))
 
 
 def test_a_crash_at_any_write_costs_nothing_but_time(brief: RunConfig, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from noiseprobe.stages.pipeline import probe_stage, reopen, start, train_stage
 from noiseprobe.training import driver
 from noiseprobe.training.preparing import prepare
 from tests.conftest import short
-from tests.stages.test_crash import content as content_of
+from tests.crashing import recorded as recorded_of
 
 Harm = Callable[[Run], Path]
 
@@ -52,9 +52,9 @@ def run(made: Run, tmp_path: Path) -> Run:
     return Run(tmp_path / "run")
 
 
-def content(run: Run) -> dict[str, str]:
+def recorded(run: Run) -> dict[str, str]:
     """All that a run says but how long it took."""
-    return content_of(run, ("train", "tracked", "probe"))
+    return recorded_of(run, ("train", "tracked", "probe"))
 
 
 def flipped(file: Path) -> Path:
@@ -116,7 +116,7 @@ def test_damage_is_told_and_mended(made: Run, run: Run, kind: str) -> None:
     ready = prepare(config, again)
     train_stage(again, config, ready)
     probe_stage(again, config, ready)
-    assert content(again) == content(made)
+    assert recorded(again) == recorded(made)
     assert [each for each in findings(again) if each.wrong] == []
 
 
@@ -131,7 +131,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(
     assert any(
         "state.pt' is damaged" in note and "going on from step 4" in note for note in to.notes
     )
-    assert content(run) == content(made)
+    assert recorded(run) == recorded(made)
 
 
 def test_what_is_damaged_is_not_read(run: Run) -> None:
@@ -170,7 +170,7 @@ def test_damaged_parts_of_a_probe_are_evaluated_anew(made: Run, run: Run) -> Non
     to, config = Notes(), run.config
     probe_stage(run, config, prepare(config, run), to)
     assert any("part-00000002" in note and "anew" in note for note in to.notes)
-    assert content(run) == content(made)
+    assert recorded(run) == recorded(made)
 
 
 def test_the_command_tells_and_mends(call: Any, run: Run, config: RunConfig) -> None:
