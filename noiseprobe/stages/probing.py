@@ -228,8 +228,9 @@ def evaluate(
     def loss(batch: Batch) -> Tensor:
         return objective.losses(batch, objective.captions(batch, method.captions), encoded)
 
-    starts = range(0, int(plan.which.max()) + 1, parts.size)
-    for batch in ahead(plan.batch(draws, slice(first, first + parts.size)) for first in starts):
+    size = parts.size  # which falls where memory is short, while the next rows are drawn already
+    starts = range(0, int(plan.which.max()) + 1, size)
+    for batch in ahead(plan.batch(draws, slice(first, first + size)) for first in starts):
         losses.append(parts.losses(batch, loss))
         drawn.append((batch.images, batch.captions, batch.timesteps))
     columns = [np.concatenate(column) for column in zip(*drawn, strict=True)]
