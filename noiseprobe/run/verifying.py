@@ -73,7 +73,7 @@ def _listed(run: Run) -> Iterator[Finding]:
     """Files that differ from what was written, are missing, or are nobody's."""
     directory = run.directory
     if not (directory / manifest.NAME).is_file():
-        what = "has no list of what was written, as before version 0.3: damage may go unnoticed"
+        what = "has no list of what was written, as of an earlier version: damage may go unnoticed"
         yield Finding(directory, what, wrong=False)
         return
     told = manifest.manifest_of(directory)

@@ -34,6 +34,8 @@ def load_state(run: Run, reporter: Reporter) -> dict[str, Any] | None:
     """
     files = [each for each in (run.state_file, run.state_before_file) if each.exists()]
     wrong: list[str] = []
+    if not files and manifest.known_entry(run.state_before_file) is not None:
+        wrong.append(f"'{run.state_file}' is missing")
     for file in files:
         state, why = read_state(file)
         if state is not None:

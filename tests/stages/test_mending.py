@@ -134,6 +134,15 @@ def test_a_damaged_state_falls_back_to_the_one_before(
     assert recorded(run) == recorded(made)
 
 
+def test_without_any_state_nothing_is_trained_anew_unasked(run: Run) -> None:
+    whole = run.train_trace()
+    for file in (run.state_file, run.state_before_file):
+        file.unlink()
+    with pytest.raises(UserError, match=r"state\.pt' is missing, and there is no earlier state"):
+        train_stage(run, run.config, prepare(run.config, run))
+    assert run.train_trace().equals(whole)
+
+
 def test_what_is_damaged_is_not_read(run: Run) -> None:
     for place, read in (
         (run.directory / "config.toml", lambda: run.config),
