@@ -1,5 +1,6 @@
 """DreamBooth-LoRA: low-rank adapters beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,11 +81,12 @@ class DreamBoothLora(Method):
         """
         layers = {part: self._layers(part) for part in self.parts}
         about = {
-            f"{part}_lora_adapter_metadata": module.peft_config["default"].to_dict()
+            f"{part}_lora_adapter_metadata": about_adapter(module)
             for part, module in self.parts.items()
         }
         named = {f"{part}_lora_layers": own for part, own in layers.items()}
         self.pipeline.save_lora_weights(directory, **named, **about)
+        sort_header(directory / WEIGHTS_NAME)
         if self.word:
             self.word.save(directory)
 
@@ -112,6 +114,30 @@ class DreamBoothLora(Method):
             if parameter.requires_grad:
                 self.named[f"{part}.{name}"] = parameter
                 self.keys[f"{part}.{name}"] = f"{part}.{keys[parameter.data_ptr()]}"
+
+
+def about_adapter(module: Any) -> dict[str, Any]:
+    """The settings of an adapter; sets, which each process has in another order, are sorted."""
+    settings = module.peft_config["default"].to_dict()
+    return {
+        name: sorted(each) if isinstance(each, set | frozenset) else each
+        for name, each in settings.items()
+    }
+
+
+def sort_header(file: Path) -> None:
+    """Put what a .safetensors file says of itself into one order: the library's is random.
+
+    So equal weights are equal files. The header is JSON after eight bytes of its length.
+    """
+    with file.open("r+b") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:  # else it was spelled in another way, and stays
+            opened.seek(8)
+            opened.write(text.ljust(length))
 
 
 def require_targets(model: DiffusionModel, targets: Sequence[str]) -> None:

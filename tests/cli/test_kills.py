@@ -1,0 +1,230 @@
+"""SIGKILL at a random instant, again and again: the same command ends as if there had been none."""
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as parquet
+import pytest
+import tomli_w
+
+from noiseprobe.run.directory import find_runs
+from noiseprobe.run.verifying import findings
+from tests.commands import Commands, commands
+from tests.conftest import short
+
+ROUNDS, KILLS = 3, 3
+"""So often a command is begun, and so often killed each time before it may end."""
+
+OWN = {".lock", "manifest.jsonl", "state.pt", "state-before.pt"}
+"""What a process tells of itself: not what was asked for."""
+
+
+TOLD = ("train", "tracked", "probe", "metrics", ".json", ".toml")
+"""What is compared as it is and not by its checksum, so that a failure shows the difference."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, the settings that it takes, and what is there before it."""
+
+    name: str
+    command: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    before: tuple[tuple[str, ...], ...] = ()
+
+
+TRAIN = ("train", "--config", "settings.toml", "--out", "run")
+HELD_OUT = {"hold_out": "1", "watch": "l_val", "keep": "best"}
+FEW_IMAGES = {"num_class_images": 2, "sampling_steps": 1}
+DRAWN = {"samples": 2, "sampling_steps": 1, "clip": "tiny-clip"}
+PROBED = (TRAIN, ("probe", "run"))
+FILES = ("--checkpoints", "run/checkpoints", "--caption", "a photo of a <v> dog")
+ON = ("--model", "MODEL", "--concept", "PHOTOGRAPHS", "--class", "dog")
+PICK = (
+    "pick",
+    *FILES,
+    *ON,
+    "--validation",
+    "PHOTOGRAPHS",
+    "--val-batch",
+    "4",
+    "--device",
+    "cpu",
+    "--out",
+    "picked",
+)
+CASES = [
+    Case("inversion", TRAIN, HELD_OUT | {"paired_every": 2}),
+    Case("dreambooth", TRAIN, {"method": "dreambooth", "lr_schedule": "cosine"}),
+    Case("lora", TRAIN, {"method": "dreambooth-lora", "gradient_accumulation": 2}),
+    Case(
+        "custom", TRAIN, {"method": "custom-diffusion", "num_class_images": 2, "sampling_steps": 1}
+    ),
+    Case("stopped", TRAIN, {"stop": "dvar", "window": 2, "threshold": 1.0}),
+    Case("run", ("run", *TRAIN[1:]), HELD_OUT),
+    Case("probe", ("probe", "run"), HELD_OUT, (TRAIN,)),
+    Case("plot", ("plot", "run"), HELD_OUT, PROBED),
+    Case("measure", ("measure", "run", "--steps", "0,6"), DRAWN, (TRAIN,)),
+    Case("sweep", ("sweep", "sweep.toml"), DRAWN | {"check_every": 3}),
+    Case("pick", PICK, before=(TRAIN,)),
+]
+
+
+@pytest.fixture(scope="module")
+def command_line() -> Iterator[Commands]:
+    with commands() as found:
+        yield found
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_command_that_is_killed_and_given_again_ends_as_one_that_is_not(
+    case: Case, command_line: Commands, model_directory: Path, photographs: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    settings = short(model_directory, photographs) | case.settings
+    places = {"MODEL": str(model_directory), "PHOTOGRAPHS": str(photographs)}
+    command = tuple(places.get(word, word) for word in case.command)
+    (place / "settings.toml").write_text(tomli_w.dumps(settings))
+    (place / "sweep.toml").write_text(tomli_w.dumps(sweep_of(settings)))
+    for each in case.before:
+        assert to_the_end(command_line, each, place)[0] == 0
+    start = tmp_path / "start"
+    shutil.copytree(place, start)
+    code, lasts = to_the_end(command_line, command, place)
+    assert code == 0, log(place)
+    reference = content(place)
+    random = np.random.default_rng(list(case.name.encode()))
+    kills = 0
+    for _ in range(ROUNDS):
+        shutil.rmtree(place)
+        shutil.copytree(start, place)
+        instants = killed_often(command_line, command, place, lasts, random)
+        kills += len(instants)
+        code, _ = to_the_end(command_line, command, place)
+        told = f"killed after {instants} s of computing: {log(place)}"
+        assert code == 0, told
+        assert content(place) == reference, told
+        for run in find_runs([place]):
+            assert [each for each in findings(run) if each.wrong] == [], told
+    assert kills
+    print(f"{case.name}: killed {kills} times")
+
+
+def killed_often(
+    command_line: Commands,
+    command: tuple[str, ...],
+    place: Path,
+    lasts: float,
+    random: np.random.Generator,
+) -> list[float]:
+    """Kill a command at random instants, of seconds that it computed; no more once it has ended."""
+    instants: list[float] = []
+    while len(instants) < KILLS:
+        instant = round(random.uniform(0, lasts), 2)
+        if not killed(command_line, command, place, instant):
+            break
+        instants.append(instant)
+    return instants
+
+
+def sweep_of(settings: dict[str, Any]) -> dict[str, Any]:
+    methods = ["textual-inversion", "dreambooth-lora"]
+    of_the_sweep = {"concepts": [settings["concept"]], "methods": methods}
+    own = ("concept", "method", "stop")
+    rest = {name: value for name, value in settings.items() if name not in own}
+    return of_the_sweep | {"out": "runs", "workers": 2, "settings": rest}
+
+
+def started(command_line: Commands, command: tuple[str, ...], place: Path) -> psutil.Process:
+    return psutil.Process(command_line.start(command, place / "log", place))
+
+
+def to_the_end(command_line: Commands, command: tuple[str, ...], place: Path) -> tuple[int, float]:
+    """The exit code of a command, and the seconds that it computed for."""
+    process, seconds = started(command_line, command, place), 0.0
+    while living(process):
+        seconds = max(seconds, computed(process))
+        time.sleep(0.05)
+    return command_line.ended(), seconds
+
+
+def killed(command_line: Commands, command: tuple[str, ...], place: Path, instant: float) -> bool:
+    """Start a command and kill it once it has computed so long; whether it had not ended before.
+
+    A time of computing comes at the same place of it however busy the machine is.
+    """
+    process = started(command_line, command, place)
+    while living(process) and computed(process) < instant:
+        time.sleep(0.02)
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+    return command_line.ended() == -9
+
+
+def living(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def computed(process: psutil.Process) -> float:
+    """Seconds that a process and those it started have computed so far."""
+    seconds = 0.0
+    with suppress(psutil.NoSuchProcess):
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = each.cpu_times()
+                seconds += times.user + times.system
+    return seconds
+
+
+def log(place: Path) -> str:
+    return (place / "log").read_text()[-2000:]
+
+
+def content(place: Path) -> dict[str, str]:
+    """All that a command wrote, without what tells how long it took."""
+    found: dict[str, Any] = {}
+    for file in sorted(place.rglob("*")):
+        name = file.relative_to(place).as_posix()
+        if not file.is_file() or file.name in OWN or name == "log":
+            continue
+        if file.suffix == ".parquet":
+            table = parquet.read_table(file)
+            kept = [each for each in table.column_names if not each.endswith("seconds")]
+            told = table.select(kept).to_pandas().to_csv(index=False, header=False)
+            rows = re.sub(r".*_seconds,.*\n", "", told).encode()
+            trace = str(Path(name).parent)
+            found[trace] = found.get(trace, b"") + rows
+        elif file.suffix == ".json":
+            found[name] = repr(timeless(json.loads(file.read_text()))).encode()
+        else:
+            found[name] = file.read_bytes()
+    return {
+        name: each.decode() if name.endswith(TOLD) else hashlib.sha256(each).hexdigest()
+        for name, each in found.items()
+    }
+
+
+def timeless(value: Any) -> Any:
+    """A document without its numbers of seconds and its moments."""
+    if isinstance(value, dict):
+        return {
+            name: timeless(each)
+            for name, each in value.items()
+            if not name.endswith("seconds") and name != "started"
+        }
+    if isinstance(value, list):
+        return [timeless(each) for each in value]
+    return re.sub(r"\(\d+ s\)", "", value) if isinstance(value, str) else value
