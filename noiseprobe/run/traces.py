@@ -21,7 +21,7 @@ _OF_TRAINING = (
     *("loss", "grad_norm", "lr", "l_det", "dvar_ratio", "seconds", "l_det_seconds"),
     *("clip_img", "check_seconds", "l_val", "l_val_seconds"),
     *("paired", "paired_mean", "paired_se", "paired_seconds"),
-    *("recent", "recent_se", "recent_seconds"),
+    *("recent", "recent_se", "recent_seconds", "skipped"),
 )
 TRAIN_COLUMNS = {"step": "int64"} | dict.fromkeys(_OF_TRAINING, "float64")
 """One row per optimisation step.
@@ -39,7 +39,8 @@ batch less the starting model's on the same draws, so that it belongs to the wei
 k - 1; `paired_mean` is its running mean and `paired_se` the standard error of that
 (`noiseprobe.stopping.PairedLoss`). `recent` is, where a stretch of steps ends, the mean loss of the
 training batches of its second half less that under the weights with which it began, on the same
-draws, and `recent_se` the standard error. They are NaN where they were not evaluated, as is what
+draws, and `recent_se` the standard error. `skipped` is 1 where the step was not taken, since its
+loss or gradient was not finite, else 0. They are NaN where they were not evaluated, as is what
 took no time; and what the versions before them did not record.
 """
 

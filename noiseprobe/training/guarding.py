@@ -1,0 +1,168 @@
+"""What a training does where a number is NaN or infinite: it stops with one line, or goes on."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.progress import Reporter
+from noiseprobe.draws.draws import Batch
+from noiseprobe.run.directory import Run
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.training.fixed_losses import FixedLosses
+from noiseprobe.training.methods.base import Method
+from noiseprobe.training.objective import Objective
+from noiseprobe.training.prior import Prior
+from noiseprobe.training.wrong_numbers import (
+    MOST_IN_A_ROW,
+    MOST_TOLD,
+    about_weights,
+    alone,
+    broken_frozen,
+    broken_trained,
+    draws_of,
+    keyed,
+    tries,
+    wrong_in,
+)
+
+
+@dataclass
+class Guard:
+    """Names wrong numbers of a training, and counts the steps that were not taken for one.
+
+    Attributes:
+        skipped: steps that were not taken, in all.
+        in_a_row: of them the last ones, since a step was taken.
+        pending: wrong numbers of what was tracked after the last step, a line each.
+    """
+
+    run: Run
+    objective: Objective
+    prior: Prior | None
+    method: Method
+    config: RunConfig
+    reporter: Reporter
+    skipped: int = 0
+    in_a_row: int = 0
+    pending: list[str] = field(default_factory=list)
+    _told: Counter[str] = field(default_factory=Counter)
+
+    def require_finite_weights(self, done: int, *, frozen: bool = True) -> None:
+        """Raise `UserError` where a trained or `frozen` weight is not finite after `done` steps."""
+        trained = broken_trained(self.method)
+        others = broken_frozen(self.objective.model, self.method) if frozen else []
+        if told := about_weights(trained, others, done, self.config):
+            raise UserError(told)
+
+    def refuse(
+        self,
+        step: int,
+        what: str,
+        batches: Sequence[tuple[str, Batch | None, list[int]]],
+        save: Callable[[], None],
+    ) -> None:
+        """Say which samples keep `step` from being taken, and stop there or count it as skipped.
+
+        Args:
+            what: the number and what it became, as "the loss became nan".
+            batches: of each stream, `train` or `prior`, what was drawn, and the samples to blame.
+            save: saves the state before the step; called before it is stopped.
+
+        Raises:
+            UserError: it is stopped, by the settings or since too many in a row were skipped.
+        """
+        told = f"{what} at step {step}{self._whose(step, batches)}"
+        self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
+        if self.config.on_nan == "skip" and self.in_a_row < MOST_IN_A_ROW:
+            self.tell("step", f"{told}; that step is skipped", "steps were skipped")
+            return
+        self.skipped, self.in_a_row = self.skipped - 1, self.in_a_row - 1
+        save()
+        if self.config.on_nan == "skip":
+            told = f"{MOST_IN_A_ROW} steps in a row could not be taken; the last: {told}"
+        applied = step > 1 + self.skipped
+        raise UserError(f"--on-nan: {told}; {self._next(applied)}")
+
+    def _whose(self, step: int, batches: Sequence[tuple[str, Batch | None, list[int]]]) -> str:
+        for stream, batch, samples in batches:
+            if not samples or batch is None:
+                continue
+            sample, others = samples[0], sum(len(each) for *_, each in batches) - 1
+            on, captions = self.objective, self.objective.captions(batch, self.method.captions)
+            if stream == "prior" and self.prior:
+                on, captions = self.prior.objective, self.prior.captions_of(batch)
+            more = {} if stream == "train" else {"of": stream}
+            return (
+                f" in sample {sample} ({draws_of(on, batch, sample, captions)}; "
+                f"{keyed(self.config.seed, stream, step, sample)})"
+                f"{f' and {others} more' if others else ''}; it alone again: "
+                f"{alone(self.run.directory, step, sample, **more)}"
+            )
+        return ", in no sample alone"
+
+    def _next(self, applied: bool) -> str:
+        ways = tries(self.config, applied)
+        return f"the weights before it are finite and saved; {ways}"
+
+    def note_tracked(self, name: str, step: int, fixed: FixedLosses, losses: Any) -> None:
+        """Take note of samples of a fixed batch whose `losses` (B,) are wrong, if any are."""
+        for sample in wrong_in(losses)[:1].tolist():
+            batch = fixed.fixed.batch
+            captions = fixed.objective.captions(batch, fixed.captions)
+            self.pending.append(
+                f"{name} became {losses[sample]:g} at step {step} in sample {sample} of its fixed "
+                f"batch ({draws_of(fixed.objective, batch, sample, captions)})"
+                f"{_more(len(wrong_in(losses)))}; it alone again: "
+                f"{alone(self.run.directory, step, sample, of=name)}"
+            )
+
+    def note_earlier(self, name: str, step: int, weights: int, batch: Batch, losses: Any) -> None:
+        """The same of a training batch under the earlier `weights` of a step."""
+        samples = wrong_in(losses)
+        for sample in samples[:1].tolist():
+            captions = self.objective.captions(batch, self.method.captions)
+            self.pending.append(
+                f"{name} became nan at step {step}: sample {sample} of its batch "
+                f"({draws_of(self.objective, batch, sample, captions)}) under the weights of step "
+                f"{weights}{_more(len(samples))}; it alone again: "
+                f"{alone(self.run.directory, step, sample, weights=weights)}"
+            )
+
+    def settle(self, done: int, save: Callable[[], None]) -> None:
+        """Stop for what was noted after `done` steps, or say it and let the training go on.
+
+        Raises:
+            UserError: it is stopped; or a weight is not finite, so that going on makes no sense.
+        """
+        noted, self.pending = self.pending, []
+        if not noted:
+            return
+        self.require_finite_weights(done)
+        if self.config.on_nan == "stop":
+            save()
+            applied = done > self.skipped
+            raise UserError(
+                f"--on-nan: {noted[0]}; the weights are finite and saved; "
+                f"{tries(self.config, applied)}"
+            )
+        for each in noted:
+            kind = each.partition(" ")[0]
+            self.tell(kind, f"{each}; it is left out", f"values of {kind} were left out")
+
+    def tell(self, kind: str, line: str, counted: str) -> None:
+        """Say a warning, unless enough of its kind were said; `counted` is said of all by `end`."""
+        self._told[counted] += 1
+        if self._told[counted] <= MOST_TOLD:
+            self.reporter.note(f"warning: {line}")
+
+    def end(self) -> None:
+        """Say how many wrong numbers there were, where not each was told."""
+        for counted, number in self._told.items():
+            if number > MOST_TOLD:
+                self.reporter.note(f"warning: {number} {counted}: they were not finite")
+
+
+def _more(count: int) -> str:
+    return f" and {count - 1} more" if count > 1 else ""
