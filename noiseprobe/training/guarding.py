@@ -51,6 +51,13 @@ class Guard:
 
     def require_finite_weights(self, done: int, *, frozen: bool = True) -> None:
         """Raise `UserError` where a trained or `frozen` weight is not finite after `done` steps."""
+        if frozen and self.run.foreign:
+            if broken := broken_frozen(self.objective.model, self.method):
+                raise UserError(
+                    f"--checkpoints: the weights of {done} are not finite, such as {broken[0]}; "
+                    "leave it out, or add --on-nan skip"
+                )
+            return
         trained = broken_trained(self.method)
         others = broken_frozen(self.objective.model, self.method) if frozen else []
         if told := about_weights(trained, others, done, self.config):
@@ -139,8 +146,10 @@ class Guard:
         noted, self.pending = self.pending, []
         if not noted:
             return
-        self.require_finite_weights(done)
-        if self.config.on_nan == "stop":
+        skip = self.config.on_nan == "skip"
+        if not (skip and self.run.foreign):
+            self.require_finite_weights(done)
+        if not skip:
             save()
             applied = done > self.skipped
             raise UserError(

@@ -9,8 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from noiseprobe.models import load_model
-from noiseprobe.models.base import PRECISIONS
-from noiseprobe.models.base import DiffusionModel
+from noiseprobe.models.base import PRECISIONS, DiffusionModel
 from noiseprobe.pictures.sampling import Sampler
 
 CAPTIONS = ["a photo of a dog", "a photo of the nice dog", "a rendering of a dog"]
