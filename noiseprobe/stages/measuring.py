@@ -69,7 +69,7 @@ def measure(
                 pictures = sampler.draw(trained, config.sampling_seed)
                 validation = sampler.draw(asked, config.sampling_seed + 1)
             except BrokenPicture as error:
-                skip_or_stop(error, step, config, reporter)
+                skip_or_stop(error, run, step, config, reporter)
             else:
                 seen = likeness.clip.embed_images(validation)
                 values |= {
@@ -89,14 +89,16 @@ def measure(
                 raise Interrupted(f"measuring stopped after step {step}; the same command goes on")
 
 
-def skip_or_stop(error: BrokenPicture, step: int, config: RunConfig, reporter: Reporter) -> None:
+def skip_or_stop(
+    error: BrokenPicture, run: Run, step: int, config: RunConfig, reporter: Reporter
+) -> None:
     """Say which picture keeps a checkpoint from being measured; a `UserError` unless skipped."""
     if config.on_nan == "skip":
         reporter.note(f"warning: checkpoint {step}: {error}; its measures are left out")
         return
     raise UserError(
-        f"--on-nan: checkpoint {step}: {error}; draw with --precision fp32 in a new run, or leave "
-        'such checkpoints out: on_nan = "skip" in the run\'s config.toml'
+        f"--on-nan: checkpoint {step}: {error}; measure other --steps, or leave out what is not "
+        f"finite: noiseprobe probe {run.directory} --on-nan skip, then this again"
     ) from error
 
 

@@ -110,8 +110,8 @@ class Guard:
         return ", in no sample alone"
 
     def _next(self, applied: bool) -> str:
-        ways = tries(self.config, applied)
-        return f"the weights before it are finite and saved; {ways}"
+        ways = tries(self.config, applied, self.run.directory)
+        return f"the weights before it are finite and saved; try {ways}"
 
     def note_tracked(self, name: str, step: int, fixed: FixedLosses, losses: Any) -> None:
         """Take note of samples of a fixed batch whose `losses` (B,) are wrong, if any are."""
@@ -153,8 +153,8 @@ class Guard:
             save()
             applied = done > self.skipped
             raise UserError(
-                f"--on-nan: {noted[0]}; the weights are finite and saved; "
-                f"{tries(self.config, applied)}"
+                f"--on-nan: {noted[0]}; the weights are finite and saved; try "
+                f"{tries(self.config, applied, self.run.directory)}"
             )
         for each in noted:
             kind = each.partition(" ")[0]

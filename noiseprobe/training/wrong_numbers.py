@@ -117,13 +117,13 @@ def about_weights(trained: list[str], frozen: list[str], step: int, config: RunC
     return ""
 
 
-def tries(config: RunConfig, applied: bool) -> str:
+def tries(config: RunConfig, applied: bool, run: Path) -> str:
     """What to try where the weights are finite; `applied`: whether any step was taken before."""
     ways = [f"lower --learning-rate (now {config.learning_rate:g})"] * applied
     if config.precision not in ("fp32", "auto"):
         ways.append(f"--precision fp32 (now {config.precision})")
-    ways.append("or go on without such numbers: --resume --on-nan skip")
-    return ", ".join(ways)
+    anew = f"in a new run {' or '.join(ways)}, or " if ways else ""
+    return f"{anew}go on without such numbers: --out {run} --resume --on-nan skip"
 
 
 def samples_with_wrong_gradients(

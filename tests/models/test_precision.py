@@ -162,10 +162,10 @@ def test_a_picture_that_is_not_finite_is_named_and_not_measured_as_black(
         model.vae.decoder.conv_out.bias[0] = torch.nan
     with pytest.raises(BrokenPicture, match="picture 3 of seed 5, 'a dog', is not finite") as error:
         sampler.draw(["a dog"], 5, first=3)
-    config, heard = resolve({}), Heard()
+    run, config, heard = Run("run"), resolve({}), Heard()
     with pytest.raises(UserError, match="--on-nan: checkpoint 8: picture 3"):
-        skip_or_stop(error.value, 8, config, heard)
-    skip_or_stop(error.value, 8, config.model_copy(update={"on_nan": "skip"}), heard)
+        skip_or_stop(error.value, run, 8, config, heard)
+    skip_or_stop(error.value, run, 8, config.model_copy(update={"on_nan": "skip"}), heard)
     assert "checkpoint 8: picture 3 of seed 5" in heard.said
 
 
