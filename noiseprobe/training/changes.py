@@ -75,8 +75,8 @@ class Changes:
             self._say(
                 [name for name in self.method.named if name not in changed],
                 f"trained tensors have not changed in {self.steps} steps",
-                "the learning rate is too low for their type, they are frozen, or the loss does "
-                "not depend on them",
+                "they are frozen, the learning rate is too low for their type, or the model does "
+                "not use them",
             )
         if self.since >= LONG and self.moved is not None:
             moved = self.moved.tolist()
@@ -86,7 +86,7 @@ class Changes:
             self._say(
                 still_names,
                 f"trained tensors have had no gradient for {self.since} steps",
-                "they are frozen, or the loss does not depend on them",
+                "they are frozen, or the model does not use them",
             )
             self.since, self.moved = 0, None
 

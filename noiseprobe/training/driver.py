@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from noiseprobe.stopping import DVAR, NonFiniteLossWarning
 from noiseprobe.training.changes import Changes
 from noiseprobe.training.earlier import EarlierWeights
 from noiseprobe.training.fixed_losses import fixed_losses_of
-from noiseprobe.training.guarding import Guard
+from noiseprobe.training.guarding import Guard, Seen
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, losses_together
 from noiseprobe.training.optimising import optimiser, schedule, set_rate
@@ -34,9 +35,8 @@ from noiseprobe.training.prior import Prior
 from noiseprobe.training.states import load_state, save_state
 from noiseprobe.training.tracker import Tracker
 from noiseprobe.training.watching import distinct, evaluated, keeper, show_recorded, watches
-from noiseprobe.training.wrong_numbers import samples_with_wrong_gradients, wrong_in
 
-COUNTED = ("step", "seconds", "fixed_weights", "best_step", "best", "skipped", "in_a_row")
+COUNTED = ("step", "seconds", "fixed_weights", "best_step", "best")
 """What the driver keeps beside tensors, and goes on with."""
 
 SAVE_SECONDS = 120.0
@@ -123,24 +123,6 @@ class _Driver:
         self.guard = Guard(self.run, self.objective, self.prior, self.method, config, self.reporter)
 
     @property
-    def skipped(self) -> int:
-        """Steps that were not taken since a number was not finite."""
-        return self.guard.skipped
-
-    @skipped.setter
-    def skipped(self, count: int) -> None:
-        self.guard.skipped = count
-
-    @property
-    def in_a_row(self) -> int:
-        """Those of them since a step was taken."""
-        return self.guard.in_a_row
-
-    @in_a_row.setter
-    def in_a_row(self, count: int) -> None:
-        self.guard.in_a_row = count
-
-    @property
     def fixed_weights(self) -> Tensor | None:
         """How the losses of L_det's batch are weighted, once that is known."""
         return self.fixed["l_det"].weights
@@ -166,12 +148,16 @@ class _Driver:
         self.tracker.seconds = {name: self.spent[f"{name}_seconds"] for name in self.fixed}
         if "earlier" in state:
             self.earlier.load_state_dict(state["earlier"])
+        self.guard.skipped, self.guard.in_a_row = state.get("skips", (0, 0))
         self.method.load(state["tensors"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         for directory in (self.run.train_directory, self.run.tracked_directory):
             drop_after(directory, self.step)
-        show_recorded(self.shown_to, self.run.train_trace(), self.run.tracked_trace(), self.config)
+        with quiet():
+            show_recorded(
+                self.shown_to, self.run.train_trace(), self.run.tracked_trace(), self.config
+            )
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
@@ -255,7 +241,7 @@ class _Driver:
         row = dict(zip(("loss", "grad_norm"), torch.stack([loss, grad_norm]).tolist(), strict=True))
         skipped = not self.can_be_taken(row)
         if skipped:
-            self.refuse_step(row, batch, of_class, losses, others)
+            self.refuse_step(row, (batch, losses), (of_class, others))
         else:
             self.apply_step(grad_norm)
             if math.isfinite(row["grad_norm"]):  # else fp16's scaler did not take it
@@ -267,7 +253,7 @@ class _Driver:
             row |= self.check_now()
         fired = self.show(row)
         # The weights under which a number was not finite are kept where that happens first.
-        self.keep_this = fired or (skipped and self.skipped == 1)
+        self.keep_this = fired or (skipped and self.guard.skipped == 1)
         if "l_det" in row:
             row["dvar_ratio"] = self.dvar_ratio() if math.isfinite(row["l_det"]) else math.nan
         return row
@@ -292,34 +278,13 @@ class _Driver:
         self.scaler.update()
         self.guard.in_a_row = 0
 
-    def refuse_step(
-        self,
-        row: dict[str, Any],
-        batch: Batch,
-        of_class: Batch | None,
-        losses: Tensor,
-        others: Tensor,
-    ) -> None:
+    def refuse_step(self, row: dict[str, Any], photographs: Seen, class_images: Seen) -> None:
         """Take no step and say why; raises `UserError` where training stops there."""
-        self.guard.require_finite_weights(self.step)
         self.scaler.update(self.scaler.get_scale())  # which is not to blame, and stays
-        what, value = "the loss", row["loss"]
-        found = wrong_in(losses).tolist(), wrong_in(others).tolist()
-        if math.isfinite(value):
-            what, value = "the gradient", row["grad_norm"]
-            found = self.wrong_gradients(batch), []
-        blamed = [("train", batch, found[0]), ("prior", of_class, found[1])]
         self.optimiser.zero_grad(set_to_none=True)
-        save = self.save_state if self.rows else (lambda _: None)  # else it is saved already
-        self.guard.refuse(self.step + 1, f"{what} became {value:g}", blamed, lambda: save(None))
-
-    def wrong_gradients(self, batch: Batch) -> list[int]:
-        """The samples of a batch whose gradients alone are not finite."""
-
-        def loss_of(sample: int) -> Tensor:
-            return self.losses(batch[sample : sample + 1]).mean()
-
-        return samples_with_wrong_gradients(len(batch), loss_of, self.method.parameters())
+        # Without new rows, this very state is saved already.
+        save = partial(self.save_state, None) if self.rows else lambda: None
+        self.guard.refuse(self.step, row, photographs, class_images, save)
 
     def against_earlier(
         self, losses: Tensor, earlier: dict[str, Tensor], batch: Batch
@@ -448,6 +413,7 @@ class _Driver:
             {name: getattr(self, name) for name in COUNTED}
             | self.spent
             | {
+                "skips": (self.guard.skipped, self.guard.in_a_row),
                 "earlier": self.earlier.state_dict(),
                 "tensors": self.method.trained(),
                 "optimiser": self.optimiser.state_dict(),

@@ -1,9 +1,13 @@
 """What a training does where a number is NaN or infinite: it stops with one line, or goes on."""
 
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.progress import Reporter
@@ -26,6 +30,9 @@ from noiseprobe.training.wrong_numbers import (
     tries,
     wrong_in,
 )
+
+Seen = tuple[Batch | None, Tensor]
+"""What a step sees of one kind, if anything, and the losses, (B,)."""
 
 
 @dataclass
@@ -65,53 +72,84 @@ class Guard:
 
     def refuse(
         self,
-        step: int,
-        what: str,
-        batches: Sequence[tuple[str, Batch | None, list[int]]],
+        done: int,
+        row: Mapping[str, float],
+        photographs: Seen,
+        class_images: Seen,
         save: Callable[[], None],
     ) -> None:
-        """Say which samples keep `step` from being taken, and stop there or count it as skipped.
+        """Say which samples keep the step after `done` from being taken; stop there, or count it.
 
         Args:
-            what: the number and what it became, as "the loss became nan".
-            batches: of each stream, `train` or `prior`, what was drawn, and the samples to blame.
-            save: saves the state before the step; called before it is stopped.
+            row: its loss and the norm of its gradients, one of which is not finite.
+            photographs, class_images: what it sees.
+            save: saves the state before it; called before training is stopped.
 
         Raises:
-            UserError: it is stopped, by the settings or since too many in a row were skipped.
+            UserError: training stops, by the settings, or since too many in a row were skipped, or
+                since a weight is not finite.
         """
-        told = f"{what} at step {step}{self._whose(step, batches)}"
-        self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
-        if self.config.on_nan == "skip" and self.in_a_row < MOST_IN_A_ROW:
+        self.require_finite_weights(done)
+        told = self._blame(done + 1, row, photographs, class_images)
+        skip = self.config.on_nan == "skip"
+        if skip and self.in_a_row + 1 < MOST_IN_A_ROW:
+            self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
             self.tell("step", f"{told}; that step is skipped", "steps were skipped")
             return
-        self.skipped, self.in_a_row = self.skipped - 1, self.in_a_row - 1
         save()
-        if self.config.on_nan == "skip":
+        if skip:
             told = f"{MOST_IN_A_ROW} steps in a row could not be taken; the last: {told}"
-        applied = step > 1 + self.skipped
-        raise UserError(f"--on-nan: {told}; {self._next(applied)}")
+        raise UserError(
+            f"--on-nan: {told}; the weights before it are finite and saved; try {self._tries(done)}"
+        )
 
-    def _whose(self, step: int, batches: Sequence[tuple[str, Batch | None, list[int]]]) -> str:
-        for stream, batch, samples in batches:
-            if not samples or batch is None:
+    def _blame(
+        self, step: int, row: Mapping[str, float], photographs: Seen, class_images: Seen
+    ) -> str:
+        """Which number of a step is wrong, and of which sample, in words."""
+        seen = {"train": photographs, "prior": class_images}
+        wrong = {stream: wrong_in(losses).tolist() for stream, (_, losses) in seen.items()}
+        told = f"the loss became {row['loss']:g} at step {step}"
+        if math.isfinite(row["loss"]):
+            told = f"the gradient became {row['grad_norm']:g} at step {step}"
+            wrong = {
+                stream: self._wrong_gradients(batch, stream) for stream, (batch, _) in seen.items()
+            }
+        count = sum(map(len, wrong.values()))
+        for stream, samples in wrong.items():
+            batch, sample = seen[stream][0], next(iter(samples), None)
+            if batch is None or sample is None:
                 continue
-            sample, others = samples[0], sum(len(each) for *_, each in batches) - 1
             on, captions = self.objective, self.objective.captions(batch, self.method.captions)
             if stream == "prior" and self.prior:
                 on, captions = self.prior.objective, self.prior.captions_of(batch)
             more = {} if stream == "train" else {"of": stream}
             return (
-                f" in sample {sample} ({draws_of(on, batch, sample, captions)}; "
-                f"{keyed(self.config.seed, stream, step, sample)})"
-                f"{f' and {others} more' if others else ''}; it alone again: "
+                f"{told} in sample {sample} ({draws_of(on, batch, sample, captions)}; "
+                f"{keyed(self.config.seed, stream, step, sample)}){_more(count)}; it alone again: "
                 f"{alone(self.run.directory, step, sample, **more)}"
             )
-        return ", in no sample alone"
+        return f"{told}, in no sample alone"
 
-    def _next(self, applied: bool) -> str:
-        ways = tries(self.config, applied, self.run.directory)
-        return f"the weights before it are finite and saved; try {ways}"
+    def _wrong_gradients(self, batch: Batch | None, stream: str) -> list[int]:
+        """The samples of a batch whose gradients alone are not finite."""
+        found: list[int] = []
+        for sample in range(len(batch) if batch else 0):
+            assert batch is not None
+            one = batch[sample : sample + 1]
+            if stream == "prior" and self.prior:
+                loss = self.prior.losses(one)
+            else:
+                loss = self.objective.losses(
+                    one, self.objective.captions(one, self.method.captions)
+                )
+            own = torch.autograd.grad(loss.sum(), self.method.parameters(), allow_unused=True)
+            if any(each is not None and not each.isfinite().all() for each in own):
+                found.append(sample)
+        return found
+
+    def _tries(self, done: int) -> str:
+        return tries(self.config, done > self.skipped, self.run.directory)
 
     def note_tracked(self, name: str, step: int, fixed: FixedLosses, losses: Any) -> None:
         """Take note of samples of a fixed batch whose `losses` (B,) are wrong, if any are."""
@@ -151,10 +189,8 @@ class Guard:
             self.require_finite_weights(done)
         if not skip:
             save()
-            applied = done > self.skipped
             raise UserError(
-                f"--on-nan: {noted[0]}; the weights are finite and saved; try "
-                f"{tries(self.config, applied, self.run.directory)}"
+                f"--on-nan: {noted[0]}; the weights are finite and saved; try {self._tries(done)}"
             )
         for each in noted:
             kind = each.partition(" ")[0]

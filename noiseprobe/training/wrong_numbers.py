@@ -3,7 +3,7 @@
 Nothing here is computed while all numbers are finite.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,17 +124,3 @@ def tries(config: RunConfig, applied: bool, run: Path) -> str:
         ways.append(f"--precision fp32 (now {config.precision})")
     anew = f"in a new run {' or '.join(ways)}, or " if ways else ""
     return f"{anew}go on without such numbers: --out {run} --resume --on-nan skip"
-
-
-def samples_with_wrong_gradients(
-    count: int, loss_of: Callable[[int], Tensor], parameters: Sequence[Tensor]
-) -> list[int]:
-    """Those of `count` samples whose gradients alone are not finite; `loss_of` gives the loss of
-    each. What is in `.grad` stays as it is.
-    """
-    found = []
-    for sample in range(count):
-        own = torch.autograd.grad(loss_of(sample), parameters, allow_unused=True)
-        if any(each is not None and not each.isfinite().all() for each in own):
-            found.append(sample)
-    return found
