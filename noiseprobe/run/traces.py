@@ -106,7 +106,7 @@ def without_wrong(probe: pd.DataFrame) -> pd.DataFrame:
         f"{int((~finite).sum())} of {len(probe)} losses of the probe are not finite; "
         f"{len(lost)} of {count} samples are left out, and of the others the redraws that have one",
         NonFiniteLossWarning,
-        stacklevel=3,
+        stacklevel=2,
     )
     return probe[~probe["sample"].isin(lost)] if len(lost) < count else probe
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noiseprobe.core.progress import Reporter
-from noiseprobe.models.base import DiffusionModel
+from noiseprobe.models.base import DiffusionModel, device_of
 from noiseprobe.training.methods.base import Method
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -38,6 +38,7 @@ class Changes:
         self.frozen = {
             f"{part}.{name}": each
             for part, module in parts.items()
+            if device_of(module) == model.device  # what lies aside is no part of a step
             for name, each in [*module.named_parameters(), *module.named_buffers()]
             if id(each) not in trained and type(each.data) is Tensor  # no packed kind of its own
         }

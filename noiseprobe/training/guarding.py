@@ -99,9 +99,7 @@ class Guard:
         save()
         if skip:
             told = f"{MOST_IN_A_ROW} steps in a row could not be taken; the last: {told}"
-        raise UserError(
-            f"--on-nan: {told}; the weights before it are finite and saved; try {self._tries(done)}"
-        )
+        raise UserError(f"--on-nan: {told}; {self._tries(done)}")
 
     def _blame(
         self, step: int, row: Mapping[str, float], photographs: Seen, class_images: Seen
@@ -149,7 +147,12 @@ class Guard:
         return found
 
     def _tries(self, done: int) -> str:
-        return tries(self.config, done > self.skipped, self.run.directory)
+        if self.run.foreign:
+            again = f"noiseprobe probe {self.run.directory} --on-nan skip"
+            return f"to go on without such numbers: {again}"
+        return "the weights are finite and saved; try " + tries(
+            self.config, done > self.skipped, self.run.directory
+        )
 
     def note_tracked(self, name: str, step: int, fixed: FixedLosses, losses: Any) -> None:
         """Take note of samples of a fixed batch whose `losses` (B,) are wrong, if any are."""
@@ -189,9 +192,7 @@ class Guard:
             self.require_finite_weights(done)
         if not skip:
             save()
-            raise UserError(
-                f"--on-nan: {noted[0]}; the weights are finite and saved; try {self._tries(done)}"
-            )
+            raise UserError(f"--on-nan: {noted[0]}; {self._tries(done)}")
         for each in noted:
             kind = each.partition(" ")[0]
             self.tell(kind, f"{each}; it is left out", f"values of {kind} were left out")
