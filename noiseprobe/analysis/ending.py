@@ -70,6 +70,7 @@ class Ending:
         stretch: what the last stretch brought; None where that was not tracked.
         foreign: of how many checkpoints of another trainer this is, and what their steps are:
             `step` or `epoch`; None of a training of its own.
+        skipped: steps that were not taken, since a loss or gradient was not finite.
     """
 
     run: str
@@ -87,6 +88,7 @@ class Ending:
     crossed: Mapping[str, float] | None = None
     stretch: Stretch | None = None
     foreign: tuple[int, str] | None = None
+    skipped: int = 0
 
     @property
     def best_step(self) -> int | None:
@@ -134,6 +136,7 @@ def ending_of(run: Run) -> Ending:
         crossed=_crossed(run) if config.cross else None,
         stretch=_stretch(train, config.recent_steps),
         foreign=None if series is None else (len(series.checkpoints) - 1, series.unit),
+        skipped=int((train["skipped"] == 1).sum()),
     )
 
 

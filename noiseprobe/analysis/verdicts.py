@@ -162,6 +162,11 @@ def of_ending(ending: Ending) -> list[str]:
     else:
         told = [f"All {ending.steps} steps were taken {took}; {_said(ending.fired)}."]
         told += [f"{line}." for line in ending.cannot_fire]
+    if ending.skipped:
+        told.append(
+            f"{_count(ending.skipped, 'step')} of them changed nothing: a loss or gradient was not "
+            "finite there (--on-nan skip)."
+        )
     told += of_held_out(ending) + of_stretch(ending)
     if ending.take:
         place = visible(ending.result or ending.take)

@@ -85,7 +85,8 @@ def train(
     ending = ending_of(opened)
     verdict = of_training(ending)
     if json_output:
-        ends = {"fired": dict(ending.fired), "take": ending.take, "result": ending.result}
+        ends = {"skipped": ending.skipped, "fired": dict(ending.fired)}
+        ends |= {"take": ending.take, "result": ending.result}
         best = {} if ending.best_step is None else {"best_step": ending.best_step}
         print_json({"run": ending.run} | opened.status | ends | best | verdict.document)
     else:

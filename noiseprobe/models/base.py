@@ -20,6 +20,7 @@ from transformers import CLIPTokenizer
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.models.noise_paths import NoisePath, path_of
+from noiseprobe.models.upcasting import in_enough_bits
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -251,10 +252,12 @@ class DiffusionModel(ABC):
         """Mean and standard deviation, each (B, C, h, w) float32, of the VAE's posterior.
 
         `pixels` is (B, 3, H, W) in [-1, 1]. Both are unscaled, as the VAE gives them; the deviation
-        is 0 where the autoencoder draws nothing. One image at a time: memory does not grow.
+        is 0 where the autoencoder draws nothing. One image at a time: memory does not grow. A VAE
+        that float16 is not enough for computes in float32 meanwhile (`in_enough_bits`).
         """
-        device, dtype = device_of(self.vae), next(self.vae.parameters()).dtype
-        with torch.autocast(device.type, enabled=False):
+        device = device_of(self.vae)
+        with torch.autocast(device.type, enabled=False), in_enough_bits(self.vae):
+            dtype = next(self.vae.parameters()).dtype
             found = [self.posterior(image[None].to(device, dtype)) for image in pixels]
         means, stds = zip(*found, strict=True)
         return torch.cat(means).float(), torch.cat(stds).float()

@@ -7,8 +7,13 @@ from typing import Any
 import torch
 from PIL import Image
 
+from noiseprobe.core.errors import UserError
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.models.placing import placed
+
+
+class BrokenPicture(UserError):
+    """A picture that was drawn has a number that is not finite, which would pass for black."""
 
 
 class Sampler:
@@ -33,6 +38,9 @@ class Sampler:
 
         Picture i starts from noise that depends on `seed` and on its number `first` + i alone,
         drawn on the CPU, so that it is the same whatever is drawn beside it and on whatever device.
+
+        Raises:
+            BrokenPicture: a picture is NaN or infinite; it is named.
         """
         aside = [self.model.vae, *(each.module for each in self.model.encoders)]
         with placed(aside, self.model.device):
@@ -48,13 +56,38 @@ class Sampler:
                 torch.Generator().manual_seed(seed * 1_000_003 + first + start + index)
                 for index in range(len(some))
             ]
-            with contiguous(self.model.denoiser), each_in_its_own(self.model):
+            with (
+                contiguous(self.model.denoiser),
+                each_in_its_own(self.model),
+                watched(self.model.vae) as whole,
+            ):
                 pictures += self.pipeline(
                     num_inference_steps=self.steps,
                     generator=noise,
                     **self.model.drawing_options(some, self.guidance),
                 ).images
+            for index, fine in enumerate(torch.cat(whole).tolist()):
+                if not fine:
+                    raise BrokenPicture(
+                        f"picture {first + start + index} of seed {seed}, '{some[index]}', is not "
+                        "finite"
+                    )
         return pictures
+
+
+@contextmanager
+def watched(vae: Any) -> Iterator[list[torch.Tensor]]:
+    """Have the VAE say meanwhile, of each picture that it decodes, whether it is finite, (B,)."""
+    found: list[torch.Tensor] = []
+    decode = vae.decode
+
+    def decoded(*given: Any, **named: Any) -> Any:
+        pictures = decode(*given, **named)
+        found.append(pictures[0].isfinite().flatten(1).all(1))
+        return pictures
+
+    with _replaced(vae, "decode", decoded):
+        yield found
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from noiseprobe.run.traces import (
     gap_in,
     parts,
     read_trace,
+    without_wrong,
 )
 
 NUM_TIMESTEPS, TIME_AXIS = 1000, "timestep"
@@ -242,6 +243,8 @@ class Run:
         These are the redraws that every checkpoint has; `seen_trace` has the others. Of batches
         that grew at some checkpoints only, as where a probe was interrupted, it has the samples
         that all checkpoints have: a loss over another batch would pass for a change by training.
+        For the same reason it lacks samples without a finite loss somewhere, with a warning
+        (`noiseprobe.run.traces.without_wrong`).
         """
         return self._probed(self.probe_directory, fresh=False)
 
@@ -262,7 +265,8 @@ class Run:
         trace = read_trace(directory, PROBE_COLUMNS, again)
         smallest = trace.groupby("step")["sample"].max().min()
         of_kind = (trace["replicate"] >= FRESH) == fresh
-        return trace[of_kind & (trace["sample"] <= smallest)].reset_index(drop=True)
+        asked = trace[of_kind & (trace["sample"] <= smallest)]
+        return without_wrong(asked).reset_index(drop=True)
 
     def sobol_trace(self) -> pd.DataFrame:
         """One row per sample of the Sobol design; columns `noiseprobe.run.traces.PROBE_COLUMNS`.
@@ -270,7 +274,8 @@ class Run:
         `setting` is the row of the design (`noiseprobe.draws.sobol`), `replicate` the pair.
         """
         again = f"this evaluates it anew: noiseprobe probe {self.directory} --design sobol"
-        return read_trace(self.sobol_directory, PROBE_COLUMNS, again)
+        trace = read_trace(self.sobol_directory, PROBE_COLUMNS, again)
+        return without_wrong(trace).reset_index(drop=True)
 
     def summary(self) -> dict[str, Any]:
         """What `noiseprobe run --json` printed; raises `UserError` if the run is not done."""

@@ -217,6 +217,14 @@ class RunConfig(BaseModel):
         "Passes per step, whose gradients are averaged: as a batch so many times as large", 1, ge=1
     )
     seed: int = _trained("Seed of every draw", 0, ge=0, common=True, **_SEEN)
+    on_nan: Literal["stop", "skip"] = _trained(
+        "Where a loss, gradient or picture is NaN or infinite: stop, naming the sample; or skip: "
+        "take no such step, leave such a value out",
+        "stop",
+        metavar="stop|skip",
+        on_resume=True,
+        **_SEEN,
+    )
 
     initializer: str | None = _trained(
         "Word of one token that the new one starts from, or best, worst (by CLIP) or random",

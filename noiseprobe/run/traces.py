@@ -4,6 +4,7 @@ A trace is a folder of Parquet parts, each named after the first step that it ho
 whole or not at all, so that a killed run leaves a trace that is shorter, never one that is broken.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import remove, written_whole
+from noiseprobe.stopping.base import NonFiniteLossWarning
 
 _OF_TRAINING = (
     *("loss", "grad_norm", "lr", "l_det", "dvar_ratio", "seconds", "l_det_seconds"),
     *("clip_img", "check_seconds", "l_val", "l_val_seconds"),
     *("paired", "paired_mean", "paired_se", "paired_seconds"),
-    *("recent", "recent_se", "recent_seconds"),
+    *("recent", "recent_se", "recent_seconds", "skipped"),
 )
 TRAIN_COLUMNS = {"step": "int64"} | dict.fromkeys(_OF_TRAINING, "float64")
 """One row per optimisation step.
@@ -39,7 +41,8 @@ batch less the starting model's on the same draws, so that it belongs to the wei
 k - 1; `paired_mean` is its running mean and `paired_se` the standard error of that
 (`noiseprobe.stopping.PairedLoss`). `recent` is, where a stretch of steps ends, the mean loss of the
 training batches of its second half less that under the weights with which it began, on the same
-draws, and `recent_se` the standard error. They are NaN where they were not evaluated, as is what
+draws, and `recent_se` the standard error. `skipped` is 1 where the step was not taken, since its
+loss or gradient was not finite, else 0. They are NaN where they were not evaluated, as is what
 took no time; and what the versions before them did not record.
 """
 
@@ -78,6 +81,34 @@ def samples_of(tracked: pd.DataFrame, name: str) -> pd.DataFrame:
     """The losses of one tracked fixed batch: a row per step, a column per sample."""
     rows = tracked[tracked["name"] == name]
     return rows.pivot(index="step", columns="sample", values="loss")
+
+
+def without_wrong(probe: pd.DataFrame) -> pd.DataFrame:
+    """A probe trace without the samples of which a loss is not known, which is warned of.
+
+    These are the samples that have no finite loss at some checkpoint under some setting, in any
+    redraw: without them every mean is over the same samples. Where another redraw is finite, the
+    sample is kept, and whoever averages leaves the redraw out. A checkpoint without any finite
+    loss, as after a training has diverged, tells nothing of samples, and stays. So does everything
+    where no sample would be left.
+
+    Warns:
+        NonFiniteLossWarning: some loss is NaN or infinite.
+    """
+    finite = pd.Series(np.isfinite(probe["loss"].to_numpy()), probe.index)
+    if finite.all():
+        return probe
+    told = finite.groupby(probe["step"]).transform("any")
+    known = finite.groupby([probe[name] for name in ("step", "setting", "sample")]).transform("any")
+    lost = probe.loc[told & ~known, "sample"].unique()
+    count = probe["sample"].nunique()
+    warnings.warn(
+        f"{int((~finite).sum())} of {len(probe)} losses of the probe are not finite; "
+        f"{len(lost)} of {count} samples are left out, and of the others the redraws that have one",
+        NonFiniteLossWarning,
+        stacklevel=2,
+    )
+    return probe[~probe["sample"].isin(lost)] if len(lost) < count else probe
 
 
 def part_path(directory: Path, first_step: int) -> Path:

@@ -1,5 +1,6 @@
 """Checkpoints that other trainers left become a run: its settings, its captions, its trace."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,9 @@ def judge(run: Run, ready: Personalization, reporter: Reporter | None = None) ->
 
 def _ratio(known: dict[int, float], step: int, window: float) -> float:
     """What DVAR compares with its threshold at a step."""
-    losses = [known[each] for each in sorted(known) if each <= step]
+    losses = [known[each] for each in sorted(known) if each <= step and math.isfinite(known[each])]
+    if not math.isfinite(known[step]):
+        return math.nan
     return float(dvar_ratios(losses, window)[-1])
 
 
@@ -184,6 +187,7 @@ def follow(
     training. Raises `Interrupted` on Ctrl-C, between two checkpoints.
     """
     from noiseprobe.training.fixed_losses import fixed_losses_of
+    from noiseprobe.training.guarding import Guard
     from noiseprobe.training.objective import MicroBatches
     from noiseprobe.training.tracker import Tracker
 
@@ -196,13 +200,18 @@ def follow(
     micro = MicroBatches.of(ready.model, config.micro_batch, reporter)
     fixed = fixed_losses_of(ready.objective, ready.held_out, ready.method.captions, config, micro)
     tracker = Tracker(fixed, watch="l_det")
+    guard = Guard(run, ready.objective, None, ready.method, config, reporter)
     before = run.train_trace()
     known = dict(zip(before["step"].tolist(), before["l_det"].tolist(), strict=True))
     reporter.stage("following", len(steps), len(done))
     with stop_request() as stop:
         for count, step in enumerate(todo, start=len(done) + 1):
             ready.method.restore(run.checkpoint(step))
-            means = {name: float(each.mean()) for name, each in tracker.measure(step).items()}
+            found = tracker.measure(step)
+            for name, each in found.items():
+                guard.note_tracked(name, step, fixed[name], each)
+            guard.settle(step, lambda: None)
+            means = {name: float(each.mean()) for name, each in found.items()}
             tracker.write_samples(run.tracked_directory)
             known[step] = means["l_det"]
             ratio = _ratio(known, step, config.window)

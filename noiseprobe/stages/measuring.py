@@ -3,6 +3,7 @@
 Written to `traces/metrics`, one part per checkpoint, with the pictures in `samples/`.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,11 +11,11 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from noiseprobe.core.errors import Interrupted
+from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
 from noiseprobe.pictures.likeness import training_prompts
-from noiseprobe.pictures.sampling import Sampler
+from noiseprobe.pictures.sampling import BrokenPicture, Sampler
 from noiseprobe.pictures.similarity import mean_similarity
 from noiseprobe.run.defaults import BUNDLED_MODEL
 from noiseprobe.run.directory import Run
@@ -62,24 +63,43 @@ def measure(
         for done, step in enumerate(todo, start=len(steps) - len(todo) + 1):
             ready.method.restore(run.checkpoint(step))
             started = time.monotonic()
-            pictures = sampler.draw(trained, config.sampling_seed)
-            validation = sampler.draw(asked, config.sampling_seed + 1)
-            seen = likeness.clip.embed_images(validation)
-            values = {
-                "train_clip_img": likeness.of(pictures),
-                "val_clip_img": mean_similarity(seen, likeness.photographs),
-                "val_clip_txt": float((seen * plain).sum(1).mean()),
-            }
-            values |= {name: metric(validation, asked) for name, metric in extra.items()}
+            names = ["train_clip_img", "val_clip_img", "val_clip_txt", *extra]
+            values = dict.fromkeys(names, math.nan)
+            try:
+                pictures = sampler.draw(trained, config.sampling_seed)
+                validation = sampler.draw(asked, config.sampling_seed + 1)
+            except BrokenPicture as error:
+                skip_or_stop(error, run, step, config, reporter)
+            else:
+                seen = likeness.clip.embed_images(validation)
+                values |= {
+                    "train_clip_img": likeness.of(pictures),
+                    "val_clip_img": mean_similarity(seen, likeness.photographs),
+                    "val_clip_txt": float((seen * plain).sum(1).mean()),
+                }
+                values |= {name: metric(validation, asked) for name, metric in extra.items()}
+                save_strip(pictures, trained, run.samples(step, "training"))
+                save_strip(validation, asked, run.samples(step, "validation"))
             values["measure_seconds"] = time.monotonic() - started
-            save_strip(pictures, trained, run.samples(step, "training"))
-            save_strip(validation, asked, run.samples(step, "validation"))
             values = before.get(step, {}) | values
             rows = [{"step": step, "metric": name, "value": each} for name, each in values.items()]
             write_part(run.metrics_directory, METRICS_COLUMNS, rows)
             reporter.advance(done, f"checkpoint {step}")
             if stop.is_set() and step != todo[-1]:
                 raise Interrupted(f"measuring stopped after step {step}; the same command goes on")
+
+
+def skip_or_stop(
+    error: BrokenPicture, run: Run, step: int, config: RunConfig, reporter: Reporter
+) -> None:
+    """Say which picture keeps a checkpoint from being measured; a `UserError` unless skipped."""
+    if config.on_nan == "skip":
+        reporter.note(f"warning: checkpoint {step}: {error}; its measures are left out")
+        return
+    raise UserError(
+        f"--on-nan: checkpoint {step}: {error}; measure other --steps, or leave out what is not "
+        f"finite: noiseprobe probe {run.directory} --on-nan skip, then this again"
+    ) from error
 
 
 def unmeasured(run: Run, steps: Sequence[int], extra: Sequence[str] = ()) -> list[int]:

@@ -324,6 +324,7 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
             for factor, (_, *ends) in numbers.items()
         },
         "figures": [str(path) for path in figures],
+        "skipped": ending.skipped,
         "fired": dict(ending.fired),
         "cannot_fire": list(ending.cannot_fire),
         "take": ending.take,

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noiseprobe.core.errors import Interrupted
+from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Reporter, Silent, stop_request
 from noiseprobe.draws.draws import FRESH, Batch, Draws, Stream
 from noiseprobe.draws.factors import Setting, parse_setting, parse_settings
@@ -28,6 +28,13 @@ from noiseprobe.run.traces import PROBE_COLUMNS, drop_damaged, part_path, read_p
 from noiseprobe.training.conditioning import Conditioner
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead
+from noiseprobe.training.wrong_numbers import (
+    alone,
+    broken_frozen,
+    broken_trained,
+    draws_of,
+    wrong_in,
+)
 
 KEY = ["setting", "replicate", "sample"]
 
@@ -120,9 +127,8 @@ def probe(
         redraws |= dict.fromkeys((setting, FRESH + step) for setting in redrawn)
         return _rows(list(redraws), max(config.probe_batch, _size(before, "sample")))
 
-    def one(rows: Rows) -> pd.DataFrame:
-        return evaluate(objective, method, draws, rows, config.micro_batch, reporter)
-
+    of = "held-out" if held_out else "probe"
+    one = Evaluation(run, objective, method, draws, config, of, reporter or Silent())
     again = f"noiseprobe probe {run.directory}{' --held-out' if held_out else ''}"
     _each_checkpoint(run, directory, method, plan, one, reporter, steps, again)
 
@@ -145,9 +151,7 @@ def probe_design(
         pairs = max(config.design_replicates, int(before["replicate"].max()) if len(before) else 0)
         return sobol_design(draws, pairs, max(config.design_batch, _size(before, "sample")))
 
-    def one(design: Design) -> pd.DataFrame:
-        return evaluate(objective, method, draws, design, config.micro_batch, reporter)
-
+    one = Evaluation(run, objective, method, draws, config, "sobol", reporter or Silent())
     again = f"noiseprobe probe {run.directory} --design sobol"
     _each_checkpoint(run, run.sobol_directory, method, plan, one, reporter, steps, again)
 
@@ -161,7 +165,7 @@ def _each_checkpoint(
     directory: Path,
     method: Method,
     plan: Callable[[pd.DataFrame, int], Plan],
-    evaluate_one: Callable[[Plan], pd.DataFrame],
+    evaluate_one: "Evaluation",
     reporter: Reporter | None,
     steps: Sequence[int] | None,
     again: str,
@@ -186,7 +190,8 @@ def _each_checkpoint(
             todo.items(), start=len(every) - len(todo) + 1
         ):
             method.restore(run.checkpoint(step))
-            trace = evaluate_one(whole if len(missing) == len(whole) else whole.part(missing))
+            lacking = whole if len(missing) == len(whole) else whole.part(missing)
+            trace = evaluate_one(lacking, step)
             if len(before):
                 order = pd.MultiIndex.from_tuples(whole.keys(), names=KEY)
                 trace = pd.concat([before, trace]).set_index(KEY).loc[order].reset_index()
@@ -204,6 +209,53 @@ def _known(directory: Path, step: int, again: str) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=list(PROBE_COLUMNS))
     return read_part(path, PROBE_COLUMNS, f"delete it and probe again: {again}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Evaluates rows at the checkpoint that is loaded, and does as `on_nan` says of wrong losses.
+
+    `of` is what `noiseprobe.reproduce` calls the probe.
+    """
+
+    run: Run
+    objective: Objective
+    method: Method
+    draws: Draws
+    config: RunConfig
+    of: str
+    reporter: Reporter
+
+    def __call__(self, plan: Rows | Design, step: int) -> pd.DataFrame:
+        """See `evaluate`; a loss that is not finite is NaN, or a `UserError` that names it."""
+        trace = evaluate(
+            self.objective, self.method, self.draws, plan, self.config.micro_batch, self.reporter
+        )
+        wrong = wrong_in(trace["loss"])
+        if not len(wrong):
+            return trace
+        told = self._told(plan, step, wrong)
+        if self.config.on_nan == "stop":
+            raise UserError(f"--on-nan: {told}")
+        self.reporter.note(f"warning: {told.partition('; to go on')[0]}; recorded as NaN")
+        return trace.assign(loss=trace["loss"].mask(~np.isfinite(trace["loss"])))
+
+    def _told(self, plan: Rows | Design, step: int, wrong: NDArray[np.int64]) -> str:
+        many = f"{len(wrong)} of {len(plan)} losses at checkpoint {step} are not finite"
+        broken = broken_trained(self.method) or broken_frozen(self.objective.model, self.method)
+        leave = f"to go on without: noiseprobe probe {self.run.directory} --on-nan skip"
+        if broken:
+            return f"{many}, for its weights are not, such as {broken[0]}; {leave}"
+        setting, replicate, sample = plan.keys()[wrong[0]]
+        batch = plan.part(wrong[:1]).batch(self.draws, slice(0, 1))
+        captions = self.objective.captions(batch, self.method.captions)
+        keys: dict[str, str | int] = {"of": self.of, "setting": setting, "replicate": replicate}
+        return (
+            f"{many}, the first in setting {setting}, replicate {replicate}, sample {sample} "
+            f"({draws_of(self.objective, batch, 0, captions)}; seed {self.draws.seed}, stream "
+            f"{self.draws.stream}); it alone again: "
+            f"{alone(self.run.directory, step, sample, **keys)}; {leave}"
+        )
 
 
 @torch.no_grad()

@@ -2,8 +2,11 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,17 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.core.errors import Interrupted
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
 from noiseprobe.draws.draws import Batch
 from noiseprobe.pictures.likeness import Previews
+from noiseprobe.pictures.sampling import BrokenPicture
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
-from noiseprobe.stopping import DVAR
+from noiseprobe.stopping import DVAR, NonFiniteLossWarning
+from noiseprobe.training.changes import Changes
 from noiseprobe.training.earlier import EarlierWeights
 from noiseprobe.training.fixed_losses import fixed_losses_of
+from noiseprobe.training.guarding import Guard, Seen
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead, losses_together
 from noiseprobe.training.optimising import optimiser, schedule, set_rate
@@ -61,7 +67,8 @@ def train(
 
     Goes on after the last saved state of `run`, if there is one: every draw is a function of the
     step, so that the weights are those of an uninterrupted run. Raises `Interrupted` on Ctrl-C,
-    after the state was saved, and `UserError` when the loss is no longer finite.
+    after the state was saved. Where a number is NaN or infinite it raises `UserError`, or with
+    `on_nan` = "skip" takes no such step (`noiseprobe.training.guarding`).
     """
     driver = _Driver(
         run, objective, method, config, reporter or Silent(), prior, previews, held_out
@@ -86,7 +93,7 @@ class _Driver:
     tracked: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     best_step: int | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
-    first_fire: bool = False
+    keep_this: bool = False
     goes_on: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     latest: dict[str, float] = field(default_factory=dict)
@@ -113,6 +120,7 @@ class _Driver:
         self.earlier = EarlierWeights(self.method, config, self.run, self.losses_in_parts)
         self.spent = {"l_det_seconds": 0.0, "check_seconds": 0.0}
         self.spent |= {"l_val_seconds": 0.0} if self.held_out else {}
+        self.guard = Guard(self.run, self.objective, self.prior, self.method, config, self.reporter)
 
     @property
     def fixed_weights(self) -> Tensor | None:
@@ -140,17 +148,22 @@ class _Driver:
         self.tracker.seconds = {name: self.spent[f"{name}_seconds"] for name in self.fixed}
         if "earlier" in state:
             self.earlier.load_state_dict(state["earlier"])
+        self.guard.skipped, self.guard.in_a_row = state.get("skips", (0, 0))
         self.method.load(state["tensors"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         for directory in (self.run.train_directory, self.run.tracked_directory):
             drop_after(directory, self.step)
-        show_recorded(self.shown_to, self.run.train_trace(), self.run.tracked_trace(), self.config)
+        with quiet():
+            show_recorded(
+                self.shown_to, self.run.train_trace(), self.run.tracked_trace(), self.config
+            )
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
         if config.stop != "none" and (told := self.watches[0].cannot_fire(config)):
             self.reporter.note(told)
+        self.changes = Changes(self.objective.model, self.method, self.reporter)
         self.reporter.stage("training", config.steps, self.step)
         if not self.goes_on:
             self.record_start()
@@ -167,7 +180,8 @@ class _Driver:
             self.seconds += time.monotonic() - started
             self.rows.append(row | {"seconds": self.seconds} | self.spent | self.earlier.spent)
             self.reporter.advance(self.step, self.shown_loss)
-            kept = self.step % config.checkpoint_every == 0 or self.first_fire
+            self.guard.settle(self.step, lambda: self.save_state(None))
+            kept = self.step % config.checkpoint_every == 0 or self.keep_this
             if kept:
                 self.save_checkpoint()
             since = time.monotonic() - self.saved_at
@@ -178,6 +192,8 @@ class _Driver:
         batches.close()
         stopped_by = config.stop if self.stops else "steps"
         self.save_checkpoint()
+        self.changes.look()
+        self.guard.end()
         self.save_best()
         self.save_state(stopped_by)
         return stopped_by
@@ -203,6 +219,7 @@ class _Driver:
         self.tracker.seconds = dict.fromkeys(self.fixed, 0.0)
         self.save_checkpoint()
         self.save_state(None)
+        self.guard.settle(0, lambda: None)
 
     def training_batches(self, first: int) -> Iterator[tuple[Batch, Batch | None]]:
         """What each step from `first` on sees: photographs, and class images if any."""
@@ -216,59 +233,98 @@ class _Driver:
         rate = self.config.effective_learning_rate * self.factor(self.step + 1)
         rate = set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, losses = self.add_gradients(batch, of_class)
+        loss, losses, others = self.add_gradients(batch, of_class)
         self.scaler.unscale_(self.optimiser)
-        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
-        grad_norm = torch.nn.utils.get_total_norm(gradients)
+        norms = gradient_norms(self.method)
+        grad_norm = torch.linalg.vector_norm(norms)
+        # One fetch for both; whether the step can be taken is known before it is.
+        row = dict(zip(("loss", "grad_norm"), torch.stack([loss, grad_norm]).tolist(), strict=True))
+        skipped = not self.can_be_taken(row)
+        if skipped:
+            self.refuse_step(row, (batch, losses), (of_class, others))
+        else:
+            self.apply_step(grad_norm)
+            if math.isfinite(row["grad_norm"]):  # else fp16's scaler did not take it
+                self.changes.step(rate, norms)
+        self.step += 1
+        row |= {"step": self.step, "lr": rate, "skipped": float(skipped)}
+        row |= self.track() | self.against_earlier(losses, earlier, batch)
+        if evaluated("clip_img", self.step, self.config):
+            row |= self.check_now()
+        fired = self.show(row)
+        # The weights under which a number was not finite are kept where that happens first.
+        self.keep_this = fired or (skipped and self.guard.skipped == 1)
+        if "l_det" in row:
+            row["dvar_ratio"] = self.dvar_ratio() if math.isfinite(row["l_det"]) else math.nan
+        return row
+
+    def can_be_taken(self, row: dict[str, Any]) -> bool:
+        """Whether a step of this loss and norm of gradients can be taken.
+
+        In fp16, gradients overflow by their scale, which the scaler lowers, taking no step; only
+        where nothing is left to lower are they infinite themselves.
+        """
+        if not math.isfinite(row["loss"]):
+            return False
+        return math.isfinite(row["grad_norm"]) or self.scaler.get_scale() > 1
+
+    def apply_step(self, grad_norm: Tensor) -> None:
+        """Take the step, unless the scaler of fp16 does not."""
         if self.config.max_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(
                 self.method.parameters(), self.config.max_grad_norm, grad_norm
             )
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.step += 1
-        row = {
-            "step": self.step,
-            "loss": loss.item(),
-            "grad_norm": grad_norm.item(),
-            "lr": rate,
-        }
-        if not math.isfinite(row["loss"]):
-            self.save_trace()
-            raise UserError(
-                f"--learning-rate: the loss became {row['loss']} at step {self.step}; lower it "
-                f"(now {self.config.learning_rate:g}), or use --precision fp32"
-            )
-        row |= self.track() | self.earlier.row(self.step, losses, earlier)
-        if "recent" in row:
+        self.guard.in_a_row = 0
+
+    def refuse_step(self, row: dict[str, Any], photographs: Seen, class_images: Seen) -> None:
+        """Take no step and say why; raises `UserError` where training stops there."""
+        self.scaler.update(self.scaler.get_scale())  # which is not to blame, and stays
+        self.optimiser.zero_grad(set_to_none=True)
+        # Without new rows, this very state is saved already.
+        save = partial(self.save_state, None) if self.rows else lambda: None
+        self.guard.refuse(self.step, row, photographs, class_images, save)
+
+    def against_earlier(
+        self, losses: Tensor, earlier: dict[str, Tensor], batch: Batch
+    ) -> dict[str, float]:
+        """What is tracked of a batch and its `losses` (B,), beside those of earlier weights."""
+        with quiet():
+            row = self.earlier.row(self.step, losses, earlier)
+        steps = self.config.recent_steps
+        begun = {"paired": 0, "recent": (self.step - 1) // steps * steps}
+        for name, wrong in self.earlier.wrong.items():
+            self.guard.note_earlier(name, self.step, begun[name], batch, wrong)
+        if "recent" in row and len(self.earlier.differences):
             self.tracked["recent"] = self.earlier.differences
             self.tracker.record(self.step, {"recent": self.earlier.differences})
-        if evaluated("clip_img", self.step, self.config):
-            row |= self.check_now()
-        self.first_fire = self.show(row)
-        if "l_det" in row:
-            row["dvar_ratio"] = self.dvar_ratio() if math.isfinite(row["l_det"]) else math.nan
         return row
 
-    def add_gradients(self, batch: Batch, of_class: Batch | None) -> tuple[Tensor, Tensor]:
-        """Add the gradients of one step's passes; the loss, and that (B,) of each photograph."""
+    def add_gradients(self, batch: Batch, of_class: Batch | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Add the gradients of one step's passes.
+
+        Returns the loss, that (B,) of each photograph, and that of each class image, if any.
+        """
         count, passes = self.config.train_batch_size, self.config.gradient_accumulation
-        total, losses = torch.zeros((), device=self.objective.model.device), []
+        total = torch.zeros((), device=self.objective.model.device)
+        losses, others = [], []
         for part in (slice(first * count, (first + 1) * count) for first in range(passes)):
-            loss, own = self.losses_of_pass(batch[part], of_class and of_class[part])
+            loss, own, prior = self.losses_of_pass(batch[part], of_class and of_class[part])
             self.scaler.scale(loss / passes).backward()
             total += loss.detach() / passes
             losses.append(own.detach())
-        return total, torch.cat(losses)
+            others.append(prior.detach())
+        return total, torch.cat(losses), torch.cat(others)
 
-    def losses_of_pass(self, batch: Batch, of_class: Batch | None) -> tuple[Tensor, Tensor]:
-        """The loss of one pass, and that (B,) of each photograph.
+    def losses_of_pass(self, batch: Batch, of_class: Batch | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss of one pass, that (B,) of each photograph, and of each class image, if any.
 
         Photographs and class images go through the denoiser together.
         """
         if not (self.prior and of_class):
             losses = self.losses(batch)
-            return losses.mean(), losses
+            return losses.mean(), losses, losses[:0]
         captions = self.objective.captions(batch, self.method.captions)
         both = losses_together(
             [
@@ -277,14 +333,16 @@ class _Driver:
             ]
         )
         losses, others = both.split([len(batch), len(of_class)])
-        return losses.mean() + self.prior.weight * others.mean(), losses
+        return losses.mean() + self.prior.weight * others.mean(), losses, others
 
     def show(self, row: dict[str, Any]) -> bool:
         """Show the criteria what was recorded; whether one of them fires for the first time."""
         first = False
-        for watch in self.shown_to:
-            if watch.column in row:
-                first |= watch.see(self.step, self.tracked.get(watch.column, row[watch.column]))
+        with quiet():
+            for watch in self.shown_to:
+                if watch.column in row:
+                    value = self.tracked.get(watch.column, row[watch.column])
+                    first |= watch.see(self.step, value)
         self.keep_best()
         return first
 
@@ -312,6 +370,8 @@ class _Driver:
         self.tracked = self.tracker.measure(self.step, due) if due else {}
         self.spent |= {f"{name}_seconds": spent for name, spent in self.tracker.seconds.items()}
         found = {name: float(losses.mean()) for name, losses in self.tracked.items()}
+        for name, losses in self.tracked.items():
+            self.guard.note_tracked(name, self.step, self.fixed[name], losses)
         self.latest |= found
         return found
 
@@ -320,13 +380,19 @@ class _Driver:
         if not self.previews:
             return {}
         started = time.monotonic()
-        similarity = self.previews.similarity()
+        try:
+            similarity = self.previews.similarity()
+        except BrokenPicture as error:
+            similarity = math.nan
+            self.guard.pending.append(f"clip_img became nan at step {self.step}: {error}")
         self.spent["check_seconds"] += time.monotonic() - started
         return {"clip_img": similarity}
 
     def save_checkpoint(self) -> None:
         path = self.run.checkpoint(self.step)
         if not path.is_dir():
+            self.guard.require_finite_weights(self.step, frozen=False)
+            self.changes.look()
             with written_whole(path) as beside:
                 self.method.save(beside)
 
@@ -342,10 +408,12 @@ class _Driver:
         """Everything needed to go on. The trace goes first: its rows may outlive the state."""
         started = time.monotonic()
         self.save_trace()
+        self.guard.require_finite_weights(self.step, frozen=False)
         state = (
             {name: getattr(self, name) for name in COUNTED}
             | self.spent
             | {
+                "skips": (self.guard.skipped, self.guard.in_a_row),
                 "earlier": self.earlier.state_dict(),
                 "tensors": self.method.trained(),
                 "optimiser": self.optimiser.state_dict(),
@@ -363,3 +431,17 @@ class _Driver:
             write_part(self.run.train_directory, TRAIN_COLUMNS, self.rows)
             self.rows = []
         self.tracker.write_samples(self.run.tracked_directory)
+
+
+def gradient_norms(method: Method) -> Tensor:
+    """The norm of the gradient of each trained tensor, (n,) on its device; 0 where it has none."""
+    gradients = [each.grad for each in method.parameters()]
+    zero = torch.zeros((), device=method.parameters()[0].device)
+    known = [each for each in gradients if each is not None]
+    found = iter(torch._foreach_norm(known) if known else ())
+    return torch.stack([zero if each is None else next(found) for each in gradients])
+
+
+def quiet() -> AbstractContextManager[Any]:
+    """Criteria say nothing of losses that are not finite, of which the guard says more."""
+    return warnings.catch_warnings(action="ignore", category=NonFiniteLossWarning)

@@ -3,6 +3,7 @@
 Both are held against the losses of the same draws under the weights now.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,8 @@ class EarlierWeights:
         spent: the seconds that each took, as columns of the training trace.
         differences: of the stretch that just ended, (n,): each sample's loss less that under the
             weights with which the stretch began; empty where none did.
+        wrong: by column, the losses (B,) of the last batch under the earlier weights, where one of
+            them is not finite.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class EarlierWeights:
         self.stretch: dict[str, Tensor] = {}
         self.collected: list[Tensor] = []
         self.differences: NDArray[np.float64] = np.array([])
+        self.wrong: dict[str, Tensor] = {}
         self.spent: dict[str, float] = {}
         # Where all weights are trained, a copy of them takes memory; float16 is what most files
         # have, and its rounding of others is far below the noise.
@@ -90,15 +94,24 @@ class EarlierWeights:
     def row(self, step: int, now: Tensor, earlier: dict[str, Tensor]) -> dict[str, float]:
         """What the trace has of the step that was taken, whose batch had the losses `now`, (B,)."""
         self.differences, row = np.array([]), dict[str, float]()
+        self.wrong = {}
         if "paired" in earlier:
             row["paired"] = self.paired.update(now, earlier["paired"])
+            if math.isnan(row["paired"]):
+                self.wrong["paired"] = earlier["paired"]
             row |= {"paired_mean": self.paired.mean, "paired_se": self.paired.se}
         if "recent" in earlier:
-            self.collected.append((now.double() - earlier["recent"].double()).cpu())
+            gone = (now.double() - earlier["recent"].double()).cpu()
+            if not (finite := gone.isfinite()).all():
+                self.wrong["recent"] = earlier["recent"]
+            self.collected.append(gone[finite])
             if evaluated("recent", step, self.config):
                 self.differences = found = torch.cat(self.collected).numpy()
-                row["recent"] = float(found.mean())
-                row["recent_se"] = float(found.std(ddof=1)) / len(found) ** 0.5
+                known = len(found) > 1
+                row["recent"] = float(found.mean()) if known else math.nan
+                row["recent_se"] = (
+                    float(found.std(ddof=1)) / len(found) ** 0.5 if known else math.nan
+                )
         return row
 
     def state_dict(self) -> dict[str, Any]:

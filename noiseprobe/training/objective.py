@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from noiseprobe.core.errors import UserError
 from noiseprobe.core.progress import Reporter
 from noiseprobe.draws.draws import Batch, Draws, Stream
 from noiseprobe.models.base import Conditioning, DiffusionModel, device_of
@@ -65,6 +66,7 @@ class Objective:
     ) -> None:
         self.model = model
         self.written = written
+        self.names = [name_of(each, number) for number, each in enumerate(photographs)]
         self.look = look
         self.conditioner = conditioner or Conditioner(model)
         key = posterior_key(model, photographs, look) if cache else ""
@@ -185,6 +187,12 @@ def seen(model: DiffusionModel, photographs: Sequence[Photograph], look: Look) -
     for number, photograph in enumerate(photographs):
         views = look(number, photograph)
         mean, std = model.encode_images(torch.stack([view.pixels for view in views]))
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            dtype = str(next(model.vae.parameters()).dtype).removeprefix("torch.")
+            raise UserError(
+                f"--vae: what it makes of {name_of(photograph, number)} is not finite (it is in "
+                f"{dtype}); give another autoencoder, or leave the photograph out"
+            )
         means.append(mean)
         stds.append(std)
         masks += [view.mask for view in views if view.mask is not None]
@@ -200,6 +208,11 @@ def seen(model: DiffusionModel, photographs: Sequence[Photograph], look: Look) -
         stacked = torch.stack(masks).unflatten(0, (len(photographs), count))
         tensors["mask"] = stacked.transpose(0, 1)
     return Kept(tensors, prefixes)
+
+
+def name_of(photograph: Photograph, number: int) -> str:
+    """What a person calls a photograph: its file, or its number where it is a picture."""
+    return f"'{photograph.name}'" if isinstance(photograph, Path) else f"picture {number}"
 
 
 def posterior_key(model: DiffusionModel, photographs: Sequence[Photograph], look: Look) -> str:

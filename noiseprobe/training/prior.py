@@ -82,8 +82,10 @@ def draw_class_images(
     """Draw what is missing; the paths of all, in the order of their captions.
 
     Pictures depend on `seed` and their number alone, so that it goes on where it was cut off.
-    Raises `Interrupted` on Ctrl-C.
+    Raises `Interrupted` on Ctrl-C, and `UserError` where one cannot be drawn.
     """
+    from noiseprobe.pictures.sampling import BrokenPicture
+
     have, total = len(images.paths), len(images.paths) + images.missing
     if not images.missing:
         return images.paths
@@ -97,9 +99,13 @@ def draw_class_images(
                     "the same command with --out RUN --resume goes on"
                 )
             count = min(AT_ONCE, total - first)
-            for number, picture in enumerate(
-                sampler.draw([images.prompt] * count, seed, first=first), first
-            ):
+            try:
+                drawn = sampler.draw([images.prompt] * count, seed, first=first)
+            except BrokenPicture as error:
+                raise UserError(
+                    f"--class-images: {error}; give a folder that has them, or try --precision fp32"
+                ) from error
+            for number, picture in enumerate(drawn, first):
                 # Sorted after what a person may have put there.
                 path = images.folder / f"zz-drawn-{number:05d}.png"
                 with written_whole(path) as beside:

@@ -6,6 +6,7 @@ A tracker needs neither diffusers nor the package's own driver, which uses it as
 import random
 import sys
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
 from noiseprobe.run.traces import TRACKED_COLUMNS, drop_after, parts, read_trace, write_part
 from noiseprobe.stopping import LossCriterion, Never
-from noiseprobe.stopping.base import checked_whole
+from noiseprobe.stopping.base import NonFiniteLossWarning, checked_whole
 from noiseprobe.training.watching import Watch
 
 Losses = Callable[[], Any]
@@ -107,13 +108,20 @@ class Tracker:
             UserError: `step` is not above the last one; a callable raises, or gives something else
                 than the losses (B,) of as many samples as before; `out` holds another trace. What
                 was recorded before is kept.
+
+        Warns:
+            NonFiniteLossWarning: a loss is NaN or infinite; its step and sample are named. The
+                evaluation is recorded as it is. It is never the best, and no criterion that looks
+                at losses stops on it.
         """
         if step % self.every:
             return False
         if self.directory and not self._resumed and not self._rows:
             self._require_vacant(self.directory)
         losses = self.measure(step)
-        self._watch.see(step, losses[self.watch])
+        self._tell_of_wrong(step, losses)
+        with warnings.catch_warnings(action="ignore", category=NonFiniteLossWarning):
+            self._watch.see(step, losses[self.watch])
         ratio = getattr(self._watch.criterion, "ratio", None)
         if ratio is not None:
             self._rows[-1]["ratio"] = float(ratio)
@@ -246,6 +254,19 @@ class Tracker:
             last = int(self._rows[-1]["step"]) if self._rows else -1
             for trace in ("train", "tracked"):
                 drop_after(self.directory / "traces" / trace, last)
+
+    def _tell_of_wrong(self, step: int, losses: Mapping[str, NDArray[np.float64]]) -> None:
+        for name, each in losses.items():
+            wrong = np.flatnonzero(~np.isfinite(each))
+            if len(wrong):
+                more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+                warnings.warn(
+                    f"losses['{name}'] at step {step}: sample {wrong[0]}{more} of {len(each)} is "
+                    f"{each[wrong[0]]}; the value is recorded, and neither best nor a reason to "
+                    "stop",
+                    NonFiniteLossWarning,
+                    stacklevel=3,
+                )
 
     @property
     def _tracked(self) -> Path:

@@ -62,9 +62,10 @@ class Watch:
         shown: Any = losses if self.criterion.per_sample and losses.ndim else mean
         self.fires = self.criterion.update(shown, step)
         index = self.criterion.best_index
-        if index == self.seen if index is not None else mean < self.lowest:
+        lower = math.isfinite(mean) and mean < self.lowest
+        if index == self.seen if index is not None else lower:
             self.best_step = step
-        self.lowest = min(self.lowest, mean) if math.isfinite(mean) else self.lowest
+        self.lowest = mean if lower else self.lowest
         self.seen += 1
         first = self.fires and self.fired_step is None
         if first:
@@ -158,7 +159,14 @@ def show_recorded(
             values = samples_of(tracked, watch.column).reindex(steps).to_numpy(np.float64)
         for step, value in zip(steps, values, strict=True):
             if evaluated(watch.column, step, config):
-                watch.see(step, value)
+                watch.see(step, _of_stretch(value) if watch.column == "recent" else value)
+
+
+def _of_stretch(losses: ArrayLike) -> ArrayLike:
+    """The losses of a stretch, which are fewer where a step of it was skipped; NaN if none."""
+    found = np.atleast_1d(np.asarray(losses, dtype=np.float64))
+    found = found[np.isfinite(found)]
+    return found if len(found) else math.nan
 
 
 def recorded(

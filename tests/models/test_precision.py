@@ -1,5 +1,6 @@
 """What a precision changes, and what it must leave in float32; and a device without float64."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,20 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import T5EncoderModel
 
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.progress import Silent
 from noiseprobe.models import load_model
 from noiseprobe.models.base import PRECISIONS
+from noiseprobe.models.wrapping import wrap
+from noiseprobe.pictures.sampling import BrokenPicture, Sampler
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
+from noiseprobe.stages.measuring import skip_or_stop
 from noiseprobe.stages.pipeline import train_stage
 from noiseprobe.stages.probing import probe
+from noiseprobe.training.live_losses import fixed_losses
 from noiseprobe.training.preparing import Personalization, prepare
+from tests.models.small import SMALL
 
 
 @pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora", "custom-diffusion"])
@@ -110,3 +118,61 @@ def test_no_float64_is_made_on_the_device_or_sent_to_it(
     train_stage(run, config, ready)
     probe(run, ready.objective, ready.method, config)
     assert run.train_trace()["l_det"].notna().all()
+
+
+def overflowing(force_upcast: bool) -> Any:
+    """SDXL whose autoencoder, as the published one, is too large inside for float16."""
+    torch.manual_seed(0)
+    pipeline = SMALL["sdxl"]()
+    with torch.no_grad():
+        pipeline.vae.encoder.conv_in.weight.mul_(1e5)
+    pipeline.vae.register_to_config(force_upcast=force_upcast)
+    return pipeline
+
+
+def test_a_vae_that_float16_is_not_enough_for_encodes_in_float32_and_stays_as_it_was() -> None:
+    pixels = torch.rand(2, 3, 64, 64) * 2 - 1
+    pipeline = overflowing(True)
+    pipeline.vae.to(torch.float16)
+    rounded = copy.deepcopy(pipeline.vae).float()
+    before = [each.data_ptr() for each in pipeline.vae.parameters()]
+    mean, std = wrap(pipeline).encode_images(pixels)
+    assert torch.allclose(mean, rounded.encode(pixels).latent_dist.mean, atol=1e-5)
+    assert mean.isfinite().all()
+    assert std.isfinite().all()
+    assert {each.dtype for each in pipeline.vae.parameters()} == {torch.float16}
+    assert [each.data_ptr() for each in pipeline.vae.parameters()] == before
+
+
+def test_a_photograph_that_the_vae_makes_nan_of_is_named(photographs: Path) -> None:
+    pipeline = overflowing(False)
+    pipeline.vae.to(torch.float16)
+    with pytest.raises(
+        UserError, match=r"--vae: what it makes of '00.png' is not finite .*float16"
+    ):
+        fixed_losses(pipeline, photographs, "a photo of a dog", size=2)
+
+
+def test_a_picture_that_is_not_finite_is_named_and_not_measured_as_black(
+    small_models: Callable[[str], Path],
+) -> None:
+    model = load_model(str(small_models("sdxl")), "cpu")
+    sampler = Sampler(model, steps=1)
+    with torch.no_grad():
+        model.vae.decoder.conv_out.bias[0] = torch.nan
+    with pytest.raises(BrokenPicture, match="picture 3 of seed 5, 'a dog', is not finite") as error:
+        sampler.draw(["a dog"], 5, first=3)
+    run, config, heard = Run("run"), resolve({}), Heard()
+    with pytest.raises(UserError, match="--on-nan: checkpoint 8: picture 3"):
+        skip_or_stop(error.value, run, 8, config, heard)
+    skip_or_stop(error.value, run, 8, config.model_copy(update={"on_nan": "skip"}), heard)
+    assert "checkpoint 8: picture 3 of seed 5" in heard.said
+
+
+class Heard(Silent):
+    """Keeps what is said last."""
+
+    said = ""
+
+    def note(self, message: str) -> None:
+        self.said = message

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from noiseprobe.core.errors import Interrupted
+from noiseprobe.analysis import noise_to_signal
+from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.draws.draws import Batch
 from noiseprobe.draws.factors import FACTORS, NAMED_SETTINGS, parse_settings
@@ -27,9 +28,11 @@ from noiseprobe.stages.pipeline import (
     train_stage,
 )
 from noiseprobe.stages.probing import evaluate, plan_rows, probe
+from noiseprobe.stopping import NonFiniteLossWarning
 from noiseprobe.training.methods.textual_inversion import TextualInversion
 from noiseprobe.training.objective import Objective
 from tests.training.test_driver import InterruptAt, embedding
+from tests.training.wrong import again, noise_of, plant
 
 DRAWN = {"images": "image", "captions": "caption", "timesteps": "timestep"}
 
@@ -383,3 +386,31 @@ def test_an_interrupted_design_goes_on_and_grows(run: Run) -> None:
     after = run.sobol_trace().set_index(["step", "setting", "replicate", "sample"])["loss"]
     assert len(after) == 4 * len(SOBOL_ROWS) * 3 * 4
     assert (after.loc[before.index] == before).all()
+
+
+def test_a_loss_of_the_probe_that_is_not_finite_is_named_reproduced_or_left_out(
+    run: Run, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Sample 1 has this noise wherever noise is not redrawn, sample 2 in one redraw alone.
+    plant(monkeypatch, noise_of(config, (0, 1), (1, 2), stream="probe"))
+    with pytest.raises(UserError) as error:
+        probed(run, config)
+    told = str(error.value)
+    assert "checkpoint 0 are not finite, the first in setting deterministic, replicate 0" in told
+    assert "sample 1 (photograph '0" in told
+    assert "loss=nan" in again(told)
+    assert "\n" not in told
+    assert not parts(run.probe_directory)
+    ready, skipping = prepare(config), config.model_copy(update={"on_nan": "skip"})
+    probe(run, ready.objective, ready.method, skipping)
+    with pytest.warns(NonFiniteLossWarning, match="1 of 3 samples are left out"):
+        trace = run.probe_trace()
+    assert sorted(trace["sample"].unique()) == [0, 2]
+    wrong = trace[trace["loss"].isna()]
+    assert set(wrong["setting"]) == {"noise", "original"}
+    assert set(zip(wrong["replicate"], wrong["sample"], strict=True)) == {(1, 2)}
+    # Of two samples the spread over redraws is known where two redraws are left, and no less.
+    found = noise_to_signal(trace)["noise"]
+    assert found.isna().to_dict() == {
+        setting.name: setting.name in ("noise", "original") for setting in NAMED_SETTINGS[1:]
+    }

@@ -5,6 +5,7 @@ import math
 import random
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -135,11 +136,24 @@ def test_what_gives_no_losses_is_told_in_one_line_and_nothing_is_lost(
 def test_nan_is_recorded_warned_of_and_no_evidence() -> None:
     tracker = Tracker({"l_val": along(0.5, math.nan, 0.6, 0.7)}, criterion=Patience(2))
     tracker.update(0)
-    with pytest.warns(NonFiniteLossWarning):
+    with pytest.warns(NonFiniteLossWarning, match=r"'l_val'\] at step 1: sample 0.* is nan"):
         assert not tracker.update(1)
     assert [tracker.update(2), tracker.update(3)] == [False, True]
     assert math.isnan(tracker.frame()["l_val"][1])
     assert tracker.best_step == 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("criterion", [lambda: None, lambda: Patience(5)])
+def test_a_value_that_is_not_finite_is_never_the_best(bad: float, criterion: Any) -> None:
+    seen: list[int] = []
+    tracker = Tracker({"l_val": along(bad, 0.5, bad)}, criterion=criterion(), on_best=seen.append)
+    for step in range(3):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert not tracker.update(step)
+        assert [f"at step {step}: " in str(each.message) for each in told] == [True] * (step != 1)
+    assert (tracker.best_step, seen) == (1, [1])
 
 
 @pytest.mark.parametrize(
