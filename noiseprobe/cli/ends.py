@@ -38,17 +38,35 @@ def to_the_end(command_line: Callable[[], object]) -> None:
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
     try:
-        sys.exit(cast(Any, command_line()) or 0)
+        code = int(cast(Any, command_line()) or 0)
     except BrokenPipeError:  # who reads standard output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = 1
     except BaseException as error:
-        told, code = what_ended(error)
-        if code is None or (debug and isinstance(error, Exception) and code < 128):
+        told, ended = what_ended(error)
+        if ended is None or (debug and isinstance(error, Exception) and ended < 128):
             raise
-        if told:
+        # What ends all processes of a training, the first one tells.
+        if told and (rank() == 0 or not isinstance(error, UserError | Interrupted)):
             print(f"noiseprobe: {visible(told)}", file=sys.stderr)
-        sys.exit(code)
+        code = ended
+    if processes() > 1:
+        # Threads of gloo drop the tensors of the last exchange when they like. If Python is being
+        # taken down by then, torch 2.13 aborts the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def processes() -> int:
+    """How many processes `torchrun` or `accelerate launch` started together with this one."""
+    return int(os.environ["WORLD_SIZE"]) if "LOCAL_RANK" in os.environ else 1
+
+
+def rank() -> int:
+    """Which of them this is; the first one, 0, writes and speaks."""
+    return int(os.environ["RANK"]) if processes() > 1 else 0
 
 
 def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from noiseprobe.cli.ends import processes
 from noiseprobe.cli.flags import (
     Debug,
     HelpAll,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from noiseprobe.run.directory import Run
     from noiseprobe.run.settings import RunConfig
     from noiseprobe.training.preparing import Personalization
+    from noiseprobe.training.team import Team
 
 ConfigFile = Annotated[
     Path | None,
@@ -51,12 +53,15 @@ def run(
     from noiseprobe.cli.terminal import Terminal
 
     with Terminal() as terminal:
-        opened, chosen, ready = begin(context, out, config, resume, terminal)
+        opened, chosen, ready, team = begin_together(context, out, config, resume, terminal)
 
         from noiseprobe.cli.text_runs import print_summary
         from noiseprobe.stages import pipeline
 
-        summary = pipeline.finish(opened, chosen, ready, terminal)
+        if not team.leads:
+            pipeline.take_part(opened, chosen, ready, team)
+            return
+        summary = pipeline.finish(opened, chosen, ready, terminal, team)
     print_json(summary) if json_output else print_summary(summary)
 
 
@@ -74,14 +79,17 @@ def train(
     from noiseprobe.cli.terminal import Terminal
 
     with Terminal() as terminal:
-        opened, chosen, ready = begin(context, out, config, resume, terminal)
+        opened, chosen, ready, team = begin_together(context, out, config, resume, terminal)
 
         from noiseprobe.analysis.ending import ending_of
         from noiseprobe.analysis.verdicts import of_training
         from noiseprobe.cli.text_runs import ending_table
         from noiseprobe.stages import pipeline
 
-        pipeline.train_stage(opened, chosen, ready, terminal)
+        if not team.leads:
+            pipeline.take_part(opened, chosen, ready, team)
+            return
+        pipeline.train_stage(opened, chosen, ready, terminal, team)
     ending = ending_of(opened)
     verdict = of_training(ending)
     if json_output:
@@ -95,16 +103,47 @@ def train(
         print_next(verdict.next)
 
 
+def begin_together(
+    context: typer.Context,
+    out: Path | None,
+    file: Path | None,
+    resume: bool,
+    reporter: "Reporter",
+) -> "tuple[Run, RunConfig, Personalization, Team]":
+    """What `begin` says, and the team of processes that train: where there are several, the leader
+    begins, and the others open what it began, and say nothing.
+    """
+    if processes() == 1:
+        from noiseprobe.training.team import ALONE
+
+        return *begin(context, out, file, resume, reporter), ALONE
+    if out is None:
+        raise UserError("--out: several processes train together; name the folder of the run")
+
+    from noiseprobe.core.progress import Silent
+    from noiseprobe.training.team import joined
+
+    device = str(changed(context).get("device", "auto"))
+    team = joined(device)
+    if not team.leads:
+        team.wait()
+    begun = begin(context, out, file, resume, reporter if team.leads else Silent(), several=True)
+    if team.leads:
+        team.wait()
+    return *begun, team
+
+
 def begin(
     context: typer.Context,
     out: Path | None,
     file: Path | None,
     resume: bool,
     reporter: "Reporter",
+    several: bool = False,
 ) -> "tuple[Run, RunConfig, Personalization]":
     """A new run, or the one in `out` to go on with; its settings; and what it works on.
 
-    Says what that is, before anything takes long.
+    Says what that is, before anything takes long. With `several` processes it has one training.
     """
     from noiseprobe.run.defaults import BUNDLED_MODEL
     from noiseprobe.run.holding import began
@@ -115,6 +154,8 @@ def begin(
         raise UserError("--resume: which run? add --out with its folder")
     cut_off = out is not None and resume and began(out)  # before there was anything to go on with
     settled = None if resume and not cut_off else resolve(changed(context), file)
+    if several and settled:
+        require_one_training(settled)
 
     from noiseprobe.training.concept import bundled_concepts, load_concept
 
@@ -134,6 +175,8 @@ def begin(
             reporter.note(f"{out} holds this run already: going on with it")
         run, config = pipeline.reopen(out, {} if settled else changed(context))
         pipeline.require_own(run)
+        if several:
+            require_one_training(config)
         ready = prepare(config, run)
     elif settled is not None:
         place = out or new_directory(settled.concept, settled.method)
@@ -155,6 +198,16 @@ def begin(
             "the mechanics are real, the pictures will be blobs; --model names another"
         )
     return run, config, ready
+
+
+def require_one_training(config: "RunConfig") -> None:
+    """Raise `UserError` where the settings ask for trainings beside that of the run."""
+    for name in ("cross", "refit"):
+        if getattr(config, name):
+            raise UserError(
+                f"--{name}: that trains several times, which one process does; leave it out, or "
+                "start without torchrun or accelerate launch"
+            )
 
 
 def require_same(out: Path, settled: "RunConfig") -> None:

@@ -19,6 +19,7 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import drop_damaged, parts
 from noiseprobe.stages.drawing import plot_stage
 from noiseprobe.training.preparing import Personalization, prepare
+from noiseprobe.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,13 +75,17 @@ def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
 
 @alone
 def train_stage(
-    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+    run: Run,
+    config: RunConfig,
+    ready: Personalization,
+    reporter: Reporter | None = None,
+    team: Team = ALONE,
 ) -> RunConfig:
     """Train, or go on training; see `noiseprobe.training.driver.train`. Returns the settings.
 
     With `cross` it takes the steps that were best with each photograph left out, which the settings
     returned say. With `refit` it trains anew on all photographs at the end. What to take is then
-    in `RUN/result`.
+    in `RUN/result`. Where a `team` trains, this is for its leader, and `take_part` for the others.
     """
     from noiseprobe.analysis.crossing import crossed, recommended
     from noiseprobe.analysis.ending import ending_of
@@ -94,13 +99,14 @@ def train_stage(
         config = config.model_copy(update={"precision": ready.config.precision})
     run.record(config)
     prior = prepare_prior(run, config, ready, reporter) if config.prior else None
+    team.wait()  # the others may read what there is now
     if config.cross:
         beside.cross(run, config, ready, reporter)
         steps = recommended(crossed([fold.train_trace() for fold in run.cross_runs()]))
         fixed = {"stop": "fixed", "param": (f"steps={steps}",)}
         config = recorded(config.model_dump() | fixed)
         run.record(config)
-    train(run, objective, ready.method, config, reporter, prior, previews, ready.held_out)
+    train(run, objective, ready.method, config, reporter, prior, previews, ready.held_out, team)
     if config.refit:
         if best := ending_of(run).best_step:
             beside.refit(run, config, ready, best, reporter)
@@ -108,6 +114,17 @@ def train_stage(
             reporter.note("refit: the held-out loss was never below its start; nothing to train")
     write_result(run)
     return config
+
+
+def take_part(run: Run, config: RunConfig, ready: Personalization, team: Team) -> None:
+    """What the others do in the training of a `team`, of which the leader is in `train_stage`."""
+    from noiseprobe.training.driver import train
+
+    objective, held_out = ready.objective, ready.held_out
+    config = config.model_copy(update={"precision": ready.config.precision})
+    team.wait()
+    prior = prepare_prior(run, config, ready) if config.prior else None
+    train(run, objective, ready.method, config, prior=prior, held_out=held_out, team=team)
 
 
 def require_own(run: Run) -> None:
@@ -356,10 +373,17 @@ def resume_all(
 
 @alone
 def finish(
-    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+    run: Run,
+    config: RunConfig,
+    ready: Personalization,
+    reporter: Reporter | None = None,
+    team: Team = ALONE,
 ) -> dict[str, Any]:
-    """All that a run still lacks of training, probing, figures and summary."""
-    config = train_stage(run, config, ready, reporter)
+    """All that a run still lacks of training, probing, figures and summary.
+
+    Of a `team` the training alone; its leader does the rest.
+    """
+    config = train_stage(run, config, ready, reporter, team)
     probe_stage(run, config, ready, reporter)
     summary = summarise(run, plot_stage(run))
     run.write_status("done", summary["steps"], summary["stopped_by"])

@@ -27,12 +27,14 @@ from noiseprobe.stopping import DVAR, NonFiniteLossWarning
 from noiseprobe.training.changes import Changes
 from noiseprobe.training.earlier import EarlierWeights
 from noiseprobe.training.fixed_losses import fixed_losses_of
+from noiseprobe.training.gradients import Gradients
 from noiseprobe.training.guarding import Guard, Seen
 from noiseprobe.training.methods.base import Method
-from noiseprobe.training.objective import MicroBatches, Objective, ahead, losses_together
+from noiseprobe.training.objective import MicroBatches, Objective, ahead
 from noiseprobe.training.optimising import optimiser, schedule, set_rate
 from noiseprobe.training.prior import Prior
 from noiseprobe.training.states import load_state, save_state
+from noiseprobe.training.team import ALONE, Team
 from noiseprobe.training.tracker import Tracker
 from noiseprobe.training.watching import distinct, evaluated, keeper, show_recorded, watches
 
@@ -55,6 +57,7 @@ def train(
     prior: Prior | None = None,
     previews: Previews | None = None,
     held_out: Objective | None = None,
+    team: Team = ALONE,
 ) -> str:
     """Train until the criterion fires; returns what ended it: the criterion's name, or `steps`.
 
@@ -65,13 +68,16 @@ def train(
     tracked is on the photographs alone. `held_out` is the objective on those that are not trained
     on. Where the best step is kept, its weights are a checkpoint at the end.
 
+    Where a `team` trains, every process of it calls this with the same arguments but `reporter` and
+    `previews`, which only the leader needs; it alone writes into `run`.
+
     Goes on after the last saved state of `run`, if there is one: every draw is a function of the
     step, so that the weights are those of an uninterrupted run. Raises `Interrupted` on Ctrl-C,
     after the state was saved. Where a number is NaN or infinite it raises `UserError`, or with
     `on_nan` = "skip" takes no such step (`noiseprobe.training.guarding`).
     """
     driver = _Driver(
-        run, objective, method, config, reporter or Silent(), prior, previews, held_out
+        run, objective, method, config, reporter or Silent(), prior, previews, held_out, team
     )
     driver.restore()
     with stop_request() as stop:
@@ -88,6 +94,7 @@ class _Driver:
     prior: Prior | None
     previews: Previews | None
     held_out: Objective | None
+    team: Team = ALONE
     step: int = 0
     seconds: float = 0.0
     tracked: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -111,6 +118,10 @@ class _Driver:
         self.keeper = keeper(self.watches, config)
         self.shown_to = distinct(self.watches, self.keeper)
         self.parts = MicroBatches.of(self.objective.model, config.micro_batch, self.reporter)
+        self.parts.team = self.team
+        self.gradients = Gradients(
+            self.objective, self.method, self.prior, config, self.scaler, self.team
+        )
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         self.prior_draws = self.prior and self.prior.objective.draws(config.seed, "prior", 1)
         self.fixed = fixed_losses_of(
@@ -137,9 +148,9 @@ class _Driver:
         What criteria have seen is the trace: it is shown to them again.
         """
         state = load_state(self.run, self.reporter)
+        self.team.wait()  # all have read the same
         if state is None:
-            for directory in (self.run.train_directory, self.run.tracked_directory):
-                drop_after(directory, -1)
+            self.drop_after(-1)
             return
         self.goes_on = True
         for name in COUNTED:
@@ -152,12 +163,18 @@ class _Driver:
         self.method.load(state["tensors"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
-        for directory in (self.run.train_directory, self.run.tracked_directory):
-            drop_after(directory, self.step)
+        self.drop_after(self.step)
         with quiet():
             show_recorded(
                 self.shown_to, self.run.train_trace(), self.run.tracked_trace(), self.config
             )
+
+    def drop_after(self, step: int) -> None:
+        """Drop what the traces have of later steps; all go on when that is done."""
+        if self.team.leads:
+            for directory in (self.run.train_directory, self.run.tracked_directory):
+                drop_after(directory, step)
+        self.team.wait()
 
     def run_to_end(self, stop: Any) -> str:
         config = self.config
@@ -169,7 +186,7 @@ class _Driver:
             self.record_start()
         batches = ahead(self.training_batches(self.step + 1))
         while not self.stops and self.step < config.steps:
-            if stop.is_set():
+            if self.team.any(stop.is_set()):
                 self.save_state("interrupt")
                 raise Interrupted(
                     f"training stopped at step {self.step} and was saved; the same command with "
@@ -196,6 +213,7 @@ class _Driver:
         self.guard.end()
         self.save_best()
         self.save_state(stopped_by)
+        self.team.wait()  # nobody leaves before all is written
         return stopped_by
 
     @property
@@ -233,9 +251,9 @@ class _Driver:
         rate = self.config.effective_learning_rate * self.factor(self.step + 1)
         rate = set_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, losses, others = self.add_gradients(batch, of_class)
+        loss, losses, others = self.gradients.add(batch, of_class)
         self.scaler.unscale_(self.optimiser)
-        norms = gradient_norms(self.method)
+        norms = self.gradients.norms()
         grad_norm = torch.linalg.vector_norm(norms)
         # One fetch for both; whether the step can be taken is known before it is.
         row = dict(zip(("loss", "grad_norm"), torch.stack([loss, grad_norm]).tolist(), strict=True))
@@ -301,40 +319,6 @@ class _Driver:
             self.tracker.record(self.step, {"recent": self.earlier.differences})
         return row
 
-    def add_gradients(self, batch: Batch, of_class: Batch | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Add the gradients of one step's passes.
-
-        Returns the loss, that (B,) of each photograph, and that of each class image, if any.
-        """
-        count, passes = self.config.train_batch_size, self.config.gradient_accumulation
-        total = torch.zeros((), device=self.objective.model.device)
-        losses, others = [], []
-        for part in (slice(first * count, (first + 1) * count) for first in range(passes)):
-            loss, own, prior = self.losses_of_pass(batch[part], of_class and of_class[part])
-            self.scaler.scale(loss / passes).backward()
-            total += loss.detach() / passes
-            losses.append(own.detach())
-            others.append(prior.detach())
-        return total, torch.cat(losses), torch.cat(others)
-
-    def losses_of_pass(self, batch: Batch, of_class: Batch | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss of one pass, that (B,) of each photograph, and of each class image, if any.
-
-        Photographs and class images go through the denoiser together.
-        """
-        if not (self.prior and of_class):
-            losses = self.losses(batch)
-            return losses.mean(), losses, losses[:0]
-        captions = self.objective.captions(batch, self.method.captions)
-        both = losses_together(
-            [
-                (self.objective, batch, captions),
-                (self.prior.objective, of_class, self.prior.captions_of(of_class)),
-            ]
-        )
-        losses, others = both.split([len(batch), len(of_class)])
-        return losses.mean() + self.prior.weight * others.mean(), losses, others
-
     def show(self, row: dict[str, Any]) -> bool:
         """Show the criteria what was recorded; whether one of them fires for the first time."""
         first = False
@@ -376,21 +360,25 @@ class _Driver:
         return found
 
     def check_now(self) -> dict[str, float]:
-        """The CLIP similarity of what is drawn now; nothing without `previews`."""
-        if not self.previews:
+        """The CLIP similarity of what is drawn now; nothing without `previews`.
+
+        Of a team, the leader has them, and tells the others.
+        """
+        if not self.config.draws_pictures or (self.team.leads and not self.previews):
             return {}
         started = time.monotonic()
+        similarity = math.nan
         try:
-            similarity = self.previews.similarity()
+            if self.previews:
+                similarity = self.previews.similarity()
         except BrokenPicture as error:
-            similarity = math.nan
             self.guard.pending.append(f"clip_img became nan at step {self.step}: {error}")
         self.spent["check_seconds"] += time.monotonic() - started
-        return {"clip_img": similarity}
+        return {"clip_img": self.team.of_the_leader(similarity)}
 
     def save_checkpoint(self) -> None:
         path = self.run.checkpoint(self.step)
-        if not path.is_dir():
+        if self.team.leads and not path.is_dir():
             self.guard.require_finite_weights(self.step, frozen=False)
             self.changes.look()
             with written_whole(path) as beside:
@@ -398,7 +386,9 @@ class _Driver:
 
     def save_best(self) -> None:
         """A checkpoint of the best step, if it is kept; its weights were held in memory."""
-        if self.best_step is None or self.run.checkpoint(self.best_step).is_dir():
+        if self.best_step is None or not self.team.leads:
+            return
+        if self.run.checkpoint(self.best_step).is_dir():
             return
         path = self.run.checkpoint(self.best_step)
         with written_whole(path) as beside, self.method.holding(self.best):
@@ -406,6 +396,9 @@ class _Driver:
 
     def save_state(self, stopped_by: str | None) -> None:
         """Everything needed to go on. The trace goes first: its rows may outlive the state."""
+        if not self.team.leads:
+            self.rows = []
+            return
         started = time.monotonic()
         self.save_trace()
         self.guard.require_finite_weights(self.step, frozen=False)
@@ -431,15 +424,6 @@ class _Driver:
             write_part(self.run.train_directory, TRAIN_COLUMNS, self.rows)
             self.rows = []
         self.tracker.write_samples(self.run.tracked_directory)
-
-
-def gradient_norms(method: Method) -> Tensor:
-    """The norm of the gradient of each trained tensor, (n,) on its device; 0 where it has none."""
-    gradients = [each.grad for each in method.parameters()]
-    zero = torch.zeros((), device=method.parameters()[0].device)
-    known = [each for each in gradients if each is not None]
-    found = iter(torch._foreach_norm(known) if known else ())
-    return torch.stack([zero if each is None else next(found) for each in gradients])
 
 
 def quiet() -> AbstractContextManager[Any]:

@@ -18,6 +18,7 @@ from noiseprobe.models.base import Conditioning, DiffusionModel, device_of
 from noiseprobe.pictures.photographs import Photograph
 from noiseprobe.training.cache import Cache, Kept, fingerprint, key_of
 from noiseprobe.training.conditioning import Conditioner
+from noiseprobe.training.team import ALONE, Team
 from noiseprobe.training.views import Look
 
 T = TypeVar("T")
@@ -233,6 +234,7 @@ class MicroBatches:
     size: int
     reporter: Reporter
     said: bool = False
+    team: Team = ALONE
 
     @classmethod
     def of(cls, model: DiffusionModel, size: int | None, reporter: Reporter) -> "MicroBatches":
@@ -243,11 +245,11 @@ class MicroBatches:
         return cls(size, reporter)
 
     def losses(self, batch: Batch, evaluate: Callable[[Batch], Tensor]) -> Tensor:
-        """The losses (B,) of a batch, evaluated in parts that fit."""
+        """The losses (B,) of a batch, evaluated in parts that fit, by all of the team."""
         done: list[Tensor] = []
-        first = 0
-        while first < len(batch):
-            part = batch[first : first + self.size]
+        own, first = batch[self.team.share(len(batch))], 0
+        while first < len(own):
+            part = own[first : first + self.size]
             try:
                 done.append(evaluate(part))
                 first += len(part)
@@ -261,7 +263,7 @@ class MicroBatches:
                         f"--micro-batch {self.size} says so from the start"
                     )
                 self.said = True
-        return torch.cat(done)
+        return self.team.gathered(torch.cat(done) if done else torch.zeros(0), len(batch))
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
