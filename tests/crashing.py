@@ -99,6 +99,8 @@ def recorded(run: Run, traces: Sequence[str]) -> dict[str, str]:
     for name in traces:
         trace = getattr(run, f"{name}_trace")()
         trace = trace.loc[:, [not str(column).endswith("seconds") for column in trace]]
+        if "metric" in trace:
+            trace = trace[trace["metric"] != "measure_seconds"].reset_index(drop=True)
         found[name] = hashlib.sha256(trace.to_csv().encode()).hexdigest()
     for folder in (run.checkpoints_directory, run.result_directory):
         for file in manifest.files_in(folder):

@@ -1,15 +1,18 @@
 """Checkpoints that another trainer left, as commands take them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from noiseprobe.cli.flags import option
+from noiseprobe.cli.training import require_same
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.declaring import FOREIGN
 
 if TYPE_CHECKING:
     from noiseprobe.core.progress import Reporter
     from noiseprobe.run.directory import Run
+    from noiseprobe.run.foreign import Series
     from noiseprobe.training.preparing import Personalization
 
 Checkpoints = Annotated[
@@ -50,21 +53,31 @@ def opened_series(
     reporter: "Reporter",
     judged: bool = False,
 ) -> "tuple[Run, Personalization]":
-    """A new run about checkpoints that another trainer left, and what it works on.
+    """A run about checkpoints that another trainer left, and what it works on.
+
+    A new one, or that in `out` to go on with, if it is about the same ones with these settings.
 
     `judged`: they are only to be judged, as `noiseprobe.stages.foreign.start_foreign` has it.
     """
-    from noiseprobe.run.directory import new_directory
+    from noiseprobe.run.directory import Run, new_directory
     from noiseprobe.stages import foreign
     from noiseprobe.stages.budget import parse_budget
+    from noiseprobe.training.preparing import prepare
 
     if budget and {"replicates", "probe_batch"} & given.keys():
         raise UserError("--budget: it chooses --replicates and --probe-batch; leave them out")
     seconds = None if budget is None else parse_budget(budget)
     series = foreign.find_series(patterns, given, caption)
     config = foreign.settings_of(series, given)
-    place = out or new_directory(config.concept, config.method)
-    run, ready = foreign.start_foreign(series, config, place, reporter, seconds, judged)
+    if out is not None and (out / "config.toml").is_file():
+        require_about(out, series)
+        require_same(out, config, but=("replicates", "probe_batch") if budget else ())
+        reporter.note(f"{out} holds this run already: going on with it")
+        run = Run.open(out)
+        ready = prepare(run.config, run)
+    else:
+        place = out or new_directory(config.concept, config.method)
+        run, ready = foreign.start_foreign(series, config, place, reporter, seconds, judged)
     reporter.note(f"run: {run.directory}")
     first, last = series.steps[1 if len(series.steps) > 1 else 0], series.steps[-1]
     reporter.note(
@@ -74,3 +87,14 @@ def opened_series(
     for note in series.notes:
         reporter.note(note)
     return run, ready
+
+
+def require_about(out: Path, series: "Series") -> None:
+    """Raise `UserError` unless the run in `out` is about just these checkpoints."""
+    from noiseprobe.run.directory import Run
+
+    before = Run.open(out).foreign
+    if before is None or replace(before, notes=()) != replace(series, notes=()):
+        raise UserError(
+            f"--out: '{out}' holds a run about other checkpoints; choose another folder"
+        )

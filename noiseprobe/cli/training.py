@@ -3,6 +3,7 @@
 import os.path
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -171,7 +172,7 @@ def begin(
         if resume and file is not None:
             raise UserError("--config: a run goes on with its own settings; give flags instead")
         if settled is not None:
-            require_same(out, settled)
+            require_same(out, settled, mend="or add --resume to go on with that one")
             reporter.note(f"{out} holds this run already: going on with it")
         run, config = pipeline.reopen(out, {} if settled else changed(context))
         pipeline.require_own(run)
@@ -210,18 +211,20 @@ def require_one_training(config: "RunConfig") -> None:
             )
 
 
-def require_same(out: Path, settled: "RunConfig") -> None:
-    """Raise `UserError` unless the run in `out` was started with these settings."""
+def require_same(
+    out: Path, settled: "RunConfig", mend: str = "or other settings", but: Iterable[str] = ()
+) -> None:
+    """Raise `UserError` unless the run in `out` was started with these settings, `but` for some."""
     from noiseprobe.run.directory import Run
     from noiseprobe.run.settings import flag
 
     before = Run.open(out).config
     for key, now in settled.model_dump().items():
         then = getattr(before, key)
-        if then != now and not (key == "precision" and now == "auto"):
+        if then != now and key not in but and not (key == "precision" and now == "auto"):
             raise UserError(
                 f"--out: '{out}' holds a run that was started with {flag(key)} {then}, not {now}; "
-                "choose another folder, or add --resume to go on with that one"
+                f"choose another folder, {mend}"
             )
 
 

@@ -74,10 +74,12 @@ class Run:
         device: str,
         num_train_timesteps: int = NUM_TIMESTEPS,
         time_axis: str = TIME_AXIS,
+        series: Series | None = None,
     ) -> "Run":
         """Start a run in `directory`, which must be new or empty; raises `UserError` if not.
 
-        How many times the model's noise path has, and what they are called, goes with it. The
+        How many times the model's noise path has, and what they are called, goes with it, and the
+        checkpoints of another trainer that it is about. The
         settings are written last: where they are, the run has begun, and where they are not, what
         is there is of a start that was cut off, and makes room.
         """
@@ -93,6 +95,8 @@ class Run:
                 manifest.begin(run.directory)
                 write_json(run.directory / "environment.json", about)
                 run.write_status("created", 0, None)
+                if series:
+                    series.write(run.directory)
                 write_toml(config, run.directory / "config.toml")
         except OSError as error:
             raise UserError(

@@ -16,7 +16,7 @@ from noiseprobe.core.files import sweep
 LOCK = ".lock"
 """The file in a run directory that a process locks, and in which it says who it is."""
 
-_FIRST = (manifest.NAME, LOCK, "environment.json", "status.json")
+_FIRST = (manifest.NAME, LOCK, "environment.json", "status.json", "checkpoints.json")
 """What a run directory has before its settings."""
 
 

@@ -146,8 +146,7 @@ def start_foreign(
         (reporter or Silent()).note(told)
     path = ready.model.path
     device = str(ready.model.device)
-    run = Run.create(out, ready.config, device, path.num_timesteps, path.axis)
-    series.write(run.directory)
+    run = Run.create(out, ready.config, device, path.num_timesteps, path.axis, series)
     ready.cache.settle_in(run.cache_directory)
     return run, ready
 

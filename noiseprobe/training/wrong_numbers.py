@@ -20,7 +20,7 @@ from noiseprobe.training.objective import Objective
 MOST_IN_A_ROW = 10
 """So many steps in a row that cannot be taken end a training that skips them.
 
-Where three steps of ten go wrong by chance, so many in a row come once in 170 000 steps; where
+Where three steps of ten go wrong by chance, so many in a row come once in 240 000 steps; where
 something is broken for good, they come at once. As optax's `apply_if_finite`, which counts errors
 in a row as well.
 """

@@ -16,13 +16,14 @@ import psutil
 import pyarrow.parquet as parquet
 import pytest
 import tomli_w
+from PIL import Image, ImageOps
 
 from noiseprobe.run.directory import find_runs
 from noiseprobe.run.verifying import findings
 from tests.commands import Commands, commands
 from tests.conftest import short
 
-ROUNDS, KILLS = 3, 3
+ROUNDS, KILLS = 4, 3
 """So often a command is begun, and so often killed each time before it may end."""
 
 OWN = {".lock", "manifest.jsonl", "state.pt", "state-before.pt"}
@@ -55,7 +56,7 @@ PICK = (
     *FILES,
     *ON,
     "--validation",
-    "PHOTOGRAPHS",
+    "VALIDATION",
     "--val-batch",
     "4",
     "--device",
@@ -93,7 +94,14 @@ def test_a_command_that_is_killed_and_given_again_ends_as_one_that_is_not(
     place = tmp_path / "place"
     place.mkdir()
     settings = short(model_directory, photographs) | case.settings
-    places = {"MODEL": str(model_directory), "PHOTOGRAPHS": str(photographs)}
+    others = tmp_path / "others"
+    others.mkdir()
+    ImageOps.mirror(Image.open(photographs / "00.png")).save(others / "mirrored.png")
+    places = {
+        "MODEL": str(model_directory),
+        "PHOTOGRAPHS": str(photographs),
+        "VALIDATION": str(others),
+    }
     command = tuple(places.get(word, word) for word in case.command)
     (place / "settings.toml").write_text(tomli_w.dumps(settings))
     (place / "sweep.toml").write_text(tomli_w.dumps(sweep_of(settings)))

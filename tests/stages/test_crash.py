@@ -1,5 +1,6 @@
 """A crash at any write leaves a run that ends as one that was never cut off does."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.verifying import findings
-from noiseprobe.stages.pipeline import reopen, start, train_stage
+from noiseprobe.stages.pipeline import measure_stage, probe_stage, reopen, start, train_stage
 from noiseprobe.training.preparing import prepare
 from tests.crashing import crashing, recorded
 
@@ -67,3 +68,34 @@ def test_a_file_that_is_renamed_before_it_is_flushed_is_found(
         whole(tmp_path / "run", brief)
     assert disk.dead
     assert any("damaged" in each.what for each in findings(Run(tmp_path / "run")))
+
+
+def test_a_crash_at_any_write_of_a_probe_or_a_measure_costs_nothing_but_time(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    few = {"steps": 2, "checkpoint_every": 1, "samples": 2, "sampling_steps": 1}
+    few |= {"clip": "tiny-clip", "replicates": 1, "probe_batch": 2}
+    trained = whole(tmp_path / "trained", resolve(given | few)).directory
+    traces = ("train", "probe", "metrics")
+    with crashing(None) as disk:
+        reference = recorded(judged(trained, tmp_path / "whole"), traces)
+    last = disk.count
+    assert last > 20
+    for number in range(1, last + 1, EVERY):
+        place = tmp_path / f"run-{number}"
+        with crashing(number, done=number // EVERY % 2 == 0) as disk:
+            judged(trained, place)
+        assert disk.dead
+        run = judged(trained, place)
+        assert recorded(run, traces) == reference, f"write {number} of {last}"
+        assert [each for each in findings(run) if each.wrong] == []
+
+
+def judged(trained: Path, place: Path) -> Run:
+    """A copy of a trained run at `place`, if there is none yet; probed and measured."""
+    if not place.is_dir():
+        shutil.copytree(trained, place)
+    run, config = reopen(place, {})
+    probe_stage(run, config, prepare(config, run))
+    measure_stage(run, config, [0, 2])
+    return run
