@@ -16,6 +16,11 @@ from noiseprobe.core.files import sweep
 LOCK = ".lock"
 """The file in a run directory that a process locks, and in which it says who it is."""
 
+
+class InUse(UserError):
+    """Another process holds a run directory; the message says which, and where."""
+
+
 _FIRST = (manifest.NAME, LOCK, "environment.json", "status.json")
 """What a run directory has before its settings."""
 
@@ -39,7 +44,7 @@ def held(directory: Path) -> Iterator[None]:
     next one takes over, and removes what that one left half written.
 
     Raises:
-        UserError: another process holds it; the message says which, and on which machine.
+        InUse: another process holds it; the message says which, and on which machine.
     """
     from filelock import FileLock, Timeout
 
@@ -52,9 +57,7 @@ def held(directory: Path) -> Iterator[None]:
         yield
         return
     except Timeout:
-        raise UserError(
-            f"'{directory}' is in use by {_owner(path)}; wait for it, or end it"
-        ) from None
+        raise InUse(f"'{directory}' is in use by {_owner(path)}; wait for it, or end it") from None
     try:
         if lock.lock_counter == 1:
             since = datetime.now(UTC).isoformat(timespec="seconds")
