@@ -12,10 +12,11 @@ from os.path import isdir
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from noiseprobe.analysis.stops import few_iterations, stops
+from noiseprobe.analysis.stops import clip_step, stops
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.core.progress import Reporter
 from noiseprobe.run.defaults import METHODS
@@ -218,15 +219,12 @@ def steps_done(out: Path) -> int:
 
 def few_of(runs: Sequence[Path]) -> dict[str, float]:
     """The average steps of the CLIP criterion by method, over the runs in these directories."""
-    by_method: dict[str, list[Run]] = {}
+    by_method: dict[str, list[int]] = {}
     for run in map(Run.open, runs):
-        by_method.setdefault(run.config.method, []).append(run)
-    return {
-        method: few_iterations(
-            {str(run.directory): (run.train_trace(), run.config) for run in group}
-        )
-        for method, group in by_method.items()
-    }
+        config = run.config
+        step = clip_step(str(run.directory), run.train_trace(), config)
+        by_method.setdefault(config.method, []).append(step)
+    return {method: float(np.mean(steps)) for method, steps in by_method.items()}
 
 
 def begin_one(out: Path, config: RunConfig) -> None:

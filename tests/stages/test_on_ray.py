@@ -1,4 +1,4 @@
-"""A sweep on a real Ray cluster of three nodes, of which one is killed in the middle of a training."""
+"""A sweep on a real Ray cluster of three nodes, of which one is killed during a training."""
 
 import os
 import signal
@@ -105,7 +105,7 @@ def test_a_node_that_dies_costs_nothing_but_time(
         cluster.remove_node(node, allow_graceful=False)
 
     jobs: Jobs = {out: (train_slowly, out, config, 6) for out, config in there.runs.items()}
-    steps = {out: (0, 6) for out in jobs}
+    steps = dict.fromkeys(jobs, (0, 6))
     told = Told()
     killer = threading.Thread(target=kill_its_node)
     killer.start()
