@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -107,9 +107,11 @@ def _connect(address: str | None) -> None:
     try:
         if place != "auto":  # where nobody answers, Ray tries on without an end
             host, _, port = place.rpartition(":")
+            if not port.isdecimal():
+                raise OSError("it is no HOST:PORT")
             socket.create_connection((host.strip("[]"), int(port)), REACHED_SECONDS).close()
         ray.init(address=place, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"--address {place}: no Ray cluster there ({why}); give HOST:PORT of its head node, "
@@ -190,7 +192,7 @@ class _Tasks:
         import ray
 
         ready, _ = ray.wait(list(self.busy), timeout=0.5)
-        told = {} if self.board is None else ray.get(self.board.read.remote())
+        told = self.read_board()
         for name, done in told.items():
             out = Path(name)
             self.done[out] = max(self.done[out], min(done, self.whole[out]))
@@ -207,6 +209,17 @@ class _Tasks:
         if last:
             self.reporter.advance(sum(self.done.values()), last)
 
+    def read_board(self) -> dict[str, int]:
+        """How far jobs are that have come further; nothing where the board cannot be read."""
+        import ray
+
+        if self.board is None:
+            return {}
+        with suppress(ray.exceptions.RayError):
+            read: dict[str, int] = ray.get(self.board.read.remote(), timeout=REACHED_SECONDS)
+            return read
+        return {}
+
     def again(self, out: Path, told: _Lost | Interrupted) -> None:
         """Begin a job again whose process is gone, unless that has been too often."""
         why = told.why if isinstance(told, _Lost) else "it was told to stop, as before a node ends"
@@ -214,7 +227,7 @@ class _Tasks:
         deaths = 1 if self.done[out] > step else deaths + 1
         self.deaths[out] = deaths, self.done[out]
         if deaths > RETRIES:
-            self.end(out, f"{why}, the {deaths}th time without coming further")
+            self.end(out, f"{why}, {deaths} times without coming further")
             return
         self.reporter.note(f"{out}: {why}; it goes on from what it saved")
         self.waiting.append(out)

@@ -1,5 +1,6 @@
 """DreamBooth-LoRA: low-rank adapters beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,11 +81,12 @@ class DreamBoothLora(Method):
         """
         layers = {part: self._layers(part) for part in self.parts}
         about = {
-            f"{part}_lora_adapter_metadata": module.peft_config["default"].to_dict()
+            f"{part}_lora_adapter_metadata": in_order(module.peft_config["default"].to_dict())
             for part, module in self.parts.items()
         }
         named = {f"{part}_lora_layers": own for part, own in layers.items()}
         self.pipeline.save_lora_weights(directory, **named, **about)
+        order_metadata(directory / WEIGHTS_NAME)
         if self.word:
             self.word.save(directory)
 
@@ -162,3 +164,25 @@ def _as_in_float32(module: Any) -> Iterator[None]:
     finally:
         for layer, weight in stood_in.items():
             layer.weight = weight
+
+
+def in_order(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with sets as lists, whose order is the same in every process."""
+    return {
+        key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()
+    }
+
+
+def order_metadata(file: Path) -> None:
+    """Put what a file of safetensors says of itself in order, which its writer leaves to chance.
+
+    The same weights are then the same bytes. The length of the header stays.
+    """
+    with file.open("r+b") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            opened.seek(8)
+            opened.write(text.ljust(length))
