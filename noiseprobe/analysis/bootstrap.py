@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 10_000
 
-AT_ONCE = 10_000_000
+AT_ONCE = 2_000_000
 """So many units are drawn at a time: the memory does not grow with their number."""
 
 Statistic = Callable[..., NDArray[np.float64]]

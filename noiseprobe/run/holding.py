@@ -65,7 +65,7 @@ def held(directory: Path) -> Iterator[None]:
             since = datetime.now(UTC).isoformat(timespec="seconds")
             about = {"process": os.getpid(), "host": platform.node(), "since": since}
             path.write_text(json.dumps(about) + "\n", encoding="utf-8")
-            sweep(directory, before and (before["host"], before["process"]))
+            sweep(directory, (before["host"], before["process"]) if before else None)
         yield
     finally:
         lock.release()
