@@ -7,10 +7,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Reporter
@@ -220,6 +222,26 @@ def test_a_run_that_a_dying_process_still_holds_is_waited_for(
     assert (tmp_path / "0-hold").read_text() == "holds"
 
 
+def one_after_another(
+    stage: str, jobs: Jobs, workers: Any, threads: int, reporter: Reporter, steps: Any = None
+) -> dict[str, str]:
+    """The simplest engine: the jobs in this process."""
+    for function, *arguments in jobs.values():
+        function(*arguments)
+    return {}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As the workers have, since sums depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_command_does_a_sweep_with_cross_on_the_cluster(
     cluster: Any, tmp_path: Path, photographs: Path, model_directory: Path, call: Any
 ) -> None:
@@ -238,7 +260,8 @@ def test_the_command_does_a_sweep_with_cross_on_the_cluster(
     assert code == 0, err
     assert "cross: 0 of 12 done" in err
     sweep = read_sweep(written(tmp_path / "here.toml", content | {"out": "here"}))
-    assert train_sweep(sweep, Told()) == {}
+    with one_thread():
+        assert train_sweep(sweep, Told(), one_after_another) == {}
     (ours,), (theirs,) = find_runs([tmp_path / "here"]), find_runs([tmp_path / "there"])
     assert json.loads(out) == {"done": [str(theirs.directory)], "failed": {}}
     assert theirs.status["stopped_by"] == "fixed"
