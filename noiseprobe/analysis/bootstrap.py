@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 10_000
 
+AT_ONCE = 2_000_000
+"""So many units are drawn at a time: the memory does not grow with their number."""
+
 Statistic = Callable[..., NDArray[np.float64]]
 """Like `np.mean`: of one array for each number that a unit has, along `axis`."""
 
@@ -41,6 +44,7 @@ def bootstrap_interval(
         np.atleast_2d(units.T),
         statistic,
         n_resamples=resamples,
+        batch=max(AT_ONCE // len(units), 1),
         paired=True,
         vectorized=True,
         method="percentile",

@@ -18,7 +18,7 @@ from noiseprobe.analysis.bootstrap import (
     bootstrap_interval,
     ratio_of_sums,
 )
-from noiseprobe.analysis.stops import COMPARED, few_iterations, has_l_det, stops
+from noiseprobe.analysis.stops import COMPARED, Stop, few_stop, has_l_det, stops
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
@@ -47,19 +47,22 @@ def raw_numbers(runs: Sequence[Run], few: Mapping[str, float] | None = None) -> 
     Warns:
         UnfinishedRunWarning: a run has no L_det recorded yet; it is left out.
     """
-    traces = _traces(runs)
+    known = _stops(runs)
     by_method: dict[str, list[str]] = {}
-    for name, (_, _, config) in traces.items():
+    for name, (_, config, _) in known.items():
         by_method.setdefault(config.method, []).append(name)
     rows = []
     for method, names in by_method.items():
         steps = (few or {}).get(method)
-        if steps is None and all(traces[name][1]["clip_img"].notna().any() for name in names):
-            steps = few_iterations({name: traces[name][1:] for name in names})
+        if steps is None and all("clip" in known[name][2] for name in names):
+            steps = float(np.mean([known[name][2]["clip"].step for name in names]))
         for name in names:
-            run, train, config = traces[name]
+            run, config, found = known[name]
+            if steps is not None:
+                found = found | {"few": few_stop(run.train_trace(), steps)}
             metrics = run.metrics_trace()
-            for variant, stop in stops(train, config, steps).items():
+            for variant in (each for each in COMPARED if each in found):
+                stop = found[variant]
                 measured = run.nearest_checkpoint(stop.step)
                 here = metrics[metrics["step"] == measured].set_index("metric")["value"]
                 rows.append(
@@ -78,15 +81,19 @@ def raw_numbers(runs: Sequence[Run], few: Mapping[str, float] | None = None) -> 
     return pd.DataFrame(rows)
 
 
-def _traces(runs: Sequence[Run]) -> dict[str, tuple[Run, pd.DataFrame, RunConfig]]:
-    """The finished runs by name, with trace and settings; see `raw_numbers`."""
+def _stops(runs: Sequence[Run]) -> dict[str, tuple[Run, RunConfig, dict[str, Stop]]]:
+    """The finished runs by name, with settings and where criteria end them; see `raw_numbers`.
+
+    Of many runs the traces would not fit into memory: one at a time is read.
+    """
     if not runs:
         raise UserError("no runs given; name run directories, or folders that hold some")
     found, missing = {}, []
     for run in runs:
         train = run.train_trace()
         if has_l_det(train):
-            found[str(run.directory)] = run, train, run.config
+            config = run.config
+            found[str(run.directory)] = run, config, stops(train, config)
         else:
             missing.append(
                 f"'{run.directory}' has no L_det recorded yet; "

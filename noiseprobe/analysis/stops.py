@@ -57,10 +57,15 @@ def stops(train: pd.DataFrame, config: RunConfig, few: float | None = None) -> d
         row = None if index is None else int(checks["step"].iloc[index])
         found["clip"] = _fired(train, row, ("check_seconds",))
     if few is not None:
-        step = min(max(round(few), 1), int(train["step"].max()))
-        found["few"] = _stop(train, step, True, ())
+        found["few"] = few_stop(train, few)
     found["dvar"] = _fired(train, dvar_stop(train, config), ("l_det_seconds",))
     return {variant: found[variant] for variant in COMPARED if variant in found}
+
+
+def few_stop(train: pd.DataFrame, few: float) -> Stop:
+    """Where `few` steps, rounded and bounded by the last one, end a run."""
+    step = min(max(round(few), 1), int(train["step"].max()))
+    return _stop(train, step, True, ())
 
 
 def dvar_stop(train: pd.DataFrame, config: RunConfig) -> int | None:
@@ -75,13 +80,15 @@ def few_iterations(runs: Mapping[str, tuple[pd.DataFrame, RunConfig]]) -> float:
     A run that it never stops counts with all its steps. Raises `UserError` for a run without
     checks.
     """
-    steps = []
-    for name, (train, config) in runs.items():
-        found = stops(train, config)
-        if "clip" not in found:
-            raise UserError(f"'{name}' has no CLIP checks; train it with --checks")
-        steps.append(found["clip"].step)
-    return float(np.mean(steps))
+    return float(np.mean([clip_step(name, *run) for name, run in runs.items()]))
+
+
+def clip_step(name: str, train: pd.DataFrame, config: RunConfig) -> int:
+    """The step after which the CLIP criterion stops a run; raises `UserError` without checks."""
+    found = stops(train, config)
+    if "clip" not in found:
+        raise UserError(f"'{name}' has no CLIP checks; train it with --checks")
+    return found["clip"].step
 
 
 def _fired(train: pd.DataFrame, step: int | None, cost: tuple[str, ...]) -> Stop:

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +134,17 @@ def _write_error(beside: Path, error: Exception) -> OSError | None:
     return None
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes of this machine that live no more left anywhere in `folder`."""
+def sweep(folder: Path, gone: tuple[str, int] | None = None) -> None:
+    """Remove what processes of this machine that live no more left anywhere in `folder`.
+
+    And that of a process of another machine that is known to have `gone`, by host and number.
+    """
+    of_gone = f"*.{gone[0].replace('-', '_')}-{gone[1]}-*.partial" if gone else None
     for left in folder.rglob(".*.partial"):
-        _remove_left(left)
+        if of_gone and gone and gone[0] != platform.node() and fnmatchcase(left.name, of_gone):
+            _remove(left)
+        else:
+            _remove_left(left)
 
 
 def _sweep(path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,7 @@ def environment(config: RunConfig, device: str) -> dict[str, Any]:
     }
 
 
+@cache
 def installed_version(package: str) -> str | None:
     """The version of a package that is installed; None if it is not."""
     try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
@@ -15,6 +16,11 @@ from noiseprobe.core.files import sweep
 
 LOCK = ".lock"
 """The file in a run directory that a process locks, and in which it says who it is."""
+
+
+class InUse(UserError):
+    """Another process holds a run directory; the message says which, and where."""
+
 
 _FIRST = (manifest.NAME, LOCK, "environment.json", "status.json", "checkpoints.json")
 """What a run directory has before its settings."""
@@ -39,7 +45,7 @@ def held(directory: Path) -> Iterator[None]:
     next one takes over, and removes what that one left half written.
 
     Raises:
-        UserError: another process holds it; the message says which, and on which machine.
+        InUse: another process holds it; the message says which, and on which machine.
     """
     from filelock import FileLock, Timeout
 
@@ -52,23 +58,34 @@ def held(directory: Path) -> Iterator[None]:
         yield
         return
     except Timeout:
-        raise UserError(
-            f"'{directory}' is in use by {_owner(path)}; wait for it, or end it"
-        ) from None
+        raise InUse(f"'{directory}' is in use by {_owner(path)}; wait for it, or end it") from None
     try:
         if lock.lock_counter == 1:
+            before = _about(path)
             since = datetime.now(UTC).isoformat(timespec="seconds")
             about = {"process": os.getpid(), "host": platform.node(), "since": since}
             path.write_text(json.dumps(about) + "\n", encoding="utf-8")
-            sweep(directory)
+            sweep(directory, (before["host"], before["process"]) if before else None)
         yield
     finally:
         lock.release()
 
 
 def _owner(path: Path) -> str:
+    about = _about(path)
+    if about is None:
+        return "another process"
+    return f"process {about['process']} on {about['host']} since {about['since']}"
+
+
+def _about(path: Path) -> dict[str, Any] | None:
+    """Who holds a run, or held it last; None where that is not told."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {about['process']} on {about['host']} since {about['since']}"
+        return {
+            "process": int(about["process"]),
+            "host": str(about["host"]),
+            "since": str(about["since"]),
+        }
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return None

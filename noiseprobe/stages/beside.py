@@ -49,13 +49,9 @@ def cross(run: Run, config: RunConfig, ready: Personalization, reporter: Reporte
     Raises:
         UserError: there is one photograph alone; or a training failed.
     """
-    photographs = concept_of(config).photographs
-    if len(photographs) < 2:
-        raise UserError("--cross: one photograph cannot be left out; put 3-6 into the folder")
-    folds = {
-        run.cross_directory / path.name: _settings(run, config, hold_out=path.name)
-        for path in photographs
-    }
+    folds = folds_of(run, config)
+    if all(map(_ended, folds, folds.values())):  # as in a sweep, where they are jobs of their own
+        return
     cores = os.cpu_count() or 1
     light = config.model == BUNDLED_MODEL and ready.model.device.type == "cpu"
     workers = min(config.workers or (cores if light else 1), len(folds))
@@ -71,6 +67,29 @@ def cross(run: Run, config: RunConfig, ready: Personalization, reporter: Reporte
             ready.method.load(start)
         else:
             _train_at_once(folds, workers, max(cores // workers, 1), reporter)
+
+
+def folds_of(run: Run, config: RunConfig) -> dict[Path, RunConfig]:
+    """The trainings of `cross`: the settings by directory, one per photograph.
+
+    Raises:
+        UserError: there is one photograph alone.
+    """
+    photographs = concept_of(config).photographs
+    if len(photographs) < 2:
+        raise UserError("--cross: one photograph cannot be left out; put 3-6 into the folder")
+    return {
+        run.cross_directory / path.name: _settings(run, config, hold_out=path.name)
+        for path in photographs
+    }
+
+
+def _ended(out: Path, settings: RunConfig) -> bool:
+    """Whether such a training has taken all its steps."""
+    if not (out / "config.toml").is_file():
+        return False
+    status = Run(out).status
+    return bool(status["stopped_by"] == "steps" and status["step"] >= settings.steps)
 
 
 def _train_at_once(
@@ -107,10 +126,10 @@ def _train(
     """Train the live model from the weights `start`, or go on with such a training."""
     from noiseprobe.stages import pipeline
 
+    if _ended(out, settings):
+        return
     if (out / "config.toml").is_file():
         run, settings = pipeline.reopen(out, settings.model_dump())
-        if run.status["stopped_by"] == "steps" and run.status["step"] >= settings.steps:
-            return
     else:
         model = ready.model
         path = model.path

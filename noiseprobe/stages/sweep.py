@@ -1,4 +1,4 @@
-"""Many runs from one file: concepts × methods × seeds, in several processes, resumable.
+"""Many runs from one file: concepts × methods × seeds, several at once, resumable.
 
 Each run goes on to its last step with every criterion watched; then the steps at which they would
 have stopped it are measured.
@@ -6,16 +6,17 @@ have stopped it are measured.
 
 import glob
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from os.path import isdir
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from noiseprobe.analysis.stops import few_iterations, stops
+from noiseprobe.analysis.stops import clip_step, stops
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.core.progress import Reporter
 from noiseprobe.run.defaults import METHODS
@@ -23,9 +24,19 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import load_toml, resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import part_path
-from noiseprobe.stages.workers import Jobs, in_processes
+from noiseprobe.stages.workers import Engine, Jobs, in_processes
 
 WATCHED = {"stop": "none", "checks": True}
+
+
+RESOURCES = {
+    "cpus": "a number above 0 is expected",
+    "gpus": "a number of 0 or more is expected, below 1 for a share of one",
+    "memory": "a number of GB above 0 is expected",
+}
+"""What a run may be said to take on a cluster, and what is expected of each."""
+
+GB = 2**30
 
 
 @dataclass(frozen=True)
@@ -33,12 +44,15 @@ class Sweep:
     """What to run: one `RunConfig` per run directory, and how many processes of how many threads.
 
     `probe` is the number of steps between the checkpoints at which the factors are probed; 0: none.
+    Without `workers` an engine does as many at once as it finds right. `resources` is what a run
+    takes on a cluster: `cpus`, `gpus`, and `memory` in bytes.
     """
 
     runs: dict[Path, RunConfig]
-    workers: int = 1
+    workers: int | None = None
     threads: int = 1
     probe: int = 0
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 class _File(BaseModel):
@@ -50,9 +64,10 @@ class _File(BaseModel):
     methods: list[str] = Field([METHODS[0]], min_length=1)
     seeds: list[int] = Field([0], min_length=1)
     out: str = "runs/sweep"
-    workers: int = Field(1, ge=1)
+    workers: int | None = Field(None, ge=1)
     threads: int = Field(1, ge=1)
     probe: int = Field(0, ge=0)
+    resources: dict[str, float] = {}
     settings: dict[str, Any] = {}
     method: dict[str, dict[str, Any]] = {}
 
@@ -62,6 +77,7 @@ _EXPECTED = {
     "too_short": "a list of at least one is expected",
     "string_type": "a text in quotes is expected",
     "dict_type": "a table is expected: [{key}]",
+    "float_type": "a number is expected",
     "int_type": "a whole number is expected",
     "greater_than_equal": "a whole number of {ge} or more is expected",
 }
@@ -91,9 +107,14 @@ def read_sweep(file: Path) -> Sweep:
         raise UserError(
             f"{file}: settings.{key}: a sweep watches every criterion to the end; remove it"
         )
+    _known(file, "unknown key 'resources.{}'", said.resources, RESOURCES)
+    for key, amount in said.resources.items():
+        if not (amount > 0 or (key == "gpus" and amount == 0)):
+            raise UserError(f"{file}: resources.{key}: {amount:g} given, but {RESOURCES[key]}")
     runs: dict[Path, RunConfig] = {}
     for method, concept, seed in product(said.methods, _concepts(file, said), said.seeds):
-        given = WATCHED | said.settings | said.method.get(method, {})
+        given = said.settings | said.method.get(method, {})
+        given = (WATCHED if not given.get("cross") else {"checks": True}) | given
         if "class" in given:
             given["class_noun"] = given.pop("class")
         place = file.parent / said.out / method / Path(concept).name / f"seed-{seed}"
@@ -103,7 +124,8 @@ def read_sweep(file: Path) -> Sweep:
                 "name; rename one folder"
             )
         runs[place] = resolve(given | {"concept": concept, "method": method, "seed": seed})
-    return Sweep(runs, said.workers, said.threads, said.probe)
+    resources = {key: n * GB if key == "memory" else n for key, n in said.resources.items()}
+    return Sweep(runs, said.workers, said.threads, said.probe, resources)
 
 
 def _known(file: Path, wrong: str, words: Iterable[str], known: Iterable[str]) -> None:
@@ -124,27 +146,57 @@ def _concepts(file: Path, said: _File) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def run_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
+def run_sweep(sweep: Sweep, reporter: Reporter, engine: Engine = in_processes) -> dict[str, str]:
     """Train what is not trained, then measure what is not measured; the errors by run.
 
     A run that fails does not hold up the others. Raises `Interrupted` on Ctrl-C, after the runs in
-    progress have saved their state.
+    progress have saved their state. The `engine` does the work, wherever that is.
     """
-    failed = train_sweep(sweep, reporter)
+    failed = train_sweep(sweep, reporter, engine)
     trained = [out for out in sweep.runs if str(out) not in failed]
     few = few_of(trained)
     jobs: Jobs = {out: (measure_one, out, few[sweep.runs[out].method]) for out in trained}
-    return failed | in_processes("measuring", jobs, sweep.workers, sweep.threads, reporter)
+    return failed | engine("measuring", jobs, sweep.workers, sweep.threads, reporter)
 
 
-def train_sweep(sweep: Sweep, reporter: Reporter) -> dict[str, str]:
+def train_sweep(sweep: Sweep, reporter: Reporter, engine: Engine = in_processes) -> dict[str, str]:
     """The first half of `run_sweep`: train, and probe where the sweep says so."""
-    jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in sweep.runs.items()}
-    steps = {
-        out: (min(steps_done(out), config.steps), config.steps)
-        for out, config in sweep.runs.items()
-    }
-    return in_processes("training", jobs, sweep.workers, sweep.threads, reporter, steps)
+    failed = cross_sweep(sweep, reporter, engine)
+    runs = {out: config for out, config in sweep.runs.items() if str(out) not in failed}
+    jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in runs.items()}
+    return failed | engine(
+        "training", jobs, sweep.workers, sweep.threads, reporter, _steps_of(runs)
+    )
+
+
+def cross_sweep(sweep: Sweep, reporter: Reporter, engine: Engine = in_processes) -> dict[str, str]:
+    """Train what the runs with `cross` need before they are trained: each photograph left out once.
+
+    These trainings are jobs like any other, so that those of all runs go on side by side. The
+    errors by run.
+    """
+    from noiseprobe.stages.beside import folds_of
+
+    crossed = {out: config for out, config in sweep.runs.items() if config.cross}
+    begun: Jobs = {out: (begin_one, out, config) for out, config in crossed.items()}
+    failed = engine("beginning", begun, sweep.workers, sweep.threads, reporter)
+    folds: dict[Path, RunConfig] = {}
+    run_of: dict[Path, Path] = {}
+    for out, config in crossed.items():
+        if str(out) not in failed:
+            own = folds_of(*_reopened(out, config))
+            folds |= own
+            run_of |= dict.fromkeys(own, out)
+    jobs: Jobs = {place: (train_one, place, config, 0) for place, config in folds.items()}
+    wrong = engine("cross", jobs, sweep.workers, sweep.threads, reporter, _steps_of(folds))
+    for place, reason in wrong.items():
+        failed.setdefault(str(run_of[Path(place)]), f"{place}: {reason}")
+    return failed
+
+
+def _steps_of(runs: Mapping[Path, RunConfig]) -> dict[Path, tuple[int, int]]:
+    """How many steps of each run are done, and of how many."""
+    return {out: (min(steps_done(out), config.steps), config.steps) for out, config in runs.items()}
 
 
 def progress_of(sweep: Sweep, failed: Mapping[str, str]) -> pd.DataFrame:
@@ -167,19 +219,33 @@ def steps_done(out: Path) -> int:
 
 def few_of(runs: Sequence[Path]) -> dict[str, float]:
     """The average steps of the CLIP criterion by method, over the runs in these directories."""
-    by_method: dict[str, list[Run]] = {}
+    by_method: dict[str, list[int]] = {}
     for run in map(Run.open, runs):
-        by_method.setdefault(run.config.method, []).append(run)
-    return {
-        method: few_iterations(
-            {str(run.directory): (run.train_trace(), run.config) for run in group}
-        )
-        for method, group in by_method.items()
-    }
+        config = run.config
+        step = clip_step(str(run.directory), run.train_trace(), config)
+        by_method.setdefault(config.method, []).append(step)
+    return {method: float(np.mean(steps)) for method, steps in by_method.items()}
+
+
+def begin_one(out: Path, config: RunConfig) -> None:
+    """Make the directory of a run whose training waits for others, and its class images."""
+    from noiseprobe.stages import pipeline
+    from noiseprobe.training.preparing import prepare
+
+    if (out / "config.toml").is_file():
+        run, config = _reopened(out, config)
+        if run.cross_runs() or not config.prior:
+            return
+        ready = prepare(config, run)
+    else:
+        run, ready = pipeline.start(config, out)
+    if config.prior:
+        with run.held():
+            pipeline.prepare_prior(run, config, ready)
 
 
 def train_one(out: Path, config: RunConfig, probe: int, reporter: Reporter | None = None) -> None:
-    """Train the run in `out` to its last step, or go on with it; probe every `probe` steps.
+    """Train the run in `out` to its end, or go on with it; probe every `probe` steps.
 
     The reporter is told of the training alone.
 
@@ -189,16 +255,31 @@ def train_one(out: Path, config: RunConfig, probe: int, reporter: Reporter | Non
     from noiseprobe.training.preparing import prepare
 
     if (out / "config.toml").is_file():
-        run, config = pipeline.reopen(out, config.model_dump())
-        trained = run.status["stopped_by"] == "steps" and run.status["step"] >= config.steps
-        if trained and not _unprobed(run, probe):
+        run, config = _reopened(out, config)
+        if _trained(run, config) and not _unprobed(run, probe):
             return
         ready = prepare(config, run)
     else:
         run, ready = pipeline.start(config, out)
-    pipeline.train_stage(run, config, ready, reporter)
+    config = pipeline.train_stage(run, config, ready, reporter)
     if steps := _unprobed(run, probe):
         pipeline.probe_stage(run, config, ready, steps=steps)
+
+
+def _reopened(out: Path, config: RunConfig) -> tuple[Run, RunConfig]:
+    """The run in `out` with its settings; with `cross`, those that it found stay as they are."""
+    from noiseprobe.stages import pipeline
+
+    found = {"stop", "param", "watch", "keep"} if config.cross else set()
+    return pipeline.reopen(out, config.model_dump(exclude=found))
+
+
+def _trained(run: Run, config: RunConfig) -> bool:
+    """Whether the training has come to its end: all steps, or with `cross` those that were best."""
+    status = run.status
+    if config.cross:
+        return bool(status["stopped_by"] == "fixed" == config.stop)
+    return bool(status["stopped_by"] == "steps" and status["step"] >= config.steps)
 
 
 def _unprobed(run: Run, every: int) -> list[int]:

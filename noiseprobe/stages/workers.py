@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import STOP_SOON, STOPS, Reporter, Silent, stop_request, stop_soon
@@ -18,19 +18,36 @@ from noiseprobe.core.progress import STOP_SOON, STOPS, Reporter, Silent, stop_re
 Jobs = dict[Path, tuple[Any, ...]]
 """By run, a function and its arguments."""
 
+STOPPED = "the sweep was stopped and saved; the same command goes on"
+"""What is said of a stage that Ctrl-C has ended."""
+
 Answer = int | str | Interrupted | None
 """Steps done; or a job's end: the line of its error, or none."""
+
+
+class Engine(Protocol):
+    """Does jobs, wherever that is: see `in_processes`, and `noiseprobe.stages.on_ray`."""
+
+    def __call__(
+        self,
+        stage: str,
+        jobs: Jobs,
+        workers: int | None,
+        threads: int,
+        reporter: Reporter,
+        steps: Mapping[Path, tuple[int, int]] | None = None,
+    ) -> dict[str, str]: ...
 
 
 def in_processes(
     stage: str,
     jobs: Jobs,
-    workers: int,
+    workers: int | None,
     threads: int,
     reporter: Reporter,
     steps: Mapping[Path, tuple[int, int]] | None = None,
 ) -> dict[str, str]:
-    """Do all jobs in `workers` processes of `threads` threads each; the errors by run.
+    """Do all jobs in `workers` (default: 1) processes of `threads` threads each; the errors by run.
 
     A process that dies fails its own job alone, and another takes its place. Raises `Interrupted`
     on Ctrl-C or SIGTERM, after the jobs in progress have saved what they save.
@@ -41,8 +58,7 @@ def in_processes(
     failed: dict[str, str] = {}
     if not jobs:
         return failed
-    whole = {out: steps[out][1] if steps else 1 for out in jobs}
-    done = {out: steps[out][0] if steps else 0 for out in jobs}
+    done, whole = done_before(jobs, steps)
     reporter.stage(stage, sum(whole.values()), sum(done.values()))
     waiting = list(reversed(jobs.items()))
     idle: list[tuple[Connection, SpawnProcess]] = []
@@ -50,7 +66,7 @@ def in_processes(
     with stop_request() as stop:
         try:
             while busy or waiting:
-                while waiting and len(busy) < workers:
+                while waiting and len(busy) < (workers or 1):
                     line, process = idle.pop() if idle else _started(threads)
                     out, job = waiting.pop()
                     busy[line] = process, out
@@ -89,8 +105,17 @@ def in_processes(
                 process.join()
                 line.close()
         if stop.is_set():
-            raise Interrupted("the sweep was stopped and saved; the same command goes on")
+            raise Interrupted(STOPPED)
     return failed
+
+
+def done_before(
+    jobs: Jobs, steps: Mapping[Path, tuple[int, int]] | None
+) -> tuple[dict[Path, int], dict[Path, int]]:
+    """What of each job is done, and how much it is: in steps, where they are counted, or whole."""
+    if steps is None:
+        return dict.fromkeys(jobs, 0), dict.fromkeys(jobs, 1)
+    return {out: steps[out][0] for out in jobs}, {out: steps[out][1] for out in jobs}
 
 
 def _started(threads: int) -> tuple[Connection, SpawnProcess]:
@@ -128,7 +153,7 @@ def _serve(line: Connection, threads: int) -> None:
     with suppress(EOFError, ConnectionError):  # who sends the jobs has gone
         while True:
             counted, function, *arguments = line.recv()
-            line.send(_work(function, *arguments, *[_Steps(line)] * counted))
+            line.send(work(function, *arguments, *[_Steps(line)] * counted))
 
 
 def _end_with_parent() -> None:
@@ -142,7 +167,7 @@ def _end_with_parent() -> None:
         os._exit(128 + signal.SIGTERM)
 
 
-def _work(function: Callable[..., None], *arguments: Any) -> Answer:
+def work(function: Callable[..., None], *arguments: Any) -> Answer:
     """Do one job, unless Ctrl-C came before it."""
     try:
         if STOP_SOON.is_set():

@@ -37,6 +37,17 @@ def test_a_second_process_is_refused_until_the_first_has_gone(tmp_path: Path) ->
         assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
 
 
+def test_what_a_dead_machine_left_half_written_is_removed(tmp_path: Path) -> None:
+    """The lock tells who held the run, and that it does no more; of others nothing is known."""
+    about = {"process": 7, "host": "other-node", "since": "2026-01-01"}
+    (tmp_path / LOCK).write_text(json.dumps(about))
+    left = [tmp_path / f".state.pt.other_node-{process}-3.partial" for process in (7, 77)]
+    for path in left:
+        path.write_text("half")
+    with held(tmp_path):
+        assert [path.is_file() for path in left] == [False, True]
+
+
 def test_a_start_that_was_cut_off_makes_room(config: RunConfig, tmp_path: Path) -> None:
     place = tmp_path / "run"
     run = Run.create(place, config, "cpu")

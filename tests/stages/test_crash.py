@@ -73,7 +73,7 @@ def test_a_file_that_is_renamed_before_it_is_flushed_is_found(
 def test_a_crash_at_any_write_of_a_probe_or_a_measure_costs_nothing_but_time(
     given: dict[str, Any], tmp_path: Path
 ) -> None:
-    few = {"steps": 2, "checkpoint_every": 1, "samples": 2, "sampling_steps": 1}
+    few: dict[str, Any] = {"steps": 2, "checkpoint_every": 1, "samples": 2, "sampling_steps": 1}
     few |= {"clip": "tiny-clip", "replicates": 1, "probe_batch": 2}
     trained = whole(tmp_path / "trained", resolve(given | few)).directory
     traces = ("train", "probe", "metrics")

@@ -1,11 +1,13 @@
 """Every method: what it trains, and that stock diffusers loads what it saves."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from noiseprobe.core.errors import UserError
@@ -17,6 +19,7 @@ from noiseprobe.training.concept import Concept
 from noiseprobe.training.driver import train
 from noiseprobe.training.methods import HOME, attach
 from noiseprobe.training.methods.base import Method
+from noiseprobe.training.methods.dreambooth_lora import WEIGHTS_NAME
 from noiseprobe.training.preparing import prepare
 from tests.training.stock import CUSTOM, LORA, PARTS, WORD, our_image, shaken, stock_images
 
@@ -137,6 +140,24 @@ def test_a_run_trains_and_a_resumed_one_is_bit_identical(
     train(cut, second.objective, second.method, longer)
     resumed = second.method.read(cut.checkpoint(4))
     assert [name for name in after if not torch.equal(after[name], resumed[name])] == []
+
+
+def test_the_same_adapters_are_the_same_bytes(
+    model_directory: Path, photographs: Path, tmp_path: Path
+) -> None:
+    """Neither the order of what a file says of itself nor that of a set in it is left to chance."""
+    given = {"model": str(model_directory), "concept": str(photographs), "class_noun": "dog"}
+    method = prepare(resolve(given | {"method": "dreambooth-lora", "device": "cpu"})).method
+    found = set()
+    for number in range(8):
+        method.save(tmp_path / str(number))
+        found.add((tmp_path / str(number) / WEIGHTS_NAME).read_bytes())
+    assert len(found) == 1
+    with safe_open(tmp_path / "0" / WEIGHTS_NAME, "pt") as file:
+        (about,) = (json.loads(each) for each in file.metadata().values() if each != "pt")
+    targets = about["unet.target_modules"]
+    assert targets == sorted(targets)
+    assert len(targets) > 1
 
 
 def test_adapters_start_from_the_seed_alone(model_directory: Path, concept: Concept) -> None:

@@ -81,12 +81,12 @@ class DreamBoothLora(Method):
         """
         layers = {part: self._layers(part) for part in self.parts}
         about = {
-            f"{part}_lora_adapter_metadata": about_adapter(module)
+            f"{part}_lora_adapter_metadata": in_order(module.peft_config["default"].to_dict())
             for part, module in self.parts.items()
         }
         named = {f"{part}_lora_layers": own for part, own in layers.items()}
         self.pipeline.save_lora_weights(directory, **named, **about)
-        sort_header(directory / WEIGHTS_NAME)
+        order_metadata(directory / WEIGHTS_NAME)
         if self.word:
             self.word.save(directory)
 
@@ -114,30 +114,6 @@ class DreamBoothLora(Method):
             if parameter.requires_grad:
                 self.named[f"{part}.{name}"] = parameter
                 self.keys[f"{part}.{name}"] = f"{part}.{keys[parameter.data_ptr()]}"
-
-
-def about_adapter(module: Any) -> dict[str, Any]:
-    """The settings of an adapter; sets, which each process has in another order, are sorted."""
-    settings = module.peft_config["default"].to_dict()
-    return {
-        name: sorted(each) if isinstance(each, set | frozenset) else each
-        for name, each in settings.items()
-    }
-
-
-def sort_header(file: Path) -> None:
-    """Put what a .safetensors file says of itself into one order: the library's is random.
-
-    So equal weights are equal files. The header is JSON after eight bytes of its length.
-    """
-    with file.open("r+b") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        if len(text) <= length:  # else it was spelled in another way, and stays
-            opened.seek(8)
-            opened.write(text.ljust(length))
 
 
 def require_targets(model: DiffusionModel, targets: Sequence[str]) -> None:
@@ -188,3 +164,25 @@ def _as_in_float32(module: Any) -> Iterator[None]:
     finally:
         for layer, weight in stood_in.items():
             layer.weight = weight
+
+
+def in_order(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with sets as lists, whose order is the same in every process."""
+    return {
+        key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()
+    }
+
+
+def order_metadata(file: Path) -> None:
+    """Put what a file of safetensors says of itself in order, which its writer leaves to chance.
+
+    The same weights are then the same bytes. The length of the header stays.
+    """
+    with file.open("r+b") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            opened.seek(8)
+            opened.write(text.ljust(length))
