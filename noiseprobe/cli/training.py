@@ -12,6 +12,7 @@ from noiseprobe.cli.flags import (
     Debug,
     HelpAll,
     Json,
+    Offline,
     Out,
     PlotFile,
     changed,
@@ -44,6 +45,7 @@ def run(
     config: ConfigFile = None,
     resume: Resume = False,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
     help_all: HelpAll = False,
 ) -> None:
@@ -67,6 +69,7 @@ def train(
     config: ConfigFile = None,
     resume: Resume = False,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
     help_all: HelpAll = False,
 ) -> None:
@@ -181,6 +184,7 @@ def sweep(
     ] = None,
     plot_file: PlotFile = None,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Run concepts x methods x seeds in several processes, and measure them; resumable."""
