@@ -1,6 +1,7 @@
 """Small files that others wrote, read without harm: no device, no pipe, nothing without end."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ MOST_BYTES = 16 << 20
 
 
 def require_regular(path: Path, told: str = "") -> None:
-    """Raise `UserError` where `path` is there and is no file: a folder, a pipe or a device.
+    """Raise `UserError` where `path` is there and is no file: a folder, pipe, device, broken link.
 
     `told` is what the error says that it was given by, such as `--concept: `.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"{told}{path}: it is no file, but a folder, pipe or device; remove it")
+    if os.path.lexists(path) and not path.is_file():
+        what = "a link to no file" if path.is_symlink() else "no file, but a folder, pipe or device"
+        raise UserError(f"{told}{path}: it is {what}; remove it")
 
 
 def text_of(path: Path, most: int = MOST_BYTES) -> str:

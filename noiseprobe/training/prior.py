@@ -59,7 +59,7 @@ def find_class_images(config: RunConfig, concept: Concept, run: Path | None) -> 
         raise UserError(f"--class-images: '{folder}' is a file; give a folder")
     paths = photographs_in(folder) if folder.is_dir() else ()
     captions = folder / CAPTIONS_NAME
-    if captions.is_file():
+    if captions.exists():
         lines = _lines_of(captions)
         if len(lines) != len(paths) or not paths:
             raise UserError(

@@ -20,6 +20,9 @@ MEGABYTES = 1024
 CPU_SECONDS = 6
 """Of computing, beside the four seconds that its imports take."""
 
+_OWN = ("subprocess.Popen 'git'", "subprocess.Popen 'uname'")
+"""What a run asks of its own checkout and machine when it begins."""
+
 _UNPRINTABLE = ("\x1b", "\x07", "\x9b", "\x00", "\x08", "\x7f", "\u202e", "\r")
 
 
@@ -65,9 +68,9 @@ class End:
             found.append(f"{told['cpu_seconds']:.1f} s of computing")
         allowed = () if case.refused is not None else case.writes
         changed = [each for each in self.changed if each.split("/")[0] not in allowed]
-        found += [f"it changed {each}" for each in changed]
+        found += [f"it changed {len(changed)} files, such as {changed[0]}"] if changed else []
         found += [f"it wrote {each}" for each in self.outside]
-        found += [f"it started {each}" for each in did.get("started", ())]
+        found += [f"it started {each}" for each in did.get("started", ()) if each not in _OWN]
         found += [f"it ran {each}" for each in did.get("ran", ())]
         found += [f"it unpickled {each}" for each in did.get("unpickled", ())]
         if not case.hub:

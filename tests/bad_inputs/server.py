@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -161,7 +162,7 @@ def _child(case: dict[str, Any], scratch: Path) -> None:
             os.dup2(opened, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(case["folder"])
-        os.environ["TMPDIR"] = str(scratch / "tmp")
+        os.environ["TMPDIR"] = tempfile.tempdir = str(scratch / "tmp")
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + ADDRESS_SPACE,) * 2)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
