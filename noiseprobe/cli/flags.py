@@ -137,7 +137,7 @@ def changed(context: typer.Context) -> dict[str, Any]:
     return {
         key: value
         for key, value in context.params.items()
-        if key in ABOUT and value not in (None, [])
+        if key in ABOUT and value not in (None, [], ())  # an empty list was not given
     }
 
 

@@ -458,6 +458,8 @@ class RunConfig(BaseModel):
                 )
             if bool in _kinds(key) and not isinstance(value, bool | None):
                 raise UserError(f"{flag(key)}: {value!r} given; write true or false")
+            if isinstance(value, int) and abs(value) >= 2**53:
+                raise UserError(f"{flag(key)}: {value} given, which is too large; give less")
             if isinstance(value, str) and not value.strip():
                 raise UserError(f"{flag(key)}: an empty text given; leave it out, or say what")
             if isinstance(value, str) and "\0" in value:

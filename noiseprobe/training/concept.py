@@ -22,6 +22,9 @@ BUNDLED_CONCEPTS = Path(str(files("noiseprobe.models") / "assets" / "concepts"))
 
 _CAPTIONS = tomllib.loads((BUNDLED_CONCEPTS.parent / "captions.toml").read_text(encoding="utf-8"))
 
+LONGEST_WORD = 200
+"""Letters of a placeholder, of which files and captions are full."""
+
 FIELDS = Formatter().parse
 """What `str.format` sees in a text: what is before each place, and the place."""
 
@@ -135,6 +138,8 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
     for flag, word in {"--class": noun, "--placeholder": placeholder}.items():
         if not word.strip().isprintable():
             raise UserError(f"{flag}: '{word}' holds what cannot be printed; write plain words")
+    if len(placeholder) > LONGEST_WORD:
+        raise UserError(f"--placeholder: {len(placeholder)} letters are no word, e.g. '<v>'")
     if not placeholder.strip() or any(letter.isspace() for letter in placeholder):
         raise UserError(f"--placeholder: '{placeholder}' must be one word, e.g. '<v>'")
     prompts = said.get("validation_prompts", [])

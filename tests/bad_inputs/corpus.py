@@ -1,9 +1,19 @@
 """All cases, by kind."""
 
-from tests.bad_inputs import folders, images, logs
+from tests.bad_inputs import (
+    checkpoints,
+    configs,
+    flags,
+    folders,
+    images,
+    logs,
+    models,
+    names,
+    tables,
+)
 from tests.bad_inputs.cases import Case
 
-KINDS = (images, folders, logs)
+KINDS = (images, folders, logs, tables, configs, flags, checkpoints, models, names)
 
 
 def corpus() -> list[Case]:
