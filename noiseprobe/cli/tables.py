@@ -53,7 +53,7 @@ def csv_of(table: "pd.DataFrame", **form: Any) -> str:
     safe = table.rename(columns=_as_text)
     for place, kind in enumerate(safe.dtypes):
         if not is_numeric_dtype(kind):
-            safe.isetitem(place, safe.iloc[:, place].map(_as_text))
+            safe.isetitem(place, safe.iloc[:, place].map(_as_text).to_list())
     return safe.to_csv(index=False, lineterminator="\n", **form)
 
 

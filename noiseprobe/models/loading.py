@@ -129,8 +129,10 @@ def load_whole(kind: Any, source: str, dtype: torch.dtype = torch.float32, **opt
 @contextmanager
 def loading(told: str, mend: str) -> Iterator[None]:
     """Turn whatever keeps a model from being loaded into one `UserError` line, with the reason."""
-    known = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
-    known += (AttributeError, ArithmeticError, AssertionError, MemoryError, EOFError, ImportError)
+    known = (
+        *(OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError),
+        *(AttributeError, ArithmeticError, AssertionError, MemoryError, EOFError, ImportError),
+    )
     try:
         yield
     except UserError:
@@ -199,7 +201,12 @@ def load_part(
         )
     with loading(f"--model: cannot load {where}", "check the path and its files"):
         if not has_weights(kind):
-            return kind.from_pretrained(str(directory), subfolder=part)
+            made = kind.from_pretrained(str(directory), subfolder=part)
+            if part.startswith("tokenizer") and not {*made.get_vocab()} - {
+                *made.all_special_tokens
+            }:
+                raise ValueError("it has no vocabulary")
+            return made
         exact = dtype or torch.float32
         # Without it diffusers says on standard error that it looks for the other kind.
         safe = {"use_safetensors": any(where.glob("*.safetensors*"))}

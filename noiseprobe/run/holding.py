@@ -44,7 +44,7 @@ def held(directory: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     directory.mkdir(parents=True, exist_ok=True)
-    _require_own(directory)
+    require_own_places(directory)
     path = directory / LOCK
     lock = FileLock(path, timeout=0, is_singleton=True, thread_local=False)
     try:
@@ -67,7 +67,7 @@ def held(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def _require_own(directory: Path) -> None:
+def require_own_places(directory: Path) -> None:
     """Raise `UserError` where a link in a run directory would lead writing out of it."""
     for inside in (directory, directory / "traces"):
         for each in inside.iterdir() if inside.is_dir() else ():

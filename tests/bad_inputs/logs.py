@@ -31,7 +31,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"logs/{name}", replaying("log", content))
     for name, content in VALID.items():
         half = content[: len(content) // 2 + 7]
-        yield Case(f"logs/{name}, examined when cut in two", _examined(half), **_ends_of_half(name))
+        told = "log" if name in _WHOLE else None
+        yield Case(f"logs/{name}, examined when cut in two", _examined(half), refused=told)
     yield Case("logs/a folder of pipes and links", _folder_of_pipes, refused="no log")
     yield Case("logs/a folder whose link leads back", _folder_in_itself)
     yield Case("logs/a run of MLflow with a metric that never ends", _mlflow, refused="MB")
@@ -54,11 +55,9 @@ def _examined(content: bytes) -> Callable[[Place], Command]:
     return lambda place: ["doctor", place.file("log", content)]
 
 
-def _ends_of_half(name: str) -> dict[str, str]:
-    """How half a log ends: what is written line by line or record by record tells its beginning."""
-    whole = {"parquet", "plain parquet", "ai-toolkit", "trackio", "mlflow"}
-    documents = {"json array", "json columns", "trainer state"}
-    return {"refused": "log"} if name in whole | documents else {}
+_WHOLE = {"parquet", "plain parquet", "ai-toolkit", "trackio", "mlflow", "json array"}
+_WHOLE |= {"json columns", "trainer state"}
+"""Kinds of logs of which a half tells nothing; others are written record by record."""
 
 
 def _files() -> dict[str, tuple[Callable[[Path], object], str]]:

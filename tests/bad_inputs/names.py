@@ -1,4 +1,4 @@
-"""Names and tags that a terminal, a figure, a table or a spreadsheet could take for more than text."""
+"""Names and tags that a terminal, figure, table or spreadsheet could take for more than text."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ HOSTILE = {
     "a colour": ("\x1b[31mloss\x1b[0m", r"\x1b[31mloss\x1b[0m"),
     "a window's title": ("\x1b]0;owned\x07loss", r"\x1b]0;owned\x07loss"),
     "a cleared screen": ("\x1b[2J\x1b[Hloss", r"\x1b[2J\x1b[Hloss"),
-    "a C1 control": ("\x9b31mloss", r"\x9b31mloss"),
+    "a C1 control": ("\x9b31mloss", r"\u009b31mloss"),
     "a link": ("\x1b]8;;http://example.com\x07loss", r"\x1b]8;;http://example.com\x07loss"),
     "a backspace": ("good\x08\x08\x08\x08loss", r"good\x08\x08\x08\x08loss"),
     "a text that runs the other way": ("\u202eloss", r"\u202eloss"),

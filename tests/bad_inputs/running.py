@@ -23,6 +23,9 @@ CPU_SECONDS = 6
 _OWN = ("subprocess.Popen 'git'", "subprocess.Popen 'uname'")
 """What a run asks of its own checkout and machine when it begins."""
 
+_BEGINNINGS = ("run: ", "model ")
+"""How the lines begin that tell with which run a command goes on."""
+
 _UNPRINTABLE = ("\x1b", "\x07", "\x9b", "\x00", "\x08", "\x7f", "\u202e", "\r")
 
 
@@ -44,7 +47,8 @@ class End:
         """All that is not as it should be; nothing for a case that is as it should be."""
         told, did = self.told, self.told["did"]
         told_lines = [line for line in told["stderr"].splitlines() if line]
-        refusals = [line for line in told_lines if not line.startswith("noiseprobe: warning: ")]
+        begins = ("noiseprobe: warning: ", *(_BEGINNINGS if case.writes else ()))
+        refusals = [line for line in told_lines if not line.startswith(begins)]
         found = []
         if told["hung"]:
             found.append("it hangs")
@@ -66,8 +70,7 @@ class End:
             found.append(f"{told['megabytes']:.0f} MB of memory")
         if told["cpu_seconds"] > CPU_SECONDS:
             found.append(f"{told['cpu_seconds']:.1f} s of computing")
-        allowed = () if case.refused is not None else case.writes
-        changed = [each for each in self.changed if each.split("/")[0] not in allowed]
+        changed = [each for each in self.changed if each.split("/")[0] not in case.writes]
         found += [f"it changed {len(changed)} files, such as {changed[0]}"] if changed else []
         found += [f"it wrote {each}" for each in self.outside]
         found += [f"it started {each}" for each in did.get("started", ()) if each not in _OWN]

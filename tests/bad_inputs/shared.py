@@ -9,13 +9,13 @@ def made(folder: Path) -> Path:
 
     `BAD_INPUTS_SHARED` names one, for whoever works on the corpus.
     """
-    from noiseprobe.run.resolving import resolve
-    from noiseprobe.stages.pipeline import run_all
-    from tests.conftest import four_photographs, short, small_stable_diffusion
-
     kept = os.environ.get("BAD_INPUTS_SHARED")
     place = Path(kept) if kept else folder / "shared"
     if not (place / "run" / "summary.json").is_file():
+        from noiseprobe.run.resolving import resolve
+        from noiseprobe.stages.pipeline import run_all
+        from tests.conftest import four_photographs, short, small_stable_diffusion
+
         small_stable_diffusion(place / "model")
         four_photographs(place / "photographs")
         settings = short(place / "model", place / "photographs")
