@@ -196,11 +196,10 @@ def check_output(flag: str, path: Path, given: Sequence[Path]) -> None:
     """Raise `UserError` unless a file can be written at `path` without the loss of a source."""
     from noiseprobe.logs import files_of, find_sources
 
-    check_file(flag, path)
-    if not path.exists():
-        return
-    if any(path.samefile(file) for source in find_sources(given) for file in files_of(source)):
+    sources = find_sources(given) if path.exists() else []
+    if any(path.samefile(file) for source in sources for file in files_of(source)):
         raise UserError(f"{flag} {path}: it is a source, and would be lost; name another file")
+    check_file(flag, path)
 
 
 def write_rows(found: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -71,6 +71,9 @@ _SEEN: dict[str, Any] = {"commands": ("run", "train", "probe")}
 """Of what checkpoints of another trainer are probed with."""
 _PROBING: dict[str, Any] = {"commands": ("run", "probe"), "on_resume": True}
 _PAIRS: dict[str, Any] = {"commands": (), "on_resume": True}
+_WITH_OWN_WORDS = ("settings", "window")
+"""Settings whose own readers say what is wrong with any value."""
+
 _FINITE: dict[str, Any] = {"allow_inf_nan": False}
 
 
@@ -450,7 +453,7 @@ class RunConfig(BaseModel):
     def _as_they_are_meant(cls, given: Any) -> Any:
         """Refuse what pydantic would take for something else, and texts that say nothing."""
         for key, value in given.items() if isinstance(given, dict) else ():
-            if key not in ABOUT:
+            if key not in ABOUT or key in _WITH_OWN_WORDS:
                 continue
             if isinstance(value, bool) and bool not in _kinds(key):
                 raise UserError(

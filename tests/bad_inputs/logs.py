@@ -31,8 +31,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"logs/{name}", replaying("log", content))
     for name, content in VALID.items():
         half = content[: len(content) // 2 + 7]
-        told = "log" if name in _WHOLE else None
-        yield Case(f"logs/{name}, examined when cut in two", _examined(half), refused=told)
+        refused = "log" if name in _WHOLE else None
+        yield Case(f"logs/{name}, examined when cut in two", _examined(half), refused=refused)
     yield Case("logs/a folder of pipes and links", _folder_of_pipes, refused="no log")
     yield Case("logs/a folder whose link leads back", _folder_in_itself)
     yield Case("logs/a run of MLflow with a metric that never ends", _mlflow, refused="MB")

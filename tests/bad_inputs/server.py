@@ -24,8 +24,10 @@ ADDRESS_SPACE = 3 << 30
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn")
-_CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink")
-_CHANGES += ("os.truncate", "os.chmod", "shutil.rmtree", "os.utime", "os.chown")
+_CHANGES = (
+    *("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink"),
+    *("os.truncate", "os.chmod", "shutil.rmtree", "os.utime", "os.chown"),
+)
 
 
 class NetworkIsCut(OSError):
