@@ -34,6 +34,11 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch
 @pytest.fixture(scope="session")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Stable Diffusion with random weights, as `save_pretrained` writes it."""
+    return small_stable_diffusion(tmp_path_factory.mktemp("model") / "small-sd")
+
+
+def small_stable_diffusion(directory: Path) -> Path:
+    """Write that model into a folder."""
     torch.manual_seed(0)
     words = sorted({*" ".join(TEMPLATES).replace("{}", "").replace("-", " - ").split(), "dog"})
     tokenizer = build_tokenizer(words)
@@ -43,7 +48,6 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         # Random token embeddings are tiny; larger ones make the caption matter to the loss.
         text_encoder.get_input_embeddings().weight.normal_(std=0.5)
-    directory = tmp_path_factory.mktemp("model") / "small-sd"
     build_pipeline(vae, build_unet(MICRO), text_encoder, tokenizer).save_pretrained(directory)
     return directory
 
@@ -66,7 +70,11 @@ def small_models(model_directory: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four small pictures that differ."""
-    folder = tmp_path_factory.mktemp("photographs") / "thing"
+    return four_photographs(tmp_path_factory.mktemp("photographs") / "thing")
+
+
+def four_photographs(folder: Path) -> Path:
+    """Write those pictures into a folder."""
     folder.mkdir()
     random = np.random.default_rng(0)
     for index in range(4):

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from noiseprobe.cli.flags import Debug, Json, option
 from noiseprobe.cli.recorded import WHAT, Sources, check_output
-from noiseprobe.cli.tables import paragraph, plain, print_json, print_next
+from noiseprobe.cli.tables import paragraph, plain, print_json, print_next, write_csv
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.files import written_whole
 from noiseprobe.core.words import visible
 from noiseprobe.run.declaring import MACHINE
 
@@ -133,5 +132,4 @@ def write_mended(mended: "Sequence[Series]", path: Path) -> None:
         frame["again"] = frame.groupby("step").cumcount()
         frames.append(frame.set_index(["step", "again"]))
     whole = pd.concat(frames, axis=1).sort_index().reset_index().drop(columns="again")
-    with written_whole(path) as beside:
-        whole.to_csv(beside, index=False)
+    write_csv(whole, path)

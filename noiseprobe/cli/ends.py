@@ -15,6 +15,7 @@ from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.words import visible
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 DISK_ERRORS = (*DISK_FULL, errno.EROFS, errno.EIO)
 UsageError: Any = typer.BadParameter.__base__  # click's, which typer may have under its own name
 
@@ -86,6 +87,10 @@ def what_ended(error: BaseException) -> tuple[str, int | None]:
         return str(error), 2
     if isinstance(error, PermissionError):
         return f"no permission for '{error.filename}'; allow it, or choose another place", 2
+    if isinstance(error, OSError) and error.errno in NO_PLACE:
+        told = str(error.filename or "")
+        told = f"{told[:60]}…" if len(told) > 60 else told
+        return f"'{told}': {os.strerror(error.errno).lower()}; check the path", 2
     if isinstance(error, Interrupted | KeyboardInterrupt | typer.Abort):
         number = error.by if isinstance(error, Interrupted) else signal.SIGINT
         return str(error) or "interrupted", 128 + number

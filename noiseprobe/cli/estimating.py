@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from noiseprobe.cli.flags import Debug, Json, changed, option, taking
+from noiseprobe.cli.flags import Debug, Json, Offline, changed, option, taking
 from noiseprobe.cli.tables import print_json
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.declaring import MACHINE
@@ -31,6 +31,7 @@ def estimate(
     context: typer.Context,
     card: Card = None,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Say how much memory a training takes, and whether it fits a card; no weights are loaded.

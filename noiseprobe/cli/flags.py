@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,27 @@ Out = Annotated[
     Path | None, option("Where the run is written (default: a new folder in runs/).", MACHINE)
 ]
 Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE, "--json")]
+
+
+def forbid_network(asked: bool) -> bool:
+    """Let the clients of the hub, which are imported later, answer from their cache alone."""
+    if asked:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        if "huggingface_hub" in sys.modules:
+            sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
+    return asked
+
+
+Offline = Annotated[
+    bool,
+    option(
+        "Ask no hub: a hub id means what was fetched before.",
+        MACHINE,
+        "--offline",
+        is_eager=True,
+        callback=forbid_network,
+    ),
+]
 Debug = Annotated[bool, option("Show the traceback of an error.", MACHINE)]
 
 
@@ -114,7 +137,7 @@ def changed(context: typer.Context) -> dict[str, Any]:
     return {
         key: value
         for key, value in context.params.items()
-        if key in ABOUT and value not in (None, [])
+        if key in ABOUT and value not in (None, [], ())  # an empty list was not given
     }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from noiseprobe.cli.flags import Debug, Json, PlotFile, check_plot
+from noiseprobe.cli.flags import Debug, Json, Offline, PlotFile, check_plot
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
 from noiseprobe.core.words import visible
 
@@ -70,6 +70,7 @@ def measure(
     ] = False,
     plot_file: PlotFile = None,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Draw from checkpoints, and measure the CLIP similarity of the pictures.
@@ -83,6 +84,10 @@ def measure(
 
     check_plot(plot_file)
     opened = [Run.open(directory) for directory in runs]
+    if lpips and offline:
+        from noiseprobe.pictures.similarity import require_lpips_here
+
+        require_lpips_here()
     with Terminal() as terminal:
         for run in opened:
             wanted = pipeline.steps_to_measure(run, steps)

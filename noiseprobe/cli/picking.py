@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from noiseprobe.cli.flags import Debug, HelpAll, Json, Out, changed, check_plot, option, taking
+from noiseprobe.cli.flags import (
+    Debug,
+    HelpAll,
+    Json,
+    Offline,
+    Out,
+    changed,
+    check_plot,
+    option,
+    taking,
+)
 from noiseprobe.cli.foreign import Budget, Caption, Checkpoints, opened_series
 from noiseprobe.cli.recorded import Tag, source
 from noiseprobe.cli.tables import cell, plain, print_json, print_next, print_verdict, records
@@ -42,6 +52,7 @@ def pick(
         option("Draw the loss of each checkpoint there.", MACHINE, metavar="FILE.png"),
     ] = None,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
     help_all: HelpAll = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from noiseprobe.cli.flags import Debug, Json, Out, changed, option, taking
+from noiseprobe.cli.flags import Debug, Json, Offline, Out, changed, option, taking
 from noiseprobe.cli.foreign import Budget, Caption, Checkpoints, opened_series
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
 from noiseprobe.core.errors import UserError
@@ -42,6 +42,7 @@ def probe(
         option("Evaluate the held-out photographs, for the gap to the others.", PROBE),
     ] = False,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Evaluate every checkpoint of a run with one factor redrawn at a time, then plot.

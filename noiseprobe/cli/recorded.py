@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from noiseprobe.cli.flags import Debug, Json, PlotFile, check_plot, option
-from noiseprobe.cli.tables import print_json, print_next, print_verdict, records
+from noiseprobe.cli.tables import print_json, print_next, print_verdict, records, write_csv
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.files import check_file, written_whole
+from noiseprobe.core.files import check_file
 from noiseprobe.core.words import visible
 from noiseprobe.run.declaring import MACHINE, STOPPING
 
@@ -145,7 +145,7 @@ def dvar_replay(
 
         write_replays([each.trace for each in found], replays, plot)
     if csv:
-        write_csv(grids or replays, csv)
+        write_rows(grids or replays, csv)
     if tag is None:
         for name in dict.fromkeys(each.trace.column for each in found):
             print(f"replayed: {visible(name)} (another: --tag)", file=sys.stderr)
@@ -196,14 +196,13 @@ def check_output(flag: str, path: Path, given: Sequence[Path]) -> None:
     """Raise `UserError` unless a file can be written at `path` without the loss of a source."""
     from noiseprobe.logs import files_of, find_sources
 
-    check_file(flag, path)
-    if not path.exists():
-        return
-    if any(path.samefile(file) for source in find_sources(given) for file in files_of(source)):
+    sources = find_sources(given) if path.exists() else []
+    if any(path.samefile(file) for source in sources for file in files_of(source)):
         raise UserError(f"{flag} {path}: it is a source, and would be lost; name another file")
+    check_file(flag, path)
 
 
-def write_csv(found: Sequence[Mapping[str, Any]], path: Path) -> None:
+def write_rows(found: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a row per trace and criterion, or of grids, per trace, window and threshold."""
     import pandas as pd
 
@@ -223,8 +222,7 @@ def write_csv(found: Sequence[Mapping[str, Any]], path: Path) -> None:
                 rows.append(place | {"threshold": threshold, "stop_step": step})
     table = pd.DataFrame(rows)
     whole = [name for name in ("stop_index", "stop_step") if name in table]
-    with written_whole(path) as beside:
-        table.astype(dict.fromkeys(whole, "Int64")).to_csv(beside, index=False)
+    write_csv(table.astype(dict.fromkeys(whole, "Int64")), path)
 
 
 def criteria(plot: PlotFile = None, json_output: Json = False, debug: Debug = False) -> None:
@@ -342,8 +340,7 @@ def regret(
         raw = raw_numbers(traces, given, min_gain=min_gain)
     means, differences = summary(raw, seed=seed), paired(raw, against, seed=seed)
     if csv:
-        with written_whole(csv) as beside:
-            raw.to_csv(beside, index=False)
+        write_csv(raw, csv)
     if plot:
         from noiseprobe.plots import plot_regret
         from noiseprobe.plots.saving import save_one

@@ -6,9 +6,11 @@ import os.path
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noiseprobe.core.words import visible
+from noiseprobe.core.files import written_whole
+from noiseprobe.core.words import in_spreadsheet, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +38,27 @@ def records(table: "pd.DataFrame") -> list[dict[str, Any]]:
         }
         for row in table.to_dict("records")
     ]
+
+
+def write_csv(table: "pd.DataFrame", path: Path, **form: Any) -> None:
+    """Write a table as CSV, whole or not at all; what is text in it is text to a spreadsheet."""
+    with written_whole(path) as beside:
+        beside.write_text(csv_of(table, **form), encoding="utf-8")
+
+
+def csv_of(table: "pd.DataFrame", **form: Any) -> str:
+    """A table as CSV; `form` is what pandas takes, such as `float_format`."""
+    from pandas.api.types import is_numeric_dtype
+
+    safe = table.rename(columns=_as_text)
+    for place, kind in enumerate(safe.dtypes):
+        if not is_numeric_dtype(kind):
+            safe.isetitem(place, safe.iloc[:, place].map(_as_text).to_list())
+    return safe.to_csv(index=False, lineterminator="\n", **form)
+
+
+def _as_text(cell: Any) -> Any:
+    return in_spreadsheet(visible(cell)) if isinstance(cell, str) else cell
 
 
 def cell(value: float | None, form: str = ".3g") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from noiseprobe.cli.tables import (
     between,
     cell,
+    csv_of,
     latex,
     markdown,
     paragraph,
@@ -135,10 +136,10 @@ def write_comparison(raw: "pd.DataFrame", summary: "pd.DataFrame", out: Path) ->
     """Write the table in four formats, and the raw numbers of the runs, into the folder `out`."""
     texts = {
         "comparison.md": comparison_text(summary, markdown) + "\n",
-        "comparison.csv": summary.to_csv(index=False, float_format="%.6g"),
+        "comparison.csv": csv_of(summary, float_format="%.6g"),
         "comparison.tex": comparison_text(summary, latex) + "\n",
         "comparison.json": json.dumps(records(summary), indent=2) + "\n",
-        "runs.csv": raw.to_csv(index=False, float_format="%.6g"),
+        "runs.csv": csv_of(raw, float_format="%.6g"),
     }
     for name, text in texts.items():
         with written_whole(out / name) as beside:

@@ -15,6 +15,7 @@ from noiseprobe.cli.flags import (
     Debug,
     HelpAll,
     Json,
+    Offline,
     Out,
     PlotFile,
     changed,
@@ -52,6 +53,7 @@ def run(
     config: ConfigFile = None,
     resume: Resume = False,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
     help_all: HelpAll = False,
 ) -> None:
@@ -78,6 +80,7 @@ def train(
     config: ConfigFile = None,
     resume: Resume = False,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
     help_all: HelpAll = False,
 ) -> None:
@@ -274,6 +277,7 @@ def sweep(
     ] = None,
     plot_file: PlotFile = None,
     json_output: Json = False,
+    offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Run concepts x methods x seeds in several processes, and measure them; resumable."""

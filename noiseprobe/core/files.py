@@ -98,6 +98,9 @@ def check_file(flag: str, path: Path) -> None:
     """Raise `UserError` unless a file can be written at `path`."""
     if path.is_dir() or not path.name:
         raise UserError(f"{flag} {path}: it is a folder; name a file in it")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        what = "a link" if path.is_symlink() else "no file, but a pipe or device"
+        raise UserError(f"{flag} {path}: it is {what}, which a file would replace; name another")
     check_folder(flag, path.parent)
 
 

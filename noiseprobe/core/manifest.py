@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from noiseprobe.core.errors import UserError
@@ -54,13 +54,15 @@ class Manifest:
         try:
             told: dict[str, Any] = json.loads(line)
             path = str(told["path"])
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+                return  # nothing outside of the folder is told of here
             if told.get("gone"):
                 inside = f"{path}/"
                 for each in [p for p in self.current if p == path or p.startswith(inside)]:
                     del self.current[each]
                 return
             entry = Entry(int(told["bytes"]), str(told["sha256"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return
         self.versions[path].add(entry)
         self.current[path] = entry

@@ -41,6 +41,25 @@ def visible(text: object, keep: str = "") -> str:
     )
 
 
+def in_spreadsheet(text: str) -> str:
+    """`text` as a cell of a CSV file, which no spreadsheet takes for a formula.
+
+    One that begins as a formula does gets an apostrophe before it, but for a number (OWASP, CSV
+    injection).
+
+    Example:
+        >>> in_spreadsheet("=1+1"), in_spreadsheet("-1e-3"), in_spreadsheet("loss")
+        ("'=1+1", '-1e-3', 'loss')
+    """
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def _spelt(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no text (PEP 383)

@@ -19,7 +19,7 @@ KIND = "console log"
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _BAR = re.compile(
-    r"(?P<name>[^|]*?):?\s*(?:\d+%)?\s*\|[^|]*\|\s*(?P<done>\d+)/(?P<total>\d+)\s*\[(?P<rest>.*)"
+    r"(?P<name>[^|]*?):?\s*(?:\d{1,3}%)?\s*\|[^|]*\|\s*(?P<done>\d+)/(?P<total>\d+)\s*\[(?P<rest>.*)"
 )
 _SPEED = re.compile(r"(?:it/s|s/it)")
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)"
@@ -28,6 +28,7 @@ _NAMED = re.compile(rf"(?:^|,)\s*([A-Za-z_][\w./ ]*?)\s*=\s*({_NUMBER})(?=\s*(?:
 _PAIR = re.compile(rf"(?<![\w/.])([A-Za-z_][\w./]*)\s*[=:]\s*({_NUMBER})(?![\w.])", re.I)
 _STEP = re.compile(r"(?:^|[^\w/])(?:global[_ ]?)?(?:step|iter|iteration)s?\b[\s:=#]*(\d+)", re.I)
 _LOSS = re.compile(rf"loss\w*\s*[=:]\s*{_NUMBER}(?![\w.])", re.I)
+_SPACE = re.compile(r"\s+")  # of which many would be tried in as many ways
 _FEWEST = 2
 _LONGEST = 4000  # letters of a line that a person would read
 _LOOKED_AT = 1 << 20
@@ -100,7 +101,7 @@ def _shown(text: str) -> Iterator[_Shown]:
         for drawn in whole.split("\r"):
             if len(drawn) > _LONGEST or not _LOSS.search(drawn):
                 continue
-            line = _ESCAPE.sub("", drawn)
+            line = _SPACE.sub(" ", _ESCAPE.sub("", drawn))
             bar = _BAR.match(line)
             if bar and _SPEED.search(bar["rest"]):
                 name = re.sub(r"\d+", "#", bar["name"]).strip()

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.logs.content import check_size
 from noiseprobe.logs.log import TruncatedLogWarning, one_line
 from noiseprobe.logs.table import INEXACT, Column, Table, is_number
 from noiseprobe.logs.tags import step_columns
@@ -21,6 +22,7 @@ _DELIMITERS = ",;\t"
 _SAMPLE = 200
 _NEAR = 4000  # letters before the last line that say what lines here look like
 _ENOUGH = 5  # such lines
+_LONGEST = 1 << 20  # letters of a line
 _NULLS = [word for bare in ("", "na", "none", "null") for word in {bare, bare.upper()}]
 _NULLS += ["None", "Null", "Na"]
 
@@ -158,6 +160,11 @@ def _column(cells: pd.Series, counts: bool) -> Column:
 def _layout(path: Path, text: str) -> _Layout:
     """Where the table begins, its delimiter and its columns."""
     lines = list(enumerate(text.split("\n", _SAMPLE)[:_SAMPLE], start=1))
+    for number, line in lines:
+        if len(line) > _LONGEST:
+            raise UserError(
+                f"{path}, line {number}: {len(line):,} letters are no row; end each with a new line"
+            )
     told = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
     if not told:
         raise UserError(f"{path}: no rows; record at least one loss")
@@ -167,6 +174,7 @@ def _layout(path: Path, text: str) -> _Layout:
     delimiter = max(_DELIMITERS, key=lambda mark: (len(tables[mark][0][1]), len(tables[mark])))
     number, cells = tables[delimiter][0]
     widest = max(len(row) for _, row in split[delimiter])
+    check_size(path, text.count("\n"), widest)
     if not all(is_number(cell) for cell in cells):
         return _Layout(delimiter, _distinct(cells), number, widest)
     if number != told[0][0]:
@@ -222,11 +230,15 @@ def _widest(rows: Sequence[tuple[int, list[str]]]) -> list[tuple[int, list[str]]
 def _distinct(names: Sequence[str]) -> list[str]:
     """The names, stripped; a second column of one name gets a number."""
     distinct: list[str] = []
+    taken: set[str] = set()
+    last: dict[str, int] = {}
     for name in (given.strip() for given in names):
-        number, unlike = 0, name
-        while unlike and unlike in distinct:
+        number, unlike = last.get(name, 0), name
+        while unlike and unlike in taken:
             number += 1
             unlike = f"{name}.{number}"
+        last[name] = number
+        taken.add(unlike)
         distinct.append(unlike)
     return distinct
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.logs.content import content_of
+from noiseprobe.logs.content import MOST_COLUMNS, check_size, mapped, too_large
 from noiseprobe.logs.log import (
     Log,
     NumberedLogWarning,
@@ -36,6 +36,7 @@ KIND = "TensorBoard events"
 
 _FEW = 16
 _MOST_PATTERNS = 64
+_LONGEST = 64 << 20
 _Piece = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 _Trace = tuple[NDArray[np.int64], NDArray[np.float64]]
 
@@ -55,7 +56,7 @@ class Scalars:
     malformed: int | None = None
 
 
-def read_events(path: Path, files: Sequence[Path]) -> Log:
+def read_events(path: Path, files: Sequence[Path], content: bytes | None = None) -> Log:
     """The run that `files` record together, under the name `path`.
 
     The files are taken in the order of the time of their first events, and where that is the same,
@@ -65,8 +66,10 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
     points, as when none was given, they are numbered from 0, and those of other tags by how many of
     them were recorded before.
 
+    `content` is what a file holds that cannot be read again.
+
     Raises:
-        UserError: a file cannot be read, or none of them holds an event.
+        UserError: a file cannot be read, holds too much, or none of them holds an event.
 
     Warns:
         TruncatedLogWarning: a file is cut off or garbled; what stands before the place was read.
@@ -75,8 +78,12 @@ def read_events(path: Path, files: Sequence[Path]) -> Log:
     """
     runs = []
     for file in files:
-        records = find_records(content_of(file))
+        records = find_records(mapped(file) if content is None else content)
+        check_size(path, len(records.starts))
+        if records.lengths.max(initial=0) > _LONGEST:
+            raise too_large(path, f"{_LONGEST >> 20} MB in one event")
         scalars = decode(records)
+        check_size(path, 1, len(scalars.pieces))
         if scalars.malformed is not None:
             records = records.until(scalars.malformed, "it is no event")
             scalars = decode(records)
@@ -151,6 +158,8 @@ def decode(records: Records, few: int = _FEW) -> Scalars:
                 scalars.pieces[point.tag].append((indices[left[matching]], steps, values))
             left = left[~matching]
         for each in left:
+            if len(scalars.pieces) > MOST_COLUMNS:
+                return scalars
             index = int(indices[each])
             _add_event(_event(rows[each].tobytes(), index, scalars), index, scalars)
     return scalars

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.logs.content import LARGEST_DOCUMENT, MOST_CELLS, check_size, too_large
 from noiseprobe.logs.log import TruncatedLogWarning, one_line
 from noiseprobe.logs.table import Column, Table, column_of
 
@@ -43,6 +44,8 @@ def read_json(path: Path, text: str) -> Table:
     first = text[begin : text.find("\n", begin) + 1]
     if isinstance(_parsed(first), dict) and _SOMETHING.search(text, begin + len(first)):
         return _lines(path, text)
+    if len(text) > LARGEST_DOCUMENT:
+        raise too_large(path, f"{LARGEST_DOCUMENT >> 20} MB in one JSON document")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -98,6 +101,8 @@ def _chunks(path: Path, text: str, place: Callable[[int], str]) -> Iterator[list
     first = end = 0
     while end < len(text):
         begin, end = end, text.find("\n", end + _CHUNK) + 1 or len(text)
+        if end - begin > LARGEST_DOCUMENT:
+            raise too_large(path, f"{LARGEST_DOCUMENT >> 20} MB in one line")
         chunk = text[begin:end].rstrip("\n")
         try:
             objects = json.loads("[" + chunk.replace("\n", ",") + "]")
@@ -135,11 +140,16 @@ def _table(
 ) -> Table:
     """The table of all objects; they come in chunks, so that few of them are held at a time."""
     pieces: dict[str, list[Column]] = {}
-    height = 0
+    height = cells = 0
     for objects in chunks:
         for name, piece in _columns(objects, height).items():
             pieces.setdefault(name, []).append(piece)
+            cells += len(piece.rows)
         height += len(objects)
+        check_size(path, height)
+        check_size(path, 1, len(pieces))
+        if cells > MOST_CELLS:
+            raise too_large(path, f"{MOST_CELLS:,} numbers")
     wandb = {"_step", "_timestamp"} <= set(pieces)
     return Table(
         path,
@@ -205,7 +215,7 @@ def flat_numbers(cells: Any) -> Iterator[tuple[str, float]]:
 
 def _parsed(line: str) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line) if len(line) <= LARGEST_DOCUMENT else None
     except (ValueError, RecursionError):
         return None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from noiseprobe.logs.content import MOST_POINTS, check_size, too_large
 from noiseprobe.logs.table import Column, Table, column_of
 
 LAYOUTS = tuple(
@@ -33,6 +34,8 @@ def pivoted(
         runs: the run that each is of, (n,). Where there are several, columns are named `run - name`
             as Weights & Biases does, and each run has its own steps.
     """
+    if len(names) > MOST_POINTS:
+        raise too_large(path, f"{MOST_POINTS:,} numbers, a row for each")
     several = runs is not None and len(set(runs)) > 1
     counted: dict[str, list[int]] = {}
     found: dict[str, list[int]] = {}
@@ -40,6 +43,7 @@ def pivoted(
         before = f"{runs[row]} - " if several and runs else ""
         counted.setdefault(f"{before}step", []).append(row)
         found.setdefault(f"{before}{name}", []).append(row)
+    check_size(path, 1, len(found))
     columns = {name: _column(steps, rows) for name, rows in counted.items()}
     columns |= {name: _column(values, rows) for name, rows in found.items() if name not in counted}
     return Table(path, kind, len(names), columns, place, sparse=True)

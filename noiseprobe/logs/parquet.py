@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.logs.content import LARGEST, check_size, too_large
 from noiseprobe.logs.log import one_line
 from noiseprobe.logs.table import Column, Table, column_of
 
 MAGIC = b"PAR1"
 
-_MOST_ROWS = 100_000_000
 _BATCH = 1 << 16
 
 
@@ -23,11 +23,13 @@ def read_parquet(path: Path, content: bytes) -> Table:
     An index that pandas wrote is a column if it has a name.
 
     Raises:
-        UserError: the file is broken, or has more than a hundred million rows.
+        UserError: the file is broken, or has more rows, columns or numbers than are read.
     """
     try:
-        table = _flat(content)
+        table = _flat(path, content)
         columns = {name: _column(table.column(name)) for name in table.column_names}
+    except UserError:
+        raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(
             f"{path}: broken Parquet ({one_line(error)}); write the file again"
@@ -43,14 +45,14 @@ def read_parquet(path: Path, content: bytes) -> Table:
     )
 
 
-def _flat(content: bytes) -> pa.Table:
+def _flat(path: Path, content: bytes) -> pa.Table:
     file = pq.ParquetFile(
         pa.BufferReader(content),
         thrift_string_size_limit=len(content) + 1,
         thrift_container_size_limit=len(content) + 1,
     )
-    if file.metadata.num_rows > _MOST_ROWS:
-        raise ValueError("more than a hundred million rows")
+    check_size(path, file.metadata.num_rows, 1)
+    check_size(path, 1, file.metadata.num_columns)
     schema = file.schema_arrow
     names = [
         name
@@ -59,11 +61,13 @@ def _flat(content: bytes) -> pa.Table:
     ]
     if len(set(names)) < len(names):
         raise ValueError("two columns of one name")
-    batches, rows = [], 0
+    check_size(path, file.metadata.num_rows, len(names))
+    batches, rows, taken = [], 0, 0
     for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
-        rows += batch.num_rows
-        if rows > _MOST_ROWS:
-            raise ValueError("more than a hundred million rows")
+        rows, taken = rows + batch.num_rows, taken + batch.nbytes
+        check_size(path, rows, len(names))
+        if taken > 2 * LARGEST:  # long texts that are packed well
+            raise too_large(path, f"{2 * LARGEST >> 20} MB when it is unpacked")
         batches.append(batch)
     if not batches:
         return pa.table({})

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import console, mlflow, mllog, sqlite, wandb_offline
 from noiseprobe.logs.adjusting import with_adjusted
-from noiseprobe.logs.content import content_of
+from noiseprobe.logs.content import check_size, content_of
 from noiseprobe.logs.delimited import read_delimited
 from noiseprobe.logs.events import read_events
 from noiseprobe.logs.json_text import read_json
@@ -56,9 +56,11 @@ def read_log(source: str | Path) -> Log:
     path = Path(source)
     if path.is_dir():
         return with_adjusted(_read_directory(path))
-    content = content_of(path)
-    if is_events(path, content):
+    if path.is_file() and is_events(path, content_of(path, HEAD)):
         return with_adjusted(read_events(path, [path]))
+    content = content_of(path)
+    if is_events(path, content):  # out of a pipe, which is not read twice
+        return with_adjusted(read_events(path, [path], content))
     return with_adjusted(table_log(_read_table(path, content)))
 
 
@@ -195,6 +197,7 @@ def _read_table(path: Path, content: bytes) -> Table:
         ) from None
     if not text or text.isspace():
         raise UserError(f"{path}: the file is empty; record at least one loss")
+    check_size(path, text.count("\n"))
     start = text.lstrip()[0]
     if start == "{":
         return read_json(path, text)

@@ -15,10 +15,13 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from mmap import mmap
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from noiseprobe.logs.content import MOST_ROWS
 
 HEADER = 12
 """Bytes before the data of a record; four more follow it."""
@@ -85,8 +88,11 @@ def looks_like_records(head: bytes) -> bool:
     return bool(length < 2**40 and checksum == masked_crc(head[:8]))
 
 
-def find_records(content: bytes) -> Records:
-    """All whole records at the beginning of `content`, up to the first fault if there is one."""
+def find_records(content: bytes | mmap) -> Records:
+    """All whole records at the beginning of `content`, up to the first fault if there is one.
+
+    Of more than `MOST_ROWS`, one more than that.
+    """
     starts, fault = _frames(content)
     records = Records(
         np.frombuffer(content, np.uint8), starts[:-1] + HEADER, np.diff(starts) - _FRAME, fault
@@ -119,13 +125,13 @@ def masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF
 
 
-def _frames(content: bytes) -> tuple[NDArray[np.int64], str | None]:
+def _frames(content: bytes | mmap) -> tuple[NDArray[np.int64], str | None]:
     """Where each frame begins and the last one ends, as the lengths alone tell."""
     size, unpack = len(content), struct.Struct("<Q").unpack_from
     at, fault = 0, None
     places = [0]
     append = places.append
-    while at < size:
+    while at < size and len(places) <= MOST_ROWS + 1:
         if size - at < _FRAME:
             fault = _CUT_OFF
             break

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.logs.content import MOST_POINTS
 from noiseprobe.logs.json_text import flat_numbers
 from noiseprobe.logs.log import one_line
 from noiseprobe.logs.long import pivoted
@@ -29,7 +30,12 @@ MAGIC = b"SQLite format 3\0"
 _AI_TOOLKIT = {"step", "key", "value_real"}
 _TRACKIO = {"run_name", "step", "metrics"}
 _MLFLOW = {"run_uuid", "key", "value", "is_nan", "step", "timestamp"}
-_MOST_ROWS = 20_000_000
+_INSTRUCTIONS = 200_000_000
+"""Of SQLite's machine: what a query over as many rows as are read takes a tenth of."""
+
+_TURN = 100_000
+_LONGEST = 1 << 20
+"""Bytes of one cell."""
 
 
 def read_sqlite(path: Path) -> Table:
@@ -43,6 +49,9 @@ def read_sqlite(path: Path) -> Table:
     """
     try:
         with _opened(path) as database:
+            kinds = database.execute("SELECT type FROM sqlite_master WHERE name = 'metrics'")
+            if ("table",) not in kinds.fetchall():  # a view may never end
+                raise no_metrics(path)
             columns = {row[1] for row in database.execute("PRAGMA table_info(metrics)")}
             if columns >= _AI_TOOLKIT:
                 return _ai_toolkit(path, database)
@@ -55,7 +64,12 @@ def read_sqlite(path: Path) -> Table:
             f"{path}: a broken SQLite database ({one_line(error)}); copy it again from where it "
             "was written"
         ) from None
-    raise UserError(
+    raise no_metrics(path)
+
+
+def no_metrics(path: Path) -> UserError:
+    """What to raise where a database is of none of these tools."""
+    return UserError(
         f"{path}: an SQLite database with no table of metrics that ai-toolkit, trackio or MLflow "
         "writes; give a training log"
     )
@@ -73,12 +87,15 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         else:
             place = f"file:{quote(os.fsencode(path.resolve()))}?mode=ro&immutable=1"
         with closing(sqlite3.connect(place, uri=True)) as database:
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+            turns = iter(range(_INSTRUCTIONS // _TURN))
+            database.set_progress_handler(lambda: next(turns, None) is None, _TURN)
             database.text_factory = lambda text: text.decode("utf-8", "replace")
             yield database
 
 
 def _rows(database: sqlite3.Connection, query: str) -> list[Any]:
-    return database.execute(f"{query} LIMIT {_MOST_ROWS}").fetchall()
+    return database.execute(f"{query} LIMIT {MOST_POINTS + 1}").fetchall()
 
 
 def _ai_toolkit(path: Path, database: sqlite3.Connection) -> Table:

@@ -70,7 +70,7 @@ def load_model(
     import torch
 
     from noiseprobe.models.base import PRECISIONS
-    from noiseprobe.models.loading import freeze, load_parts
+    from noiseprobe.models.loading import freeze, load_parts, loading, require_finite
     from noiseprobe.models.quantising import quantise, require_library
     from noiseprobe.models.single_file import SingleFile
     from noiseprobe.models.vaes import load_vae
@@ -100,10 +100,15 @@ def load_model(
         here = single or Path(where).expanduser().is_dir()
         usual = usual if here else hub_file(where, "vae/config.json", revision)
         loaded["vae"] = load_vae(vae, usual)
+    for part in known:
+        if part not in loaded and part not in made.optional:
+            raise UserError(f"--model: '{source}' has no {part}; save the whole pipeline again")
+    require_finite(loaded, source)
     if quantize:  # before it goes to a device that may hold it only so
         quantise(loaded[made.denoiser_name], quantize, PRECISIONS[precision], chosen)
     freeze(loaded, chosen, loaded.keys() - {made.denoiser_name} if aside else ())
-    model = made(where, loaded, **options)
+    with loading(f"--model: '{source}' cannot be used", "check its configurations"):
+        model = made(where, loaded, **options)
     if not masters:
         model.settle(precision)
     if precision != "fp32" and chosen.type == "cuda":
@@ -150,7 +155,7 @@ def pick_device(device: str) -> "torch.device":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        float(torch.zeros((), device=chosen))  # which tensors of shapes alone, "meta", have not
     # In this order: no such device, a torch built without its support, support without kernels.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(

@@ -4,7 +4,6 @@ The denoisers and autoencoders are renamed by diffusers; the text encoders here,
 called depends on the version of transformers.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from accelerate import init_empty_weights
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from torch import Tensor, nn
 
+from noiseprobe.core.reading import json_of
 from noiseprobe.models.base import type_of
 
 OPEN_CLIP = {
@@ -51,7 +51,7 @@ def converted(
     Raises:
         ValueError: weights are missing, or of another shape than the configuration says.
     """
-    told = json.loads(config.read_text(encoding="utf-8"))
+    told = json_of(config)
     ours = hasattr(kind, "from_config")
     with init_empty_weights():
         model = of_config(kind, config)
@@ -81,7 +81,7 @@ def converted(
 
 def of_config(kind: Any, config: Path) -> Any:
     """A part of class `kind`, of diffusers or transformers, as its configuration says."""
-    told = json.loads(config.read_text(encoding="utf-8"))
+    told = json_of(config)
     if hasattr(kind, "from_config"):
         return kind.from_config(told)
     return kind(kind.config_class.from_dict(told))

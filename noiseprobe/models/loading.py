@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
@@ -35,7 +36,7 @@ def load_parts(
     classes = {
         part: class_of(source, part, *index[part])
         for part in known
-        if (index.get(part) or [None])[0] is not None
+        if isinstance(index.get(part), list | tuple) and index[part][0] is not None
     }
     directory = local_directory(source)
     files = _files_on_hub(source, revision) if directory is None else _files_in(directory)
@@ -86,6 +87,24 @@ def freeze(parts: Mapping[str, Any], device: torch.device, aside: Collection[str
             module.to(memory_format=torch.channels_last)
 
 
+def require_finite(parts: Mapping[str, Any], source: str) -> None:
+    """Raise `UserError` naming the first weight that is not finite; no training could be to blame.
+
+    A sum tells: what is finite of a tensor does not add up to more than float32 holds.
+    """
+    for part, module in parts.items():
+        if not isinstance(module, torch.nn.Module):
+            continue
+        for name, each in module.named_parameters():
+            floating = each.is_floating_point() and not each.is_meta
+            if floating and not torch.isfinite(each.detach().sum(dtype=torch.float32)):
+                raise UserError(
+                    f"--model: '{source}' has weights that are not finite, such as {name} of its "
+                    f"{part} in {str(each.dtype).removeprefix('torch.')}; fetch it again, or give "
+                    "another"
+                )
+
+
 def load_whole(kind: Any, source: str, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
     """The model that `kind.from_pretrained` loads, of diffusers or transformers, in `dtype`.
 
@@ -110,19 +129,28 @@ def load_whole(kind: Any, source: str, dtype: torch.dtype = torch.float32, **opt
 @contextmanager
 def loading(told: str, mend: str) -> Iterator[None]:
     """Turn whatever keeps a model from being loaded into one `UserError` line, with the reason."""
-    known = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+    known = (
+        *(OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError),
+        *(AttributeError, ArithmeticError, AssertionError, MemoryError, EOFError, ImportError),
+    )
     try:
         yield
     except UserError:
         raise
-    except UnpicklingError as error:
-        raise UserError(
-            f"{told} (its pickle holds more than weights, which would be run); give it as "
-            ".safetensors"
-        ) from error
-    except known as error:
+    except (UnpicklingError, *known) as error:
+        if (pickled := _of_a_pickle(error)) is not None:
+            more = any(word in str(pickled) for word in ("nsupported", "unrecognized function"))
+            why = "holds more than weights, which would be run" if more else "is broken"
+            raise UserError(f"{told} (its pickle {why}); give it as .safetensors") from error
         reason = (str(error).strip() or repr(error)).splitlines()[0].split(". ")[0]
         raise UserError(f"{told} ({reason}); {mend}") from error
+
+
+def _of_a_pickle(error: BaseException | None) -> UnpicklingError | None:
+    """The error of a pickle behind the one that a library told in its place."""
+    while error is not None and not isinstance(error, UnpicklingError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def local_directory(source: str) -> Path | None:
@@ -133,14 +161,23 @@ def local_directory(source: str) -> Path | None:
 
 def class_of(source: str, part: str, library: str, kind: str) -> Any:
     """The class of a part as an index names it; raises `UserError`."""
-    if library in LIBRARIES:
+    if library in LIBRARIES and isinstance(kind, str) and kind.isidentifier():
         found = getattr(import_module(library), kind, None)
-        if found is not None:
+        if isinstance(found, type) and issubclass(found, _parts_of_models()):
             return found
     raise UserError(
         f"--model: the {part} of {source} is a {library}.{kind}; parts of "
         f"{' and '.join(LIBRARIES)} are known"
     )
+
+
+@cache
+def _parts_of_models() -> tuple[type, ...]:
+    """What parts of pipelines are, and no class that may run code beside the weights is."""
+    from diffusers import ModelMixin, SchedulerMixin
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    return ModelMixin, SchedulerMixin, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def has_weights(kind: Any) -> bool:
@@ -164,6 +201,13 @@ def load_part(
         )
     with loading(f"--model: cannot load {where}", "check the path and its files"):
         if not has_weights(kind):
-            return kind.from_pretrained(str(directory), subfolder=part)
+            made = kind.from_pretrained(str(directory), subfolder=part)
+            if part.startswith("tokenizer") and not {*made.get_vocab()} - {
+                *made.all_special_tokens
+            }:
+                raise ValueError("it has no vocabulary")
+            return made
         exact = dtype or torch.float32
-        return load_whole(kind, str(directory), exact, subfolder=part, variant=variant)
+        # Without it diffusers says on standard error that it looks for the other kind.
+        safe = {"use_safetensors": any(where.glob("*.safetensors*"))}
+        return load_whole(kind, str(directory), exact, subfolder=part, variant=variant, **safe)

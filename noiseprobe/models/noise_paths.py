@@ -285,9 +285,10 @@ def path_of(
             f"with {', '.join(PREDICTIONS)} or flow"
         )
     own = {key: value for key, value in scheduler.items() if not key.startswith("_")}
-    return Diffusion(
-        DDPMScheduler.from_config(own), **(_fitting(Diffusion, usual) | _kept(Diffusion, given))
-    )
+    made = DDPMScheduler.from_config(own)
+    if not bool(made.alphas_cumprod.isfinite().all()):
+        raise UserError(f"{name}: the betas of its scheduler are not finite; save it again")
+    return Diffusion(made, **(_fitting(Diffusion, usual) | _kept(Diffusion, given)))
 
 
 def _flow(

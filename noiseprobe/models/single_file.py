@@ -20,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.reading import json_of
 from noiseprobe.models.converting import converted
 from noiseprobe.models.loading import class_of, has_weights, load_part, load_parts, loading
 from noiseprobe.run.families import cached_file, hub_file, index_of, pipeline_of
@@ -211,7 +212,7 @@ class SingleFile:
     def _scheduler(self, made: Any) -> Any:
         config = self.config_file("scheduler")
         with loading(f"--model: cannot load the scheduler of '{self.base}'", "save it again"):
-            told = json.loads(config.read_text(encoding="utf-8")) if config else {}
+            told = json_of(config) if config else {}
             if self.kind.predicts is not None:
                 told["prediction_type"] = self.kind.predicts
             if self.kind.zero_snr:

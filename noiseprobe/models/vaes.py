@@ -1,12 +1,12 @@
 """Another autoencoder than the model came with."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import diffusers
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.reading import json_of
 from noiseprobe.models.converting import converted
 from noiseprobe.models.loading import load_whole, loading
 from noiseprobe.models.single_file import weights_in
@@ -59,7 +59,7 @@ def _from_hub(repo: str) -> Any:
 
 def _class_in(config: Path) -> Any:
     """The class that a configuration names; raises `ValueError` where it is no autoencoder."""
-    name = str(json.loads(config.read_text(encoding="utf-8")).get("_class_name", ""))
+    name = str(json_of(config).get("_class_name", ""))
     if name not in KNOWN:
         raise ValueError(f"{config} is of none of {', '.join(KNOWN)}")
     return getattr(diffusers, name)

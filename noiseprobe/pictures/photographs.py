@@ -1,5 +1,6 @@
 """Photographs, read as a viewer would show them."""
 
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,12 +9,21 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.reading import require_regular
 
 if TYPE_CHECKING:
     import torch
 
 PHOTOGRAPH_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
+MOST_BYTES = 256 << 20
+"""Of a photograph's file."""
+
+MOST_PIXELS = 40_000_000
+"""Of a photograph: more take more memory than a training needs. A JPEG is decoded smaller."""
+
+_KINDS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""As Pillow calls them; of others, some would start a program to be read, as EPS does."""
 
 Photograph = Path | Image.Image
 """Where one lies, or the picture itself."""
@@ -28,14 +38,21 @@ class PhotographWarning(UserWarning):
 
 
 def photographs_in(folder: Path) -> tuple[Path, ...]:
-    """The images in `folder`, sorted by name."""
-    return tuple(
-        sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and not path.name.startswith(".")
-        )
+    """The images in `folder`, sorted by name.
+
+    Raises `UserError` for a folder, pipe or device that is named like one, and for a file of more
+    than `MOST_BYTES`.
+    """
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PHOTOGRAPH_SUFFIXES and not path.name.startswith(".")
     )
+    for path in found:
+        require_regular(path)
+        if path.exists() and path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: larger than {MOST_BYTES >> 20} MB; make it smaller")
+    return tuple(found)
 
 
 def load_pixels(photograph: Photograph, resolution: int, center_crop: bool) -> "torch.Tensor":
@@ -83,25 +100,67 @@ def name_of(photograph: Photograph) -> str:
 def read_photograph(photograph: Photograph) -> Image.Image:
     """The photograph in RGB, as a viewer would show it; see `load_pixels`.
 
-    Raises `UserError` for what cannot be read as an image.
+    A JPEG of more than `MOST_PIXELS` is decoded at a half, quarter or eighth of its sides, as far
+    as it takes. Raises `UserError` for what cannot be read as an image, and for larger ones.
     """
     path = name_of(photograph)
     try:
         if isinstance(photograph, Path):
-            with Image.open(photograph) as opened:
+            require_regular(photograph)
+            with Image.open(photograph, formats=_KINDS) as opened:
+                _fit_in_memory(opened, path)
                 opened.load()
-                image = ImageOps.exif_transpose(opened)
+                image = _upright(opened)
         else:
-            image = ImageOps.exif_transpose(photograph)
+            image = _upright(photograph)
+        return _in_rgb(image)
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not an image; replace it or remove it") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); replace it or remove it") from error
+    except UserError:
+        raise
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read ({reason}); replace it or remove it") from error
+
+
+_UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError),
+    *(ZeroDivisionError, EOFError, MemoryError, struct.error, Image.DecompressionBombError),
+)
+"""What Pillow raises at files that are broken."""
+
+
+def _fit_in_memory(opened: Image.Image, path: str) -> None:
+    """Let a JPEG be decoded smaller where it has too many pixels; refuse other such images."""
+    width, height = opened.size
+    if width * height <= MOST_PIXELS:
+        return
+    if opened.format == "JPEG":
+        for part in (2, 4, 8):
+            if width * height <= MOST_PIXELS * part**2:
+                opened.draft("RGB", (width // part, height // part))
+                return
+    raise UserError(
+        f"{path}: {width}x{height} pixels are more than {MOST_PIXELS / 1e6:.0f} million; make it "
+        "smaller"
+    )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned by its EXIF orientation; as it is where that cannot be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (*_UNREADABLE, AttributeError):
+        return image.copy()
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        return Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        wide = np.asarray(image).clip(0, 65535)
+        return Image.fromarray((wide >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image).convert("RGB")
+        paper.alpha_composite(image)
+        return paper.convert("RGB")
     return image.convert("RGB")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from itertools import combinations, islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -105,6 +106,13 @@ def _unit_vectors(items: Iterable[T], embed: Callable[[list[T]], Tensor]) -> Ten
     while batch := list(islice(rest, BATCH)):
         parts.append(embed(batch))
     return F.normalize(torch.cat(parts), dim=-1).cpu()
+
+
+def require_lpips_here() -> None:
+    """Raise `UserError` where torchvision would fetch the weights that LPIPS stands on."""
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    if not weights.is_file():
+        raise UserError(f"--lpips: '{weights}' would be fetched; leave --lpips or --offline out")
 
 
 def load_lpips(device: torch.device | str = "cpu") -> Callable[[Tensor, Tensor], Tensor]:

@@ -1,6 +1,5 @@
 """The run directory: where each stage reads what the one before it wrote (docs/files.md)."""
 
-import json
 import os
 import platform
 import subprocess
@@ -17,6 +16,7 @@ import pandas as pd
 from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import remove, write_json
+from noiseprobe.core.reading import json_of
 from noiseprobe.draws.draws import FRESH
 from noiseprobe.run.foreign import Series
 from noiseprobe.run.holding import LOCK, held, of_a_start
@@ -141,7 +141,13 @@ class Run:
     def status(self) -> dict[str, Any]:
         """Stage reached, steps done, what stopped training (None: nothing yet), probe seconds."""
         at_first = {"stage": "created", "step": 0, "stopped_by": None, "probe_seconds": 0.0}
-        return self._document("status.json") or at_first
+        told = self._document("status.json")
+        if told is None:
+            return at_first
+        if not all(isinstance(told.get(key), type(at_first[key])) for key in ("stage", "step")):
+            path = self.directory / "status.json"
+            raise UserError(f"'{path}' is damaged: it tells no stage and step; restore it")
+        return told
 
     @property
     def num_timesteps(self) -> int:
@@ -298,9 +304,11 @@ class Run:
             return None
         manifest.check(path)
         try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            document = json_of(path)
         except ValueError as error:
             raise UserError(f"'{path}' is damaged: {error}; restore it") from error
+        if not isinstance(document, dict):
+            raise UserError(f"'{path}' is damaged: it is no object; restore it")
         return document
 
 

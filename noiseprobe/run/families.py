@@ -1,10 +1,10 @@
 """Which family a model is of, from its index or its file: told before torch is imported."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.core.reading import json_of
 from noiseprobe.run.weight_files import is_weights, kind_in
 
 FAMILIES = {
@@ -44,7 +44,7 @@ def guided(where: str, revision: str | None = None) -> bool:
     config = "transformer/config.json"
     file = path / config if path.is_dir() else hub_file(where, config, revision)
     try:
-        return bool(json.loads(file.read_text(encoding="utf-8"))["guidance_embeds"])
+        return bool(json_of(file)["guidance_embeds"])
     except (OSError, ValueError, KeyError, TypeError):
         return True  # loading says what is wrong with it
 
@@ -84,8 +84,10 @@ def read_index(file: Path, where: str) -> dict[str, Any]:
             f"{other}"
         )
     try:
-        content = dict(json.loads(file.read_text(encoding="utf-8")))
-        _ = content["_class_name"]
+        content = dict(json_of(file))
+        told = [each for each in content.values() if isinstance(each, list)]
+        if not isinstance(content["_class_name"], str) or any(len(each) != 2 for each in told):
+            raise TypeError("a part is a library and a class")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"--model: {file}: not a diffusers index; save the model again") from error
     return content
@@ -104,6 +106,8 @@ def hub_file(repo: str, name: str, revision: str | None = None) -> Path:
         mend = did_you_mean(
             repo, ["tiny-sd"], "check its spelling and the connection, or log in where it asks"
         )
+        if "Offline" in type(error).__name__:
+            mend = "fetch it once without --offline (and HF_HUB_OFFLINE), or give a directory"
         at = f" at revision '{revision}'" if revision else ""
         raise UserError(
             f"--model: '{repo}' is no directory here and cannot be had from the hub{at} "

@@ -5,7 +5,6 @@ torch.
 """
 
 import glob
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
+from noiseprobe.core.reading import json_of
 from noiseprobe.run.foreign_files import FLAG, Found, is_second, is_state, look_at
 from noiseprobe.run.weight_files import SAFE
 
@@ -90,17 +90,22 @@ class Series:
         file = directory / NAME
         if not file.is_file():
             return None
-        said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        checkpoints = tuple(
-            Checkpoint(
-                row["step"],
-                Path(row["path"]),
-                tuple((Path(path), kind) for path, kind in row["files"]),
-                row["text"],
+        try:
+            said: dict[str, Any] = json_of(file)
+            checkpoints = tuple(
+                Checkpoint(
+                    int(row["step"]),
+                    Path(row["path"]),
+                    tuple((Path(path), str(kind)) for path, kind in row["files"]),
+                    bool(row["text"]),
+                )
+                for row in said["checkpoints"]
             )
-            for row in said["checkpoints"]
-        )
-        return cls(checkpoints, said["unit"], tuple(said["captions"]), said["word"])
+            return cls(checkpoints, said["unit"], tuple(said["captions"]), said["word"])
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"'{file}' is damaged ({error!r}); probe the files anew") from error
 
 
 def find(given: Sequence[str], base: str) -> Series:

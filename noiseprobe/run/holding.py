@@ -50,6 +50,7 @@ def held(directory: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     directory.mkdir(parents=True, exist_ok=True)
+    require_own_places(directory)
     path = directory / LOCK
     lock = FileLock(path, timeout=0, is_singleton=True, thread_local=False)
     try:
@@ -69,6 +70,17 @@ def held(directory: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def require_own_places(directory: Path) -> None:
+    """Raise `UserError` where a link in a run directory would lead writing out of it."""
+    for inside in (directory, directory / "traces"):
+        for each in inside.iterdir() if inside.is_dir() else ():
+            if each.is_symlink():
+                raise UserError(
+                    f"'{each}' is a link, and a run is written inside of its folder alone; put "
+                    "there what it leads to"
+                )
 
 
 def _owner(path: Path) -> str:

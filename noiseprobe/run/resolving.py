@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.core.files import written_whole
+from noiseprobe.core.reading import text_of
 from noiseprobe.draws.factors import TRAINERS
 from noiseprobe.run.checks import require_its_own
 from noiseprobe.run.defaults import (
@@ -105,8 +106,8 @@ def read_toml(file: Path) -> dict[str, Any]:
 def load_toml(file: Path) -> dict[str, Any]:
     """What a TOML file says; raises `UserError` for one that cannot be read."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(text_of(file))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{file}: not valid TOML ({error}); mend the file") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from error

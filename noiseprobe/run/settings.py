@@ -71,6 +71,9 @@ _SEEN: dict[str, Any] = {"commands": ("run", "train", "probe")}
 """Of what checkpoints of another trainer are probed with."""
 _PROBING: dict[str, Any] = {"commands": ("run", "probe"), "on_resume": True}
 _PAIRS: dict[str, Any] = {"commands": (), "on_resume": True}
+_WITH_OWN_WORDS = ("settings", "window")
+"""Settings whose own readers say what is wrong with any value."""
+
 _FINITE: dict[str, Any] = {"allow_inf_nan": False}
 
 
@@ -455,6 +458,27 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _as_they_are_meant(cls, given: Any) -> Any:
+        """Refuse what pydantic would take for something else, and texts that say nothing."""
+        for key, value in given.items() if isinstance(given, dict) else ():
+            if key not in ABOUT or key in _WITH_OWN_WORDS:
+                continue
+            if isinstance(value, bool) and bool not in _kinds(key):
+                raise UserError(
+                    f"{flag(key)}: {str(value).lower()} given, but it is no switch; give its value"
+                )
+            if bool in _kinds(key) and not isinstance(value, bool | None):
+                raise UserError(f"{flag(key)}: {value!r} given; write true or false")
+            if isinstance(value, int) and abs(value) >= 2**53:
+                raise UserError(f"{flag(key)}: {value} given, which is too large; give less")
+            if isinstance(value, str) and not value.strip():
+                raise UserError(f"{flag(key)}: an empty text given; leave it out, or say what")
+            if isinstance(value, str) and "\0" in value:
+                raise UserError(f"{flag(key)}: {value!r} given; a text has no NUL in it")
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
     def _one_word_for_none(cls, given: Any) -> Any:
         """To go on to the last step has one name, whichever of its three was given."""
         everything = isinstance(given, dict) and given.get("stop") in ("fixed", "never")
@@ -610,6 +634,12 @@ def kind(key: str) -> Any:
         if others:
             return str
     return annotation if annotation in (bool, int, float) else str
+
+
+def _kinds(key: str) -> tuple[Any, ...]:
+    """The types that a setting may be of."""
+    annotation = RunConfig.model_fields[key].annotation
+    return get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
 
 
 def told_default(key: str) -> str:

@@ -6,7 +6,9 @@ of the code that they were first trained with. Nothing here imports torch.
 
 import json
 import pickletools
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,8 @@ from typing import Any
 from noiseprobe.core.errors import UserError
 
 SAFE, PICKLED = (".safetensors",), (".ckpt", ".pt", ".pth", ".bin")
-LONGEST_HEADER = 100_000_000  # bytes; as the format of safetensors limits it
+LONGEST_HEADER = 16 << 20  # bytes; those of whole models take less than one in ten of that
+LONGEST_PICKLE = 64 << 20  # bytes of the names in a file of torch.save
 
 DENOISER = "model.diffusion_model."
 """What stands before the denoiser's names, where more than it is in the file."""
@@ -120,7 +123,9 @@ def _safe_names(file: Path, flag: str) -> Names:
         about = header.pop("__metadata__", {})
         shapes = {name: tuple(told["shape"]) for name, told in header.items()}
         ends = max((told["data_offsets"][1] for told in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(ends, int):
+            raise TypeError("an offset that is no number")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{flag}: '{file}' is no .safetensors file; fetch it again") from error
     if 8 + length + ends > whole:
         raise UserError(f"{flag}: '{file}' is cut: {whole} bytes are there; fetch it again")
@@ -142,18 +147,33 @@ def told_by_pickle(file: Path, flag: str) -> list[str | int]:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            inside = next(each for each in archive.namelist() if each.endswith("data.pkl"))
+            inside = next(each for each in archive.infolist() if _is_pickle(each))
             pickle = archive.read(inside)
         return [
             argument
             for operation, argument, _ in pickletools.genops(pickle)
             if isinstance(argument, str | int) and "PUT" not in operation.name
         ]
-    except (zipfile.BadZipFile, StopIteration, ValueError, KeyError) as error:
+    except _BROKEN as error:
         raise UserError(
             f"{flag}: '{file}' is no file that torch.save has written since 2020, or cut; give a "
             ".safetensors file"
         ) from error
+
+
+_BROKEN = (
+    *(zipfile.BadZipFile, StopIteration, ValueError, KeyError, EOFError, NotImplementedError),
+    *(RuntimeError, zlib.error, OSError, struct.error, OverflowError),
+)
+
+
+def _is_pickle(member: zipfile.ZipInfo) -> bool:
+    """Whether a file in an archive has the names; one that is none for its size ends the search."""
+    if not member.filename.endswith("data.pkl"):
+        return False
+    if member.file_size > LONGEST_PICKLE or member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("torch.save compresses nothing, and names take less")
+    return True
 
 
 def _refuse_parts(names: Names) -> None:

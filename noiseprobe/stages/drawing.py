@@ -1,13 +1,14 @@
 """The figures of runs, drawn from what is recorded: into each one's folder, or across runs."""
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import remove
+from noiseprobe.core.reading import json_of
 from noiseprobe.run.directory import Run
+from noiseprobe.run.holding import require_own_places
 from noiseprobe.run.settings import RunConfig
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def plot_stage(run: Run) -> list[Path]:
     from noiseprobe.analysis.stops import dvar_stop
     from noiseprobe.plots import draw_all
 
+    require_own_places(run.directory)
     config, figures = run.config, run.figures_directory
     train = run.train_trace()
     drawn = drawn_by_criterion(run) if run.samples_directory.is_dir() else []
@@ -77,10 +79,15 @@ def plot_tracker(folder: Path) -> list[Path]:
     from noiseprobe.plots.saving import save
 
     run = Run(folder)
-    about = json.loads(run.tracker_file.read_text(encoding="utf-8"))
+    try:
+        about = json_of(run.tracker_file)
+        names, best, stop = list(about["losses"]), about["best_step"], about["stop_step"]
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{run.tracker_file}' is damaged; track the training anew") from error
     tracked = run.tracked_trace()
-    tables = {name: changes(tracked, name) for name in about["losses"]}
-    best, stop = about["best_step"], about["stop_step"]
+    tables = {name: changes(tracked, name) for name in names}
     ax = plot_tracked(
         tables,
         best=None if best is None else (about["watch"], best),

@@ -7,6 +7,7 @@ from typing import Any
 
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Reporter, Silent, stop_request
+from noiseprobe.core.reading import text_of
 from noiseprobe.run.defaults import BUNDLED_MODEL
 from noiseprobe.run.directory import Run
 from noiseprobe.run.foreign import Series, find
@@ -67,7 +68,7 @@ def _captions(given: str) -> tuple[str, ...]:
     text = given
     if len(given) < 1000 and file.is_file():
         try:
-            text = file.read_text(encoding="utf-8")
+            text = text_of(file)
         except UnicodeDecodeError as error:
             raise UserError(
                 f"--caption: '{given}' is no text; give one line per caption"

@@ -14,6 +14,7 @@ from noiseprobe.core.files import linked, write_json, written_whole
 from noiseprobe.core.progress import Reporter, Silent
 from noiseprobe.draws.factors import FACTORS
 from noiseprobe.run.directory import Run
+from noiseprobe.run.holding import require_own_places
 from noiseprobe.run.resolving import recorded, resumed
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import drop_damaged, parts
@@ -66,6 +67,7 @@ def reopen(out: Path | str, given: dict[str, Any]) -> tuple[Run, RunConfig]:
     Nothing is written: a stage records the settings that it begins with.
     """
     run = Run.open(out)
+    require_own_places(run.directory)
     config = resumed(run.config, given)
     done = run.status["step"]
     if config.steps < done:

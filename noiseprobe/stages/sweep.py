@@ -124,8 +124,30 @@ def read_sweep(file: Path) -> Sweep:
                 "name; rename one folder"
             )
         runs[place] = resolve(given | {"concept": concept, "method": method, "seed": seed})
+    _require_usable(runs.values())
     resources = {key: n * GB if key == "memory" else n for key, n in said.resources.items()}
     return Sweep(runs, said.workers, said.threads, said.probe, resources)
+
+
+def _require_usable(configs: Iterable[RunConfig]) -> None:
+    """Raise `UserError` for a concept, model or method that no run can begin with, before any does.
+
+    Nothing is loaded: what is wrong with weights shows where a run begins.
+    """
+    from noiseprobe.models import family_at
+    from noiseprobe.training.methods import method_of
+    from noiseprobe.training.preparing import concept_of
+
+    seen: set[tuple[object, ...]] = set()
+    for config in configs:
+        concept = config.concept, config.class_noun, config.placeholder
+        held = config.hold_out, config.validation, config.seed if config.hold_out else 0
+        if (*concept, *held) not in seen:
+            concept_of(config)
+        model = config.model, config.revision, config.method
+        if model not in seen:
+            method_of(config).require(family_at(config.model, config.revision), config)
+        seen |= {(*concept, *held), model}
 
 
 def _known(file: Path, wrong: str, words: Iterable[str], known: Iterable[str]) -> None:

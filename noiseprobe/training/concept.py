@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from string import Formatter
 from typing import Literal
 
 from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.core.reading import text_of
 from noiseprobe.pictures.photographs import (
     PHOTOGRAPH_SUFFIXES,
     PhotographWarning,
@@ -19,6 +21,12 @@ from noiseprobe.run.resolving import load_toml
 BUNDLED_CONCEPTS = Path(str(files("noiseprobe.models") / "assets" / "concepts"))
 
 _CAPTIONS = tomllib.loads((BUNDLED_CONCEPTS.parent / "captions.toml").read_text(encoding="utf-8"))
+
+LONGEST_WORD = 200
+"""Letters of a placeholder, of which files and captions are full."""
+
+FIELDS = Formatter().parse
+"""What `str.format` sees in a text: what is before each place, and the place."""
 
 TEMPLATES: tuple[str, ...] = tuple(_CAPTIONS["object"])
 STYLE_TEMPLATES: tuple[str, ...] = tuple(_CAPTIONS["style"])
@@ -55,14 +63,24 @@ class Concept:
         return [template.format(thing) for template in templates]
 
 
+def _has_a_place(prompt: object) -> bool:
+    """Whether a prompt is a text with `{}`, and no other braces, where the thing is named."""
+    try:
+        fields = [] if not isinstance(prompt, str) else [part[1:] for part in FIELDS(prompt)]
+    except ValueError:  # a brace without its other
+        return False
+    named = [field for field in fields if field[0] is not None]
+    return bool(named) and all(field == ("", "", None) for field in named)
+
+
 def written_captions(photographs: Sequence[Path]) -> dict[Path, str]:
     """The caption of each photograph, the first line of the .txt beside it; raises `UserError`."""
     found = {}
     for path in photographs:
         file = path.with_suffix(".txt")
         try:
-            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError):
+            lines = [line.strip() for line in text_of(file).splitlines()]
+        except (OSError, UnicodeDecodeError, UserError):
             lines = []
         if not any(lines):
             raise UserError(
@@ -110,15 +128,22 @@ def load_concept(source: str | Path, class_noun: str | None, placeholder: str = 
         raise UserError(f"--concept: no photographs in '{folder}'; put 3-6 there ({kinds})")
     description = folder / "concept.toml"
     said = load_toml(description) if description.is_file() else {}
-    noun = class_noun if class_noun is not None else said.get("class_noun")
-    if not noun or not noun.strip():
+    noun = class_noun if class_noun is not None else said.get("class_noun", "")
+    if not isinstance(noun, str):
+        raise UserError(f'{description}: class_noun is {noun!r}; write a text, such as "dog"')
+    if not noun.strip():
         raise UserError(
             f"--class: what kind of thing '{folder}' shows is not said; add e.g. --class dog"
         )
+    for flag, word in {"--class": noun, "--placeholder": placeholder}.items():
+        if not word.strip().isprintable():
+            raise UserError(f"{flag}: '{word}' holds what cannot be printed; write plain words")
+    if len(placeholder) > LONGEST_WORD:
+        raise UserError(f"--placeholder: {len(placeholder)} letters are no word, e.g. '<v>'")
     if not placeholder.strip() or any(letter.isspace() for letter in placeholder):
         raise UserError(f"--placeholder: '{placeholder}' must be one word, e.g. '<v>'")
     prompts = said.get("validation_prompts", [])
-    if not all(isinstance(prompt, str) and "{}" in prompt for prompt in prompts):
+    if not isinstance(prompts, list) or not all(map(_has_a_place, prompts)):
         raise UserError(
             f"{description}: validation_prompts must be texts with a {{}} each, where "
             "the thing is named; mend or remove them"

@@ -139,6 +139,7 @@ def prepare(
     from noiseprobe.core.progress import Silent
     from noiseprobe.models import family_at, load_model, pick_device, pick_precision
     from noiseprobe.pictures.likeness import Likeness
+    from noiseprobe.pictures.photographs import read_photograph
     from noiseprobe.training.initializer import CHOICES, choose
     from noiseprobe.training.methods import masters, method_of
     from noiseprobe.training.optimising import require_library
@@ -156,6 +157,9 @@ def prepare(
     precision = pick_precision(config.precision, pick_device(config.device))
     config = config.model_copy(update={"precision": precision})
     cache = Cache(run.cache_directory if run else None)
+    if run is None:
+        for photograph in (*concept.photographs, *concept.held_out):
+            read_photograph(photograph)  # before a model is loaded, which may take long
     model = load_model(
         config.model,
         config.device,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, stop_request
+from noiseprobe.core.reading import text_of
 from noiseprobe.pictures.photographs import photographs_in
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import Concept
@@ -58,8 +59,8 @@ def find_class_images(config: RunConfig, concept: Concept, run: Path | None) -> 
         raise UserError(f"--class-images: '{folder}' is a file; give a folder")
     paths = photographs_in(folder) if folder.is_dir() else ()
     captions = folder / CAPTIONS_NAME
-    if captions.is_file():
-        lines = captions.read_text(encoding="utf-8").splitlines()
+    if captions.exists():
+        lines = _lines_of(captions)
         if len(lines) != len(paths) or not paths:
             raise UserError(
                 f"--class-images: {captions} has {len(lines)} lines for {len(paths)} images; give "
@@ -74,6 +75,15 @@ def find_class_images(config: RunConfig, concept: Concept, run: Path | None) -> 
         )
     kept = paths[:wanted]
     return ClassImages(folder, kept, (prompt,) * wanted, prompt, wanted - len(kept))
+
+
+def _lines_of(captions: Path) -> list[str]:
+    try:
+        return text_of(captions).splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"--class-images: {captions} is no text; write one caption per line"
+        ) from error
 
 
 def draw_class_images(

@@ -85,5 +85,5 @@ def read_state(file: Path) -> tuple[dict[str, Any] | None, str]:
         pickle.UnpicklingError,
         zipfile.BadZipFile,
     ) as error:
-        first = str(error).partition("\n")[0]
+        first = str(error).partition("\n")[0].partition(". ")[0]
         return None, f"'{file}' is damaged: {first or type(error).__name__}"
