@@ -11,7 +11,10 @@ from noiseprobe.core.errors import UserError
 LARGEST = 128 << 20
 """Bytes of a log that is read as a whole; of TensorBoard events, scalars alone count."""
 
-MOST_ROWS = 3_000_000
+LARGEST_TEXT = 64 << 20
+"""Bytes of one that is text, which takes ten times as much while it is read."""
+
+MOST_ROWS = 1_200_000
 """Rows, points or lines of one log."""
 
 MOST_CELLS = 12_000_000

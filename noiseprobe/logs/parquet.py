@@ -14,7 +14,8 @@ from noiseprobe.logs.table import Column, Table, column_of
 
 MAGIC = b"PAR1"
 
-_BATCH = 1 << 16
+_BATCH, _BATCH_OF_TEXT = 1 << 16, 1 << 10
+"""Rows that are unpacked at a time; texts may be long."""
 
 
 def read_parquet(path: Path, content: bytes) -> Table:
@@ -63,11 +64,14 @@ def _flat(path: Path, content: bytes) -> pa.Table:
         raise ValueError("two columns of one name")
     check_size(path, file.metadata.num_rows, len(names))
     batches, rows, taken = [], 0, 0
-    for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
+    kinds = [schema.field(name).type for name in names]
+    plain = all(pa.types.is_primitive(kind) for kind in kinds)
+    size = _BATCH if plain else _BATCH_OF_TEXT
+    for batch in file.iter_batches(size, columns=names, use_threads=False):
         rows, taken = rows + batch.num_rows, taken + batch.nbytes
         check_size(path, rows, len(names))
-        if taken > 2 * LARGEST:  # long texts that are packed well
-            raise too_large(path, f"{2 * LARGEST >> 20} MB when it is unpacked")
+        if taken > LARGEST and not plain:  # long texts that are packed well
+            raise too_large(path, f"{LARGEST >> 20} MB of texts when it is unpacked")
         batches.append(batch)
     if not batches:
         return pa.table({})

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from noiseprobe.core.errors import UserError
 from noiseprobe.logs import console, mlflow, mllog, sqlite, wandb_offline
 from noiseprobe.logs.adjusting import with_adjusted
-from noiseprobe.logs.content import check_size, content_of
+from noiseprobe.logs.content import LARGEST_TEXT, check_size, content_of, too_large
 from noiseprobe.logs.delimited import read_delimited
 from noiseprobe.logs.events import read_events
 from noiseprobe.logs.json_text import read_json
@@ -188,6 +188,8 @@ def _read_table(path: Path, content: bytes) -> Table:
         return sqlite.read_sqlite(path)
     if content.startswith(wandb_offline.MAGIC):
         return wandb_offline.read_wandb(path, content)
+    if len(content) > LARGEST_TEXT:
+        raise too_large(path, f"{LARGEST_TEXT >> 20} MB of text")
     try:
         text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:

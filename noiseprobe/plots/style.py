@@ -21,6 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, MaxNLocator
 from numpy.typing import NDArray
 
+from noiseprobe.core.words import visible
+
 Parameters = ParamSpec("Parameters")
 Drawn = TypeVar("Drawn")
 
@@ -104,8 +106,12 @@ def plain_name(setting: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Text from outside, such as a file's name, to be shown letter by letter: no mathtext."""
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    """Text from outside, such as a file's name, to be shown letter by letter: no mathtext.
+
+    What cannot be printed is spelt, for an SVG with it would be none.
+    """
+    plain = visible(text, keep="\n").encode("utf-8", "replace").decode()
+    return plain.replace("$", r"\$")
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -104,7 +104,7 @@ _ENDLESS = (
 )
 _COMPUTED = (
     "CREATE TABLE metrics (step INTEGER, key TEXT, value_text TEXT, "
-    "value_real REAL AS (length(hex(zeroblob(400000000)))) VIRTUAL);"
+    "value_real REAL AS (length(hex(zeroblob(400)))) VIRTUAL);"
     + "INSERT INTO metrics (step, key) VALUES (1, 'loss');"
     * 9
 )
@@ -182,7 +182,7 @@ def _contents() -> dict[str, tuple[bytes | str, str]]:
         "events cut in the first record": (VALID["events"][:20], "log"),
         "events with a length of 2^39": (_event_header(2**39), "log"),
         "an event of 65 MB": (framed(bytes(65 << 20)), "64 MB"),
-        "three million empty events": (framed(b"") * 3_000_100, TOO_MUCH),
+        "two million empty events": (framed(b"") * 2_000_000, TOO_MUCH),
         "Parquet of its marker alone": (b"PAR1PAR1", "broken Parquet"),
         "Parquet with a footer of 2 GB": (
             b"PAR1" + bytes(64) + struct.pack("<I", 2**31 - 1) + b"PAR1",

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -38,13 +39,12 @@ def test_bad_input_is_handled_or_refused_in_one_line(server: Server, case: Case)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_is_text_in_a_figure_and_in_a_table(call: object, tmp_path: Path, name: str) -> None:
+def test_a_name_is_text_in_a_figure_and_in_a_table(call: Any, tmp_path: Path, name: str) -> None:
     tag, shown = HOSTILE[name]
     log = tmp_path / "log.jsonl"
     log.write_text(log_of(tag), encoding="utf-8")
     assert read_log(log).tags == (tag,)
     figure, table = tmp_path / "figure.svg", tmp_path / "table.csv"
-    assert callable(call)
     code, _, said = call("dvar-replay", log, "--plot", figure, "--csv", table)
     assert code == 0, said
     drawn = "".join(ElementTree.parse(figure).getroot().itertext())
