@@ -123,9 +123,11 @@ def begin_together(
     begins, and the others open what it began, and say nothing.
     """
     if processes() == 1:
-        from noiseprobe.training.team import ALONE
+        begun = begin(context, out, file, resume, reporter)
 
-        return *begin(context, out, file, resume, reporter), ALONE
+        from noiseprobe.training.team import ALONE  # brings torch, which takes long
+
+        return *begun, ALONE
     if out is None:
         raise UserError("--out: several processes train together; name the folder of the run")
 
