@@ -260,3 +260,18 @@ def _predicts(names: Names) -> tuple[str | None, bool]:
     by_tensor = "v" if "v_pred" in names.shapes else ""
     words = {"v": "v_prediction", "v_prediction": "v_prediction", "epsilon": "epsilon"}
     return words.get(told or by_tensor), "ztsnr" in names.shapes
+
+
+def order_metadata(file: Path) -> None:
+    """Put what a file of safetensors says of itself in order, which its writer leaves to chance.
+
+    The same weights are then the same bytes. The length of the header stays.
+    """
+    with file.open("r+b") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            opened.seek(8)
+            opened.write(text.ljust(length))

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from noiseprobe.core.files import written_whole
+from noiseprobe.run.weight_files import order_metadata
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -67,6 +68,7 @@ class Cache:
         about = {"key": key, "sum": _sum(tensors), "told": json.dumps(kept.told)}
         with written_whole(self.directory / f"{name}.safetensors") as beside:
             save_file(tensors, beside, metadata=about)
+            order_metadata(beside)
 
     def settle_in(self, directory: Path) -> None:
         """Write what was held back into `directory`, and keep there what comes."""

@@ -1,6 +1,5 @@
 """DreamBooth-LoRA: low-rank adapters beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.models.base import DiffusionModel
 from noiseprobe.run.settings import RunConfig
+from noiseprobe.run.weight_files import order_metadata
 from noiseprobe.training.concept import Concept
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.methods.word import Word, require_words
@@ -171,18 +171,3 @@ def in_order(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()
     }
-
-
-def order_metadata(file: Path) -> None:
-    """Put what a file of safetensors says of itself in order, which its writer leaves to chance.
-
-    The same weights are then the same bytes. The length of the header stays.
-    """
-    with file.open("r+b") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(length))
-        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) <= length:
-            opened.seek(8)
-            opened.write(text.ljust(length))
