@@ -37,14 +37,14 @@ class Team:
         """The values (count,) of all rows; `own` are those of this process's share, on its device.
 
         With several processes they are float64 on the way, and have the dtype of `own`, which is to
-        be the same in all, at the end.
+        be the same in all, at the end. A process without rows has them where it exchanges tensors.
         """
         if self.size == 1:
             return own
         found = torch.zeros(count, dtype=torch.float64, device=_device())
         found[self.share(count)] = own.detach().to(found)
         _exchanged(distributed.all_reduce, found)
-        return found.to(own)
+        return found.to(own) if len(own) else found.to(own.dtype)
 
     def add_up(self, values: Iterable[Tensor]) -> None:
         """Add each tensor up over all processes, in place."""

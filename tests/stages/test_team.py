@@ -59,6 +59,7 @@ def test_four_processes_and_then_two_train_as_one(given: dict[str, Any], tmp_pat
     told = [name for name in expected if not str(name).endswith("seconds")]
     wanted = pytest.approx(expected[told].to_numpy(), rel=1e-4, abs=1e-6, nan_ok=True)
     assert found[told].to_numpy() == wanted
+    assert (found["l_det"] - expected["l_det"]).abs().max() < 1e-6
     assert together.checkpoint_steps() == run.checkpoint_steps()
     assert [each for each in findings(together) if each.wrong] == []
 
