@@ -181,7 +181,7 @@ def test_adapters_start_from_the_seed_alone(model_directory: Path, concept: Conc
     ("options", "told"),
     [
         ({"lora_targets": "to_kk"}, "the unet has no layer 'to_kk'; did you mean 'to_k'?"),
-        ({"lora_targets": ""}, "--lora-targets: none given"),
+        ({"lora_targets": ""}, "--lora-targets: an empty text given"),
         ({"rank": 0}, "--rank: 0 given"),
         ({"train_word": False, "initializer": "dog"}, "--initializer: no word is learned that"),
         ({"method": "dreambooht"}, "--method: 'dreambooht' given"),
