@@ -8,6 +8,7 @@ import pandas as pd
 
 from noiseprobe.analysis.crossing import crossed, recommended
 from noiseprobe.run.directory import Run
+from noiseprobe.stopping import bare
 from noiseprobe.stopping.window import shown_window
 from noiseprobe.training.watching import Watch, fired, recorded
 
@@ -169,11 +170,12 @@ def _crossed(run: Run) -> Mapping[str, float] | None:
 
 def _why(watch: Watch, train: pd.DataFrame) -> str:
     if watch.name == "dvar":
-        window, threshold = (getattr(watch.criterion, name) for name in ("window", "threshold"))
+        dvar, _ = bare(watch.criterion)
+        window, threshold = (getattr(dvar, name) for name in ("window", "threshold"))
         ratio = float(train["dvar_ratio"].iloc[-1])
         told = f"{shown_window(window)}{' of the' if window < 1 else ''}"
         return (
-            f"the variance of the last {told} values of L_det was {ratio:.4g} times that of all, "
-            f"below {threshold:g}"
+            f"the variance of L_det over the last {told} steps was {ratio:.4g} times that over "
+            f"all, below {threshold:g}"
         )
     return f"{watch.criterion!r} on {watch.column}: {watch.criterion.formula}"

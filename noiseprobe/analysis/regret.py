@@ -131,7 +131,7 @@ def row_of(
 ) -> dict[str, object]:
     """The row of `regret` for one trace and the criterion `name` with all its parameters."""
     trace, verdict = judged.trace, _Verdict.of(judged)
-    found = outcome(build(name, params), seen_by(name, trace), trace.steps)
+    found = outcome(build(name, params, trace.every), seen_by(name, trace), trace.steps)
     stop = len(trace.steps) - 1 if found.stop_index is None else found.stop_index
     stop_step, kept_step = int(trace.steps[stop]), int(trace.steps[found.kept_index])
     start = min([int(trace.steps[0]), *verdict.steps[:1].tolist()])

@@ -42,6 +42,7 @@ class CriterionReplay:
         criterion: the criterion's name in `noiseprobe.stopping.CRITERIA`.
         params: all its parameters.
         points: how many points were recorded, non-finite ones included.
+        every: for how many steps each stands, so that parameters count steps; 1 where each counts.
         stop_index: 0-based index of the point at which it fires; None if it never does.
         stop_step: the step of that point; None if it never fires.
         kept_step: the step whose weights it would keep: of the best point up to the stop, if it
@@ -60,6 +61,7 @@ class CriterionReplay:
     criterion: str
     params: dict[str, float]
     points: int
+    every: int
     stop_index: int | None
     stop_step: int | None
     kept_step: int
@@ -78,7 +80,8 @@ class Replay:
     Attributes:
         trace: the name of the series.
         points: how many points were recorded, non-finite ones included.
-        window: the window of DVAR, in points; below 1, a share of the points so far.
+        window: the window of DVAR, in points, or in steps where a run has a point at every few of
+            them; below 1, a share of those so far.
         threshold: the ratio below which DVAR fires.
         stop_index: 0-based index of the point at which it fires; None if it never does.
         stop_step: the step of that point; None if it never fires.
@@ -114,8 +117,8 @@ def replay(series: Series, window: float, threshold: float) -> Replay:
         (4, 40, 0.2)
     """
     warn_of_skipped(series)
-    (stop,) = dvar_stops(series.values, window, [threshold])
-    ratios = dvar_ratios(series.values, window)
+    (stop,) = dvar_stops(series.values, window, [threshold], series.every)
+    ratios = dvar_ratios(series.values, window, series.every)
     finite = np.flatnonzero(np.isfinite(series.values))
     at = stop if stop is not None else (finite[-1] if len(finite) else None)
     ratio = math.nan if at is None else float(ratios[at])
@@ -150,7 +153,8 @@ def replay_criterion(
         (40, 20, 0.2)
     """
     chosen = completed(criterion, params)
-    found = outcome(build(criterion, chosen), seen_by(criterion, series), series.steps)
+    new = build(criterion, chosen, series.every)
+    found = outcome(new, seen_by(criterion, series), series.steps)
     warn_of_skipped(series)
     stop, best = found.stop_index, best_index(series)
     return CriterionReplay(
@@ -159,6 +163,7 @@ def replay_criterion(
         criterion=criterion,
         params=chosen,
         points=len(series.values),
+        every=series.every,
         stop_index=stop,
         stop_step=None if stop is None else int(series.steps[stop]),
         kept_step=int(series.steps[found.kept_index]),
@@ -223,7 +228,7 @@ def replayed(series: Series, criterion: str, params: Mapping[str, float]) -> dic
 
 def grid_of(series: Series) -> dict[str, Any]:
     """What `dvar-replay --grid --json` prints: the stop steps over a default grid."""
-    windows, thresholds = default_grid(len(series.values))
+    windows, thresholds = default_grid(len(series.values) * series.every)
     stops = replay_grid(series, windows, thresholds)
     return {
         "trace": series.name,
@@ -249,7 +254,7 @@ def replay_grid(
         NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
     """
     warn_of_skipped(series)
-    stops = dvar_grid(series.values, windows, thresholds)
+    stops = dvar_grid(series.values, windows, thresholds, series.every)
     # Where it never fires, the index is -1, which picks what is appended.
     steps, never = np.append(series.steps, 0)[stops], stops == NEVER
     columns = {

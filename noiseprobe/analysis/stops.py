@@ -70,8 +70,9 @@ def few_stop(train: pd.DataFrame, few: float) -> Stop:
 
 def dvar_stop(train: pd.DataFrame, config: RunConfig) -> int | None:
     """The step at which DVAR fires on the L_det of a training trace; None if it never does."""
-    (index,) = dvar_stops(train["l_det"], config.window, [config.threshold])
-    return None if index is None else int(train["step"].iloc[index])
+    known = train[train["step"] % config.eval_every == 0]
+    found = dvar_stops(known["l_det"], config.window, [config.threshold], config.eval_every)
+    return None if found[0] is None else int(known["step"].iloc[found[0]])
 
 
 def few_iterations(runs: Mapping[str, tuple[pd.DataFrame, RunConfig]]) -> float:

@@ -88,7 +88,7 @@ def cannot_fire(replays: Sequence[Mapping[str, Any]]) -> list[str]:
             hopeless.setdefault(row["criterion"], []).append(row)
     lines = []
     for name, (first, *others) in hopeless.items():
-        criterion = build(name, first["params"])
+        criterion = build(name, first["params"], first.get("every", 1))
         needs = f"{criterion.least} finite losses, of {first['points']} points in all"
         if isinstance(criterion, FixedSteps):
             needs = f"a step of at least {criterion.steps}"

@@ -37,6 +37,8 @@ class Series:
         column: the tag, or the name of the column, that holds the values.
         samples: shape (n, B): the losses of the samples whose means the values are; None where they
             were not recorded.
+        every: for how many steps each value stands, where a run evaluated it so rarely; what
+            criteria count is steps then (`noiseprobe.stopping.Held`).
     """
 
     name: str
@@ -44,6 +46,7 @@ class Series:
     values: NDArray[np.float64]
     column: str
     samples: NDArray[np.float64] | None = field(default=None, repr=False)
+    every: int = 1
 
 
 @dataclass(frozen=True)

@@ -232,10 +232,15 @@ def _read_run(path: Path) -> Table:
 
 
 def _with_samples(path: Path, log: Log) -> Log:
-    """The log of a run, whose tracked losses have those of their samples."""
+    """The log of a run, whose tracked losses have those of their samples, and their spacing."""
+
+    from noiseprobe.run.directory import Run
+
+    # A tracker's folder has no settings, and counts what it was shown.
+    config = Run(path).config if (path / "config.toml").is_file() else None
 
     def series(tag: str) -> Series:
-        found = log.series(tag)
+        found = replace(log.series(tag), every=config.spacing(tag) if config else 1)
         tracked = read_trace(path / "traces" / "tracked", TRACKED_COLUMNS, "run the training again")
         losses = samples_of(tracked, tag)
         if len(losses) == 0 or not set(found.steps.tolist()) <= set(losses.index):

@@ -69,6 +69,7 @@ def draw_all(
     num_timesteps: int = 1000,
     *,
     window: float | None = None,
+    every: int = 1,
     seen: pd.DataFrame | None = None,
     ended: tuple[str, int] | None = None,
     photographs: Sequence[Image.Image] = (),
@@ -84,6 +85,7 @@ def draw_all(
 
     Args:
         threshold, window: of DVAR.
+        every: for how many steps each value of L_det stands.
         stop_step: the step at which DVAR stops; None if it does not.
         num_timesteps: the model's.
         seen: what `Run.seen_trace` returns.
@@ -99,7 +101,7 @@ def draw_all(
     if _recorded(probe, ["loss"]):
         figures["2-settings"] = plot_settings(probe, seen=seen)
     if _recorded(train, ["l_det"]):
-        figures["3-dvar"] = plot_dvar(train, threshold, stop_step, window=window)
+        figures["3-dvar"] = plot_dvar(train, threshold, stop_step, window=window, every=every)
     table = noise_to_signal(probe)
     if _recorded(table, ["noise_to_signal"]) or bool((table["low"] > 0).any()):
         figures["4-noise-to-signal"] = plot_noise_to_signal(table, over=_measured(probe))

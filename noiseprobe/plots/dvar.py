@@ -35,6 +35,7 @@ def plot_dvar(
     stop_step: int | None = None,
     axes: Sequence[Axes] | None = None,
     window: float | None = None,
+    every: int = 1,
 ) -> list[Axes]:
     """L_det over training steps with the stop, and below it the DVAR ratio with its threshold.
 
@@ -49,6 +50,7 @@ def plot_dvar(
         stop_step: the step at which it stopped; None if it did not.
         axes: where to draw, two panels; a new figure if None.
         window: how many values DVAR compares with all, or which share; words then say it.
+        every: for how many steps each value stands; the window is in steps then.
     """
     panels = several_panels(
         axes, ("l_det", "dvar_ratio"), COLUMN, 3.0, down=True, sharex=True, height_ratios=(5, 4)
@@ -68,7 +70,7 @@ def plot_dvar(
         below.plot([ratio.index.min(), last], [threshold] * 2, color=INK, lw=1, ls="--")
         put_value(below, threshold, f"stop below\n{threshold:g}")
     else:
-        _say_why_empty(below, len(l_det), window)
+        _say_why_empty(below, len(l_det), window, every)
     above.set(xlabel="", ylabel="deterministic\nloss $L_{\\mathrm{det}}$")
     compared = f"last {shown_window(window)}" if window else "last values"
     below.set(xlabel="training step", ylabel=f"DVAR ratio: var of\n{compared} / of all")
@@ -123,12 +125,11 @@ def _mark_earliest(ax: Axes, earliest: int, l_det: pd.Series) -> None:
         put_heading(ax, f"no stop possible before step {earliest}", "left")
 
 
-def _say_why_empty(ax: Axes, values: int, window: float | None) -> None:
+def _say_why_empty(ax: Axes, values: int, window: float | None, every: int) -> None:
     ax.set_yticks([], [])
-    needed = f"the last {window_after(window, 0)} values" if window else "a window of values"
-    words = (
-        f"no stop possible: DVAR compares\n{needed} of $L_{{\\mathrm{{det}}}}$; here are {values}"
-    )
+    unit, here = ("values", values) if every == 1 else ("steps", max(values - 1, 0) * every)
+    needed = f"the last {window_after(window, 0)} {unit}" if window else f"a window of {unit}"
+    words = f"no stop possible: DVAR compares\n{needed} of $L_{{\\mathrm{{det}}}}$; here are {here}"
     ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=FONT_SIZE)
 
 

@@ -18,6 +18,7 @@ from noiseprobe.run.defaults import (
     defaults_of,
     of_family,
 )
+from noiseprobe.run.pacing import paced
 from noiseprobe.run.settings import ABOUT, RunConfig, flag
 
 
@@ -36,7 +37,7 @@ def resolve(given: dict[str, Any], file: Path | None = None) -> RunConfig:
     usual |= {"concept": DEFAULT_CONCEPT} | _of_layout(merged)
     config = _validated(usual | merged)
     require_its_own(merged, config)
-    return config
+    return config.model_copy(update=paced(config, merged))
 
 
 def recorded(content: dict[str, Any]) -> RunConfig:

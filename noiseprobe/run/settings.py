@@ -5,6 +5,7 @@ declaration. What has no default here takes one by the model's family and the me
 (`noiseprobe.run.defaults`).
 """
 
+import math
 from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
@@ -50,6 +51,9 @@ PER_SAMPLE = ("l_det", "l_val")
 TRACKED = ("paired", "recent")
 """What `--track` may ask for."""
 
+SPACING = {"l_det": "eval_every", "l_val": "val_every", "paired": "paired_every"}
+"""The setting that says how many steps there are between values of what is tracked."""
+
 _LOOKS_AT = {
     "clip": "clip_img",
     "turn": "l_val",
@@ -71,8 +75,10 @@ _SEEN: dict[str, Any] = {"commands": ("run", "train", "probe")}
 """Of what checkpoints of another trainer are probed with."""
 _PROBING: dict[str, Any] = {"commands": ("run", "probe"), "on_resume": True}
 _PAIRS: dict[str, Any] = {"commands": (), "on_resume": True}
-_WITH_OWN_WORDS = ("settings", "window")
+_WITH_OWN_WORDS = ("settings", "window", "track_budget")
 """Settings whose own readers say what is wrong with any value."""
+
+_BY_BUDGET = "by --track-budget"
 
 _FINITE: dict[str, Any] = {"allow_inf_nan": False}
 
@@ -310,8 +316,10 @@ class RunConfig(BaseModel):
         common=True,
         **_SEEN,
     )
-    val_batch: int = _held_out("Samples of the fixed batch of l_val", 32, ge=1, **_SEEN)
-    val_every: int = _held_out("Steps between values of l_val", 5, ge=1)
+    val_batch: int = _held_out(
+        "Samples of the fixed batch of l_val", 32, ge=1, usual="32; fewer in short runs", **_SEEN
+    )
+    val_every: int = _held_out("Steps between values of l_val", 5, ge=1, usual=_BY_BUDGET)
     refit: bool = _held_out(
         "At the end, train anew on all photographs up to the best step of l_val",
         False,
@@ -362,7 +370,14 @@ class RunConfig(BaseModel):
         f"trainer validates: {', '.join(TRAINERS[:-1])} or {TRAINERS[-1]}",
         "stratified",
     )
-    eval_every: int = _stopping("Steps between values of L_det", 1, ge=1)
+    track_budget: int | float = _stopping(
+        "The share of training's time that l_det, l_val and paired may take together, a step's "
+        "passes being counted; where it is not said how many steps are between values of each",
+        0.1,
+        metavar="SHARE%",
+        usual="10%",
+    )
+    eval_every: int = _stopping("Steps between values of L_det", 1, ge=1, usual=_BY_BUDGET)
     track: tuple[str, ...] = _stopping(
         "paired: the loss of each training batch less the starting model's on its draws; recent: "
         "less that under the weights some steps before; repeatable",
@@ -370,10 +385,12 @@ class RunConfig(BaseModel):
         metavar="paired|recent",
         usual="nothing more",
     )
-    paired_every: int = _stopping("Steps between values of the paired loss", 1, ge=1)
+    paired_every: int = _stopping(
+        "Steps between values of the paired loss", 1, ge=1, usual=_BY_BUDGET
+    )
     recent_steps: int = _stopping("Steps of a stretch, at whose end is a recent loss", 50, ge=4)
     window: int | float = _stopping(
-        "Last values of L_det that are compared with all: how many, or a share such as 20%",
+        "Last steps whose L_det is compared with that of all: how many, or a share such as 20%",
         metavar="N|SHARE%",
         criteria=("dvar",),
         on_resume=True,
@@ -505,6 +522,23 @@ class RunConfig(BaseModel):
 
         return shown_window(window) if window < 1 else int(window)
 
+    @field_validator("track_budget", mode="before")
+    @classmethod
+    def _budget(cls, value: Any) -> float:
+        from noiseprobe.stopping.window import parse_number
+
+        try:
+            share = parse_number(str(value))
+        except ValueError:
+            share = 0.0
+        if isinstance(value, bool) or not 0 < share < math.inf:
+            raise UserError(f"--track-budget: {value!r} given; give a share above 0, such as 10%")
+        return share
+
+    @field_serializer("track_budget", when_used="json")
+    def _in_percent(self, share: float) -> str:
+        return f"{100 * share:.12g}%"
+
     @field_validator("hold_out", mode="before")
     @classmethod
     def _held(cls, value: Any) -> Any:
@@ -556,6 +590,11 @@ class RunConfig(BaseModel):
         if self.stop == "clip":
             return "clip_img"
         return self.watch or _LOOKS_AT.get(self.stop, "l_det")
+
+    def spacing(self, column: str) -> int:
+        """For how many steps each value of a column stands; 1 but for tracked losses."""
+        every: int = getattr(self, SPACING.get(column.split("_mean")[0], ""), 1)
+        return every
 
     @property
     def keeps_best(self) -> bool:

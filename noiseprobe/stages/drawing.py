@@ -56,6 +56,7 @@ def plot_stage(run: Run) -> list[Path]:
         drawn,
         run.num_timesteps,
         window=config.window,
+        every=config.eval_every,
         seen=run.seen_trace(),
         ended=ended_by(run),
         photographs=photographs_of(config) if drawn else (),

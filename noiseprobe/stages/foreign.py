@@ -102,6 +102,7 @@ def settings_of(series: Series, given: dict[str, Any]) -> RunConfig:
         "checkpoint_every": 1,
         "eval_every": 1,
         "val_every": 1,
+        "val_batch": RunConfig.model_fields["val_batch"].default,
         "center_crop": True,
         **({"keep": "best", "watch": "l_val"} if held else {}),
         **({"train_word": EMBEDDING in kinds} if LORA in kinds else {}),

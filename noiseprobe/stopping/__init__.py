@@ -9,7 +9,8 @@ stops when they have surely risen. Beside them are those that others use: `Patie
 `RelativeRange`, `TheilSen`, Prechelt's `GeneralizationLoss` and `Uprising`, and two that do not
 look at the losses: `FixedSteps`, which stops after a number of steps, and `Never`. `CRITERIA` has
 them by name, and `build` makes one. What is to be high, such as a similarity, is negated before a
-criterion sees it (`as_losses`). `PairedLoss` makes a series worth watching of the losses of two
+criterion sees it (`as_losses`). `Held` lets what a criterion counts be steps where losses come at
+every few of them. `PairedLoss` makes a series worth watching of the losses of two
 models on the same draws.
 """
 
@@ -32,6 +33,7 @@ from noiseprobe.stopping.fixed import FixedSteps, Never
 from noiseprobe.stopping.gain_interval import GainInterval
 from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
+from noiseprobe.stopping.held import Held, bare
 from noiseprobe.stopping.paired import PairedLoss
 from noiseprobe.stopping.patience import Patience
 from noiseprobe.stopping.recent_gain import RecentGain
@@ -51,6 +53,7 @@ __all__ = [
     "GainShare",
     "GeneralizationLoss",
     "Grid",
+    "Held",
     "LossCriterion",
     "Never",
     "NonFiniteLossWarning",
@@ -63,6 +66,7 @@ __all__ = [
     "Turn",
     "Uprising",
     "as_losses",
+    "bare",
     "build",
     "completed",
     "criterion_named",

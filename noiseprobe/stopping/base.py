@@ -45,6 +45,9 @@ class LossCriterion(ABC):
             what was seen, so that a run may be resumed with other ones.
         kept: what was seen: names of numbers and lists, each of a private attribute.
         per_sample: whether it looks at the losses of samples, (B,), rather than at their mean.
+        scaled: None where each loss may be held for the steps that it stands for (`Held`); else the
+            parameters that count losses, which are divided by the steps between them, and the
+            least of each: of those that estimate an error, since a held loss is no new evidence.
     """
 
     formula: ClassVar[str]
@@ -54,6 +57,7 @@ class LossCriterion(ABC):
     kept_for: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ()
     per_sample: ClassVar[bool] = False
+    scaled: ClassVar[Mapping[str, int] | None] = None
 
     @property
     @abstractmethod
@@ -73,7 +77,8 @@ class LossCriterion(ABC):
 
         Args:
             loss: of one evaluation: a number, or of a criterion `per_sample` the losses (B,).
-            step: the training step of that loss, where it is known; `FixedSteps` alone looks at it.
+            step: the training step of that loss, where it is known; `FixedSteps` and `Turn` look at
+                it.
 
         Raises:
             UserError: more than one loss is given, and it looks at one alone.

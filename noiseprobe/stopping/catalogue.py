@@ -20,6 +20,7 @@ from noiseprobe.stopping.fixed import FixedSteps, Never
 from noiseprobe.stopping.gain_interval import GainInterval
 from noiseprobe.stopping.gain_share import GainShare
 from noiseprobe.stopping.generalization_loss import GeneralizationLoss
+from noiseprobe.stopping.held import Held, bare
 from noiseprobe.stopping.patience import Patience
 from noiseprobe.stopping.recent_gain import RecentGain
 from noiseprobe.stopping.relative_range import RelativeRange
@@ -103,8 +104,11 @@ def completed(name: str, params: Mapping[str, float] | None = None) -> dict[str,
     }
 
 
-def build(name: str, params: Mapping[str, float] | None = None) -> LossCriterion:
+def build(name: str, params: Mapping[str, float] | None = None, every: int = 1) -> LossCriterion:
     """A new criterion `name`, with its defaults where `params` says nothing.
+
+    With losses of every `every`-th step alone, what its parameters count is steps: it sees each
+    loss as often as it stands for steps (`Held`), or what it counts is divided (`scaled`).
 
     Raises:
         UserError: there is no such criterion or parameter, or a value is outside its range.
@@ -114,8 +118,15 @@ def build(name: str, params: Mapping[str, float] | None = None) -> LossCriterion
         >>> criterion.patience, criterion.min_delta
         (10, 0.0)
     """
-    make: Callable[..., LossCriterion] = criterion_named(name)
-    return make(**completed(name, params))
+    found, chosen = criterion_named(name), completed(name, params)
+    make: Callable[..., LossCriterion] = found
+    if every == 1:
+        return make(**chosen)
+    if found.scaled is None:
+        return Held(make(**chosen), every)
+    make(**chosen)  # what is out of range is named as it was given
+    counts = {key: max(least, round(chosen[key] / every)) for key, least in found.scaled.items()}
+    return make(**chosen | counts)
 
 
 def to_be_high(name: str) -> bool:
@@ -159,8 +170,9 @@ def outcome(criterion: LossCriterion, losses: ArrayLike, steps: ArrayLike | None
         Outcome(stop_index=3, kept_index=1, could_fire=True)
     """
     values = np.asarray(losses, dtype=np.float64)
-    if isinstance(criterion, DVAR):
-        (stop,) = dvar_stops(values, criterion.window, [criterion.threshold])
+    dvar, every = bare(criterion)
+    if isinstance(dvar, DVAR):
+        (stop,) = dvar_stops(values, dvar.window, [dvar.threshold], every)
     else:
         at = [None] * len(values) if steps is None else np.asarray(steps).tolist()
         updates = enumerate(zip(values.tolist(), at, strict=True))

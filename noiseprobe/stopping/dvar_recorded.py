@@ -22,7 +22,7 @@ _LARGEST, _SMALLEST_CHANGE = 1e150, 1e-140
 """Losses beyond these have squares that leave the range of a float64."""
 
 
-def dvar_ratios(losses: ArrayLike, window: float) -> NDArray[np.float64]:
+def dvar_ratios(losses: ArrayLike, window: float, every: int = 1) -> NDArray[np.float64]:
     """The DVAR ratio at every index of a recorded trace, in O(n) time and memory with numpy.
 
     Windows are taken as the end of one block of `window` losses and the beginning of the next. Each
@@ -34,6 +34,7 @@ def dvar_ratios(losses: ArrayLike, window: float) -> NDArray[np.float64]:
         losses: shape (n,).
         window: how many of the last losses to compare with all of them, or which share, as in
             `DVAR`.
+        every: the steps from one loss to the next; the window counts steps (`Held`).
 
     Returns:
         Shape (n,). NaN before `window` finite losses (5 where it is a share), where all losses so
@@ -51,15 +52,18 @@ def dvar_ratios(losses: ArrayLike, window: float) -> NDArray[np.float64]:
     values = np.asarray(losses, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(f"losses have shape {values.shape}, expected (n,)")
+    values = _held(values, every)
     ratios = np.full(values.shape, np.nan)
     finite = np.isfinite(values)
     known = values[finite]
     places = np.flatnonzero(finite)[window_after(window, 0) - 1 :]
     ratios[places] = _finite_ratios(known, window, _variances(known))
-    return ratios
+    return ratios[::every]
 
 
-def dvar_stops(losses: ArrayLike, window: float, thresholds: Sequence[float]) -> list[int | None]:
+def dvar_stops(
+    losses: ArrayLike, window: float, thresholds: Sequence[float], every: int = 1
+) -> list[int | None]:
     """Where `DVAR` fires in a recorded trace, for each threshold; None where it never does.
 
     The row of `dvar_grid` for one window, with the same arguments and errors.
@@ -68,12 +72,12 @@ def dvar_stops(losses: ArrayLike, window: float, thresholds: Sequence[float]) ->
         >>> dvar_stops([0.9, 0.5, 0.3, 0.25, 0.25], window=3, thresholds=[0.2, 0.1, 0.001])
         [3, 4, None]
     """
-    (stops,) = dvar_grid(losses, [window], thresholds).tolist()
+    (stops,) = dvar_grid(losses, [window], thresholds, every).tolist()
     return [None if stop == NEVER else stop for stop in stops]
 
 
 def dvar_grid(
-    losses: ArrayLike, windows: Sequence[float], thresholds: Sequence[float]
+    losses: ArrayLike, windows: Sequence[float], thresholds: Sequence[float], every: int = 1
 ) -> NDArray[np.int64]:
     """Where `DVAR` fires in a recorded trace, for each window and threshold.
 
@@ -84,6 +88,7 @@ def dvar_grid(
         losses: shape (n,); NaN and infinite ones are left out, as in `DVAR`.
         windows: how many of the last losses to compare with all of them, or which share.
         thresholds: the ratios below which to stop, each finite and above 0.
+        every: the steps from one loss to the next; windows count steps (`Held`).
 
     Returns:
         Shape (windows, thresholds): 0-based indices into `losses`, `NEVER` where it does not fire.
@@ -96,17 +101,19 @@ def dvar_grid(
         array([[ 3,  4],
                [ 4, -1]])
     """
-    values = np.asarray(losses, dtype=np.float64)
+    values = _held(np.asarray(losses, dtype=np.float64), every)
     limits = np.array([DVAR(threshold=threshold).threshold for threshold in thresholds])
     finite = np.isfinite(values)
     places, known = np.append(np.flatnonzero(finite), NEVER), values[finite]
+    decides = places[:-1] % every == 0
     variances = _variances(known)
     grid = np.full((len(windows), len(limits)), NEVER, dtype=np.int64)
     for row, window in enumerate(DVAR(window).window for window in windows):
         least = window_after(window, 0)
         if least > len(known):
             continue
-        lowest = np.fmin.accumulate(_finite_ratios(known, window, variances))
+        ratios = _finite_ratios(known, window, variances)
+        lowest = np.fmin.accumulate(np.where(decides[least - 1 :], ratios, np.nan))
         lowest[np.isnan(lowest)] = np.inf
         # Negated, the lowest ratio so far rises, which is the order that searchsorted needs.
         np.negative(lowest, out=lowest)
@@ -116,16 +123,23 @@ def dvar_grid(
         )
         for doubtful in np.flatnonzero(first != last):
             until = known[: last[doubtful] + 1]
-            first[doubtful] = _exact_stop(until, window, limits[doubtful], len(known))
-        grid[row] = places[first]
+            first[doubtful] = _exact_stop(until, decides, window, limits[doubtful])
+        grid[row] = places[first] // every
     return grid
 
 
+def _held(values: NDArray[np.float64], every: int) -> NDArray[np.float64]:
+    """The losses as they stand for steps: the first for one, each other one for `every`."""
+    return values if every == 1 else np.append(values[:1], np.repeat(values[1:], every))
+
+
 def _exact_stop(
-    values: NDArray[np.float64], window: float, threshold: float, otherwise: int
+    values: NDArray[np.float64], decides: NDArray[np.bool_], window: float, threshold: float
 ) -> int:
+    """The first of the values at which DVAR fires and that decides; if none, how many decide."""
     criterion = DVAR(window, threshold)
-    return next((index for index, value in enumerate(values) if criterion.update(value)), otherwise)
+    fires = (index for index, value in enumerate(values) if criterion.update(value))
+    return next((index for index in fires if decides[index]), len(decides))
 
 
 def _variances(values: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -1,5 +1,6 @@
 """Stop after a fixed number of steps, or never: the baselines of every other criterion."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from numpy.typing import ArrayLike
@@ -31,6 +32,7 @@ class FixedSteps(LossCriterion):
     formula: ClassVar[str] = "step >= steps"
     source: ClassVar[str] = "Voronov et al., NeurIPS 2023, arXiv 2302.04841, Few iterations"
     grid: ClassVar[Grid] = {"steps": (10, 20, 50, 100, 150, 200, 300, 475, 700, 1000, 2000, 4000)}
+    scaled: ClassVar[Mapping[str, int]] = {}
     kept = ("seen",)
 
     def __init__(self, steps: int = 475) -> None:
@@ -61,6 +63,7 @@ class Never(LossCriterion):
     formula: ClassVar[str] = "all steps are done"
     source: ClassVar[str] = "the baseline: all steps"
     grid: ClassVar[Grid] = {}
+    scaled: ClassVar[Mapping[str, int]] = {}
 
     @property
     def least(self) -> int:

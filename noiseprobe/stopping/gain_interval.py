@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import ClassVar
 
@@ -69,6 +70,7 @@ class GainInterval(LossCriterion):
         "share": (0.02, 0.05, 0.1, 0.2, 0.3),
         "confidence": (0.5, 0.8, 0.95),
     }
+    scaled: ClassVar[Mapping[str, int]] = {"window": 5}
     kept_for = ("window",)
     kept = ("first", "recent")
 

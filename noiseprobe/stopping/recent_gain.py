@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import ClassVar
 
@@ -68,6 +69,7 @@ class RecentGain(BestCriterion):
     }
     kept = (*BestCriterion.kept, "stretches", "gain", "total", "own", "before")
     per_sample: ClassVar[bool] = True
+    scaled: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, share: float = 0.1, confidence: float = 0.95) -> None:
         super().__init__()

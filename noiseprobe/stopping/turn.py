@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +12,11 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.stopping.base import Grid, NonFiniteLossWarning, checked_losses
 from noiseprobe.stopping.best import BestCriterion
 
-WAIT = 5
-"""How many evaluations after the best a rise is called a turn at the earliest."""
+WAIT, WAIT_STEPS = 5, 25
+"""How many evaluations after the best a rise is called a turn at the earliest; or, where steps are
+known, how many of those, and `LEAST` evaluations."""
+
+LEAST = 2
 
 
 class Turn(BestCriterion):
@@ -22,7 +26,8 @@ class Turn(BestCriterion):
     captions, timesteps and noise at each evaluation, as `l_val` has. Best is the evaluation b whose
     mean was lowest so far. With the rise of each sample since then, d = losses - losses at the
     best, what the draws do to both evaluations alike cancels. At evaluation k, counted from 0 over
-    those with finite losses, it fires where k - b is at least b and `WAIT`, and
+    those with finite losses, it fires where k - b is at least b and `WAIT`, or in place of `WAIT`
+    `LEAST` where the best was `WAIT_STEPS` steps ago or more, and
 
         mean(d) > t · error,    error² = Σ (d_i − d_(i−1))² / (2 (B − 1) B),
 
@@ -39,13 +44,13 @@ class Turn(BestCriterion):
     Biometrika 70, 1983), so that `confidence` is of the whole run: among batches, at least that
     share never fires while the expected loss has not risen. That the best was chosen for its low
     mean is not in it, nor that evaluations are alike, which weighs against it: `experiments/turn`
-    measures both. The fewer evaluations, the smaller a rise is sure: every 5 or 10 steps is enough.
+    measures both. The fewer evaluations, the smaller a rise is sure.
 
     A rise that is sure may yet be passing, because the weights wander. So it waits as long again as
     the best took, which costs no more steps than that, and passes over waves shorter than it; and
-    at least `WAIT` evaluations, for the first steps of an optimiser are unsteady. The uncertainty
-    is that of drawing such samples: where all are of one photograph, it is not that of other
-    photographs of the thing.
+    at least `WAIT` evaluations or `WAIT_STEPS` steps, for the first of an optimiser are unsteady.
+    The uncertainty is that of drawing such samples: where all are of one photograph, it is not that
+    of other photographs of the thing.
 
     An evaluation with a loss that is NaN or infinite is no evidence: it warns with a
     `NonFiniteLossWarning`, and Turn does not stop on it. One loss alone, a number or a vector of
@@ -72,8 +77,9 @@ class Turn(BestCriterion):
     )
     source: ClassVar[str] = "noiseprobe; error: von Neumann 1941; looks k: Lan & DeMets 1983"
     grid: ClassVar[Grid] = {"confidence": (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)}
-    kept = (*BestCriterion.kept, "best_losses", "best_look", "looks")
+    kept = (*BestCriterion.kept, "best_losses", "best_look", "best_step", "looks")
     per_sample: ClassVar[bool] = True
+    scaled: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, confidence: float = 0.95) -> None:
         if not 0 < confidence < 1:
@@ -85,14 +91,15 @@ class Turn(BestCriterion):
         self._best_losses: list[float] = []
         self._looks = -1
         self._best_look = 0
+        self._best_step: int | None = None
 
     @property
     def least(self) -> int:
-        """`WAIT` + 1: the first evaluation may be the best."""
-        return WAIT + 1
+        """3: the first evaluation may be the best, and two more are far enough from it."""
+        return LEAST + 1
 
     def update(self, loss: ArrayLike, step: int | None = None) -> bool:
-        """Take the losses (B,) of the next evaluation; True means: stop now.
+        """Take the losses (B,) of the next evaluation, at `step`; True means: stop now.
 
         Raises:
             UserError: they are no vector, or of another length than before.
@@ -117,14 +124,20 @@ class Turn(BestCriterion):
         self._looks += 1
         if self._improves(float(losses.mean())):
             self._best_losses, self._best_look = losses.tolist(), self._looks
-        waited = self._looks - self._best_look >= max(self._best_look, WAIT)
-        if losses.size < 2 or not waited:
+            self._best_step = step
+        if losses.size < 2 or not self._waited(step):
             return False
         rise = losses - self._best_losses
         size, k = losses.size, self._looks
         error = math.sqrt(float(np.sum(np.diff(rise) ** 2)) / (2 * (size - 1) * size))
         degrees = 2 * (size - 1) ** 2 / (3 * size - 4)
         return bool(rise.mean() > _exceeded((1 - self.confidence) / (k * (k + 1)), degrees) * error)
+
+    def _waited(self, step: int | None) -> bool:
+        """Whether the best is so long ago that a rise since then is not passing."""
+        known = step is not None and self._best_step is not None
+        far = known and step - self._best_step >= WAIT_STEPS  # type: ignore[operator]
+        return self._looks - self._best_look >= max(self._best_look, LEAST if far else WAIT)
 
 
 def _exceeded(probability: float, degrees: float) -> float:

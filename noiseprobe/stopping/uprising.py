@@ -1,5 +1,6 @@
 """Uprising: stop when the loss has risen over several strips in a row."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from noiseprobe.stopping.base import Grid, checked_whole
@@ -34,6 +35,7 @@ class Uprising(BestCriterion):
     formula: ClassVar[str] = "loss(t) > loss(t - length) at the ends of the last `strips` strips"
     source: ClassVar[str] = "Prechelt, Early Stopping - But When?, 1998, UP"
     grid: ClassVar[Grid] = {"strips": (1, 2, 3, 4, 6, 8), "length": (1, 5, 10, 20, 50)}
+    scaled: ClassVar[Mapping[str, int]] = {"length": 1}
     kept_for = ("length",)
     kept = (*BestCriterion.kept, "count", "risen", "end")
 

@@ -23,7 +23,7 @@ from noiseprobe.pictures.sampling import BrokenPicture
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
-from noiseprobe.stopping import DVAR, NonFiniteLossWarning
+from noiseprobe.stopping import DVAR, NonFiniteLossWarning, bare
 from noiseprobe.training.changes import Changes
 from noiseprobe.training.earlier import EarlierWeights
 from noiseprobe.training.fixed_losses import fixed_losses_of
@@ -337,7 +337,7 @@ class _Driver:
 
     def dvar_ratio(self) -> float:
         """What DVAR, which is always watched, compares with its threshold."""
-        found = [watch.criterion for watch in self.watches if watch.name == "dvar"]
+        found = [bare(watch.criterion)[0] for watch in self.watches if watch.name == "dvar"]
         return found[0].ratio if isinstance(found[0], DVAR) else math.nan
 
     def losses(self, batch: Batch) -> Tensor:

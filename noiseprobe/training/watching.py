@@ -17,13 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from noiseprobe.run.settings import PER_SAMPLE, RunConfig
 from noiseprobe.run.traces import samples_of
 from noiseprobe.stopping import (
-    DVAR,
     FixedSteps,
     LossCriterion,
     Never,
     NonFiniteLossWarning,
     Patience,
     as_losses,
+    bare,
     build,
 )
 
@@ -75,11 +75,13 @@ class Watch:
     def cannot_fire(self, config: RunConfig) -> str:
         """Why it never can in a run of these settings, in one sentence; "" where it can."""
         values, least = values_of(self.column, config), self.criterion.least
+        every = bare(self.criterion)[1]
         if isinstance(self.criterion, FixedSteps) and self.criterion.steps > config.steps:
             return f"{self.criterion!r} cannot fire: the run has {config.steps} steps"
         if least <= values:
             return ""
-        fits = max(values // 4, 2)
+        steps = values if every == 1 else config.steps
+        fits = max(steps // 4, 2 * every)
         mend = f"; give a smaller --window, such as {fits} or 20%" if self.name == "dvar" else ""
         return (
             f"{self.criterion!r} cannot fire: it needs {least} values of {self.column}, and "
@@ -92,7 +94,7 @@ def watches(config: RunConfig) -> list[Watch]:
 
     DVAR looks at L_det in every run, the CLIP criterion wherever pictures are compared.
     """
-    dvar = Watch("dvar", "l_det", DVAR(config.window, config.threshold))
+    dvar = Watch("dvar", "l_det", _dvar_on("l_det", config))
     # The CLIP-based criterion of Voronov et al. 2023 is patience on the similarity.
     clip = Watch("clip", "clip_img", Patience(config.patience, config.eps))
     usual = [dvar, clip] if config.draws_pictures else [dvar]
@@ -101,9 +103,15 @@ def watches(config: RunConfig) -> list[Watch]:
     if config.stop == "clip":
         return usual[::-1]
     if config.stop == "dvar":
-        chosen = DVAR(config.window, config.threshold)
+        chosen = _dvar_on(config.watched, config)
         return [Watch(f"dvar {config.watched}", config.watched, chosen), *usual]
-    return [Watch(config.stop, config.watched, build(config.stop, config.params)), *usual]
+    chosen = build(config.stop, config.params, config.spacing(config.watched))
+    return [Watch(config.stop, config.watched, chosen), *usual]
+
+
+def _dvar_on(column: str, config: RunConfig) -> LossCriterion:
+    params = {"window": config.window, "threshold": config.threshold}
+    return build("dvar", params, config.spacing(column))
 
 
 def keeper(watched: list[Watch], config: RunConfig) -> Watch:
@@ -121,26 +129,20 @@ def distinct(watched: list[Watch], keeps: Watch) -> list[Watch]:
 def evaluated(column: str, step: int, config: RunConfig) -> bool:
     """Whether a value of the column belongs to `step`."""
     if column in PER_SAMPLE:
-        return step % (config.val_every if column == "l_val" else config.eval_every) == 0
-    if column.startswith(("paired", "recent")):
-        return step > 0 and step % _every(column, config) == 0
-    return step % config.check_every == 0 if column == "clip_img" else step > 0
+        return step % config.spacing(column) == 0
+    return step % _every(column, config) == 0 and (step > 0 or column == "clip_img")
 
 
 def values_of(column: str, config: RunConfig) -> int:
     """How many values of the column all steps of a run give."""
-    if column.startswith(("paired", "recent")):
-        return config.steps // _every(column, config)
-    every = {
-        "l_det": config.eval_every,
-        "l_val": config.val_every,
-        "clip_img": config.check_every,
-    }.get(column)
-    return config.steps // every + 1 if every else config.steps
+    at_the_start = column in (*PER_SAMPLE, "clip_img")
+    return config.steps // _every(column, config) + at_the_start
 
 
 def _every(column: str, config: RunConfig) -> int:
-    return config.paired_every if column.startswith("paired") else config.recent_steps
+    """The steps from one value of the column to the next."""
+    rare = {"clip_img": config.check_every, "recent": config.recent_steps}
+    return rare.get(column.removesuffix("_se"), config.spacing(column))
 
 
 def show_recorded(

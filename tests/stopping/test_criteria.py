@@ -33,6 +33,7 @@ from noiseprobe.stopping import (
     completed,
     outcome,
 )
+from noiseprobe.stopping.turn import WAIT_STEPS
 
 SMALL: dict[str, dict[str, float]] = {
     "dvar": {"window": 4, "threshold": 0.05},
@@ -391,12 +392,18 @@ def test_the_zero_of_the_loss_does_not_matter(name: str, losses: list[float], sh
 def test_fires_no_earlier_than_it_says_and_could_fire_then(name: str, losses: list[float]) -> None:
     loose = {"threshold": 2.0} if name == "dvar" else {}
     least = build(name, SMALL[name]).least
-    found = outcome(build(name, SMALL[name] | loose), shown(name, [math.nan, *losses]))
+    steps = np.arange(len(losses) + least + 1) * WAIT_STEPS
+
+    def ended(values: list[float]) -> Outcome:
+        criterion = build(name, SMALL[name] | loose)
+        return outcome(criterion, shown(name, values), steps[: len(values)])
+
+    found = ended([math.nan, *losses])
     assert found.stop_index is None or found.stop_index >= least
     assert found.could_fire == (len(losses) >= least)
     rising = [float(place) for place in range(1, least + 1)]
     ends = ([1.0] * least, rising, [*[20.0] * (least - 1), 1.0])
-    stops = [outcome(build(name, SMALL[name] | loose), shown(name, end)).stop_index for end in ends]
+    stops = [ended(end).stop_index for end in ends]
     assert least - 1 in stops
 
 

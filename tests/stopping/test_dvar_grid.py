@@ -107,9 +107,9 @@ def test_a_long_level_far_from_the_first_loss_costs_no_digits() -> None:
 def test_most_cells_of_a_usual_trace_need_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = []
 
-    def counted(values: Any, window: int, threshold: float, otherwise: int) -> int:
+    def counted(values: Any, decides: Any, window: int, threshold: float) -> int:
         slow.append(threshold)
-        return exact_stop(values, window, threshold, otherwise)
+        return exact_stop(values, decides, window, threshold)
 
     exact_stop = dvar_recorded._exact_stop
     monkeypatch.setattr(dvar_recorded, "_exact_stop", counted)
