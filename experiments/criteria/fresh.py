@@ -38,6 +38,7 @@ def train_fresh(out: Path, workers: int) -> dict[str, str]:
                 "device": "cpu",
                 "seed": TRAINING_SEED,
                 "fixed_batch": "random",
+                "eval_every": 1,
             }
             runs[run] = resolve(given)
     with Terminal() as terminal:

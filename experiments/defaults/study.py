@@ -40,7 +40,7 @@ def textual_inversion(folder: Path, out: Path, settings: dict[str, Any], probe_e
 
     The run is `out`; it goes on where it was cut off.
     """
-    given = {"concept": str(folder), "stop": "none", **settings}
+    given = {"concept": str(folder), "stop": "none", "eval_every": 1, **settings}
     if (out / "config.toml").is_file():
         run, config = reopen(out, {})
         ready = prepare(config)

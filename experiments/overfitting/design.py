@@ -69,6 +69,7 @@ class Design:
             "steps": self.steps[cell.method],
             "stop": "none",
             "keep": "last",
+            **{"eval_every": 1, "val_every": 5, "val_batch": 32},  # what is rarer is part of it
             "checkpoint_every": 1_000_000,  # the last weights of each part of the run are judged
             "seed": seed,
             "device": "cpu",

@@ -79,6 +79,7 @@ def settings_of(method: str, folder: Path) -> RunConfig:
             "steps": LAST,
             "train_batch_size": 4,
             "stop": "none",
+            "eval_every": 1,
             "seed": seed,
             "device": "cpu",
         }

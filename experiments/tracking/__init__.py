@@ -1,0 +1,1 @@
+"""What is lost where losses are tracked within a budget rather than at every step."""
