@@ -33,6 +33,7 @@ def settings(**more: Any) -> RunConfig:
         "threshold": 0.1,
         "patience": 2,
         "eps": 0.01,
+        "eval_every": 1,
         "steps": STEPS,
         "stop": "none",
     }

@@ -17,7 +17,7 @@ from noiseprobe.run.traces import TRAIN_COLUMNS, write_part
 def a_run(place: Path, losses: list[float], stopped_by: str | None, **given: Any) -> Run:
     """A run with these values of L_det and a checkpoint every 4 steps and at its end."""
     steps = np.arange(len(losses))
-    run = Run.create(place, resolve({"steps": 20} | given), "cpu")
+    run = Run.create(place, resolve({"steps": 20, "eval_every": 1} | given), "cpu")
     table = pd.DataFrame(
         {"step": steps, "l_det": losses, "dvar_ratio": 0.125, "seconds": steps / 2}
     )
@@ -38,7 +38,7 @@ def test_dvar_keeps_its_stop_and_says_what_it_compared(tmp_path: Path) -> None:
     assert found.fired == {"dvar": 6}
     assert found.take == str(tmp_path / "run" / "checkpoints" / "step-00000006")
     assert found.take_why == "where it stopped"
-    assert "the last 3 values of L_det was 0.125 times that of all, below 0.05" in found.why
+    assert "L_det over the last 3 steps was 0.125 times that over all, below 0.05" in found.why
 
 
 @pytest.mark.parametrize(

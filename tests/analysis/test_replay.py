@@ -131,6 +131,7 @@ def test_any_criterion_is_replayed_by_name() -> None:
         "criterion": "patience",
         "params": {"patience": 2, "min_delta": 0.0},
         "points": 7,
+        "every": 1,
         "stop_index": 5,
         "stop_step": 50,
         "kept_step": 20,

@@ -49,6 +49,7 @@ def baseline(
     given = RULES | METHODS[request.param]
     given |= {"method": request.param, "model": str(model_directory), "concept": str(photographs)}
     given |= {"class_noun": "dog", "device": "cpu", "eval_batch": 3, "train_batch_size": 2}
+    given |= {"eval_every": 1}
     out = tmp_path_factory.mktemp("baseline") / "run"
     run, method = trained(given | {"stop": "none", "checks": True}, out)
     return given, run, method

@@ -6,6 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from noiseprobe.analysis.replay import replay_criterion
+from noiseprobe.analysis.sources import losses_of, params_on
+from noiseprobe.analysis.stops import dvar_stop
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.logs import read_series
@@ -129,6 +132,20 @@ def test_one_run_says_where_each_watched_criterion_would_have_ended_it(
     assert run.checkpoint_steps() == sorted({0, told["dvar"], STEPS})
 
 
+def test_rare_values_end_a_run_where_its_replay_says(given: dict[str, Any], tmp_path: Path) -> None:
+    own = {"steps": STEPS, "eval_every": 2, "threshold": 0.9, "checkpoint_every": STEPS}
+    whole: Run = trained(tmp_path / "whole", resolve(given | own | {"stop": "none", "window": 5}))
+    (told,) = fired(recorded(whole.train_trace(), whole.tracked_trace(), whole.config)[0]).values()
+    assert told is not None
+    assert told % 2 == 0
+    assert dvar_stop(whole.train_trace(), whole.config) == told
+    (source,) = losses_of([whole.directory], "l_det")
+    found = replay_criterion(source.trace, "dvar", params_on(source, "dvar", {}))
+    assert (found.stop_step, found.every) == (told, 2)
+    stopped = trained(tmp_path / "stopped", resolve(given | own | {"stop": "dvar", "window": 5}))
+    assert stopped.status["step"] == told
+
+
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [
@@ -136,11 +153,16 @@ def test_one_run_says_where_each_watched_criterion_would_have_ended_it(
         ({"stop": "patience", "param": ["patience=80"]}, "81 values of l_det, and 60 steps"),
         ({"stop": "none", "window": 120}, "needs 120"),
         ({"stop": "dvar", "window": 60}, ""),
+        (
+            {"stop": "dvar", "window": 120, "eval_every": 10},
+            "needs 13 values of l_det, and 60 steps give 7; give a smaller --window, such as 20 or",
+        ),
+        ({"stop": "dvar", "window": 60, "eval_every": 10}, ""),
         ({"stop": "patience", "watch": "loss", "param": ["patience=60"]}, "61 values of loss"),
     ],
 )
 def test_a_criterion_that_cannot_fire_is_told_of(chosen: dict[str, Any], told: str) -> None:
-    config = resolve({"steps": 60} | chosen)
+    config = resolve({"steps": 60, "eval_every": 1} | chosen)
     said = watches(config)[0].cannot_fire(config)
     assert (told in said) if told else said == ""
 
