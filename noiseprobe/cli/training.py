@@ -282,7 +282,10 @@ def sweep(
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Run concepts x methods x seeds in several processes, and measure them; resumable."""
+    """Run concepts x methods x seeds in several processes, and measure them; resumable.
+
+    The runs are in a folder, or in a bucket (`out = "s3://..."` in the file; docs/cluster.md).
+    """
     from dataclasses import replace
 
     from noiseprobe.cli.terminal import Terminal

@@ -270,9 +270,7 @@ class StoredRun:
         index = Index(now, self.committed.placed, done)
         missing = sorted(index.beside - self.committed.beside)
         there = {
-            each.entry.sha256: self.key(path, each)
-            for path, each in before.items()
-            if each.settled
+            each.entry.sha256: self.key(path, each) for path, each in before.items() if each.settled
         }
         copied = [each for each in missing if each in there]
         sent = [each for each in missing if each not in there]

@@ -169,7 +169,7 @@ def _bucket(file: Path, said: _File) -> Bucket | None:
     if not is_url(said.out):
         for key in ("storage", "scratch"):
             if getattr(said, key):
-                raise UserError(f"{file}: {key}: it belongs to out = \"s3://…\"; leave it out")
+                raise UserError(f'{file}: {key}: it belongs to out = "s3://…"; leave it out')
         return None
     bucket = Bucket(said.out, said.storage)
     try:
@@ -228,9 +228,7 @@ def run_sweep(sweep: Sweep, reporter: Reporter, engine: Engine = in_processes) -
     trained = [out for out in sweep.runs if str(out) not in failed]
     with sweep.read(trained, _of_training) as root:
         few = few_of([root / out for out in trained])
-    jobs: Jobs = {
-        out: sweep.job(out, measure_one, few[sweep.runs[out].method]) for out in trained
-    }
+    jobs: Jobs = {out: sweep.job(out, measure_one, few[sweep.runs[out].method]) for out in trained}
     return failed | engine("measuring", jobs, sweep.workers, sweep.threads, reporter)
 
 
@@ -283,14 +281,14 @@ def _of_status(path: str) -> bool:
 
 def _of_training(path: str) -> bool:
     """Whether a file of a run tells of its training."""
-    return path in ("config.toml", "environment.json") or _of_status(path) or (
-        path.startswith("traces/train/")
+    return (
+        path in ("config.toml", "environment.json")
+        or _of_status(path)
+        or (path.startswith("traces/train/"))
     )
 
 
-def _steps_of(
-    runs: Mapping[Path, RunConfig], root: Path = Path()
-) -> dict[Path, tuple[int, int]]:
+def _steps_of(runs: Mapping[Path, RunConfig], root: Path = Path()) -> dict[Path, tuple[int, int]]:
     """How many steps of each run below `root` are done, and of how many."""
     return {
         out: (min(steps_done(root / out), config.steps), config.steps)
