@@ -21,7 +21,7 @@ from typing import Any
 from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.manifest import DamagedFile, Entry
-from noiseprobe.run.holding import LOCK, InUse
+from noiseprobe.run.holding import LOCK, InUse, held
 
 HOME = ".noiseprobe"
 """Where in a bucket is what is no run directory: by run, its index, its lease, and what is new."""
@@ -54,7 +54,7 @@ class Bucket:
     """
 
     url: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def opened(self) -> tuple[Any, str]:
         """The file system, and the path of the prefix in it; raises `UserError` for a wrong URL."""
@@ -111,8 +111,13 @@ class Bucket:
 
     def copy(self, runs: Iterable[Path], folder: Path, wanted: Callable[[str], bool]) -> None:
         """Copy the files of `runs` that are `wanted` to below `folder`, where they are not yet."""
+
+        def copy_one(name: Path) -> None:
+            with held(folder / name):
+                self.run(name).fetch(folder / name, wanted)
+
         with ThreadPoolExecutor(AT_ONCE) as readers:
-            list(readers.map(lambda name: self.run(name).fetch(folder / name, wanted), runs))
+            list(readers.map(copy_one, runs))
 
 
 @dataclass(frozen=True)
@@ -200,9 +205,11 @@ class StoredRun:
     def fetch(self, folder: Path, wanted: Callable[[str], bool] = lambda path: True) -> Index:
         """Let `folder` have the files that are `wanted`, all of one state, each held against it.
 
-        What is there and in no index is left alone. Raises `DamagedFile`.
+        What was fetched before, and the run has no more, is removed. Raises `DamagedFile`.
         """
         wrong = ""
+        is_one = (folder / manifest.NAME).is_file()
+        before = set(manifest.manifest_of(folder).current) if is_one else set()
         for tries in range(TRIES):
             time.sleep(0.2 * tries)
             index = self.read_index()
@@ -212,6 +219,8 @@ class StoredRun:
             except FileNotFoundError as error:
                 wrong = f"an object is missing: {_line(error)}"
             if not wrong:
+                for path in filter(wanted, before - set(index.files)):
+                    (folder / path).unlink(missing_ok=True)
                 return index
         raise DamagedFile(f"'{self.url}': {wrong}; restore it, or remove it to train it anew")
 

@@ -28,7 +28,7 @@ SAVE_SECONDS = 60.0
 """So often what a probe or a measure has written is saved."""
 
 TRIES = 6
-"""At its end a job tries so often to save: for a minute, beside what fsspec tries itself."""
+"""At its end a job tries so often to save: for half a minute, beside what fsspec tries itself."""
 
 
 def in_bucket(

@@ -1,5 +1,6 @@
 """A run in a bucket: whole at every moment, of one writer at a time."""
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +19,15 @@ from noiseprobe.run.lease import Lease, leased
 from tests.crashing import Killed
 
 NAME = Path("lora/dog/seed-0")
-BEFORE = {"config.toml": "a", "state.pt": "one", "status.json": "1", "traces/train/0.parquet": "x"}
+PART = "traces/train/0.parquet"
+BEFORE = {"config.toml": "a", "state.pt": "one", "status.json": "1", PART: "x"}
 AFTER = BEFORE | {
     "state-before.pt": "one",  # which takes the place of another
     "state.pt": "two",
     "status.json": "2",
     "checkpoints/2/w": "w2",
 }
-del AFTER["traces/train/0.parquet"]
+del AFTER[PART]
 
 
 @pytest.fixture
@@ -109,6 +111,18 @@ def test_a_crash_at_any_moment_leaves_the_state_before_or_the_new_one(tmp_path: 
             break
     assert dying.count > 12
     assert seen == {True, False}
+
+
+def test_what_was_fetched_before_is_brought_up_to_date(bucket: Bucket, tmp_path: Path) -> None:
+    listed = {"manifest.jsonl": json.dumps({"path": PART, "bytes": 1, "sha256": "0"})}
+    copy = tmp_path / "copy"
+    for state in (BEFORE | listed, AFTER):
+        run = bucket.run(NAME)
+        run.begin(tmp_path / uuid4().hex)
+        run.push(laid_out(tmp_path / uuid4().hex, state))
+        run.fetch(copy)
+    (copy / "manifest.jsonl").unlink(missing_ok=True)
+    assert read(run, copy) == AFTER
 
 
 def test_what_is_there_is_not_sent_again(bucket: Bucket, tmp_path: Path) -> None:
@@ -264,6 +278,6 @@ def test_runs_are_found_by_their_indexes(bucket: Bucket, tmp_path: Path) -> None
     assert bucket.runs() == [Path("a/seed-0"), Path("b/seed-1")]
     wanted: Callable[[str], bool] = lambda path: path == "status.json"  # noqa: E731
     with bucket.copied(bucket.runs(), wanted) as folder:
-        found = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*.*"))
+        found = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*.json"))
     assert found == ["a/seed-0/status.json", "b/seed-1/status.json"]
     assert HOME.startswith(".")
