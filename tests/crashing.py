@@ -73,7 +73,7 @@ REPLACE = os.replace
 
 
 def _partial(path: Path, process: int) -> Path:
-    return path.with_name(f".{path.name}.{files._HOST}-{process}-{next(files._COUNT)}.partial")
+    return path.with_name(f".{path.name}.{files.HOST}-{process}-{next(files._COUNT)}.partial")
 
 
 @contextmanager

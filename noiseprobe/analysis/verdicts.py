@@ -370,11 +370,12 @@ def of_measures(measured: Mapping[str, pd.DataFrame]) -> Verdict:
     return Verdict(told, command("noiseprobe", "table", *map(Path, measured)))
 
 
-def of_sweep(done: Sequence[str], failed: Mapping[str, str], out: Path) -> Verdict:
-    """How many runs of a sweep are there."""
+def of_sweep(done: Sequence[str], failed: Mapping[str, str], out: Path | str) -> Verdict:
+    """How many runs of a sweep are there; `out` is their folder, or the address of a bucket."""
     lost = f"; {len(failed)} failed, and the same command tries them again" if failed else ""
     told = f"{_count(len(done), 'run')} of {len(done) + len(failed)} trained and measured{lost}."
-    return Verdict([told], command("noiseprobe", "table", out) if done else "")
+    looks = ["table", out] if isinstance(out, Path) else ["fetch", out, "runs", "--traces"]
+    return Verdict([told], command("noiseprobe", *looks) if done else "")
 
 
 def _count(number: int, what: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from noiseprobe.cli import (
     doctoring,
     estimating,
+    fetching,
     over_runs,
     picking,
     probing,
@@ -65,6 +66,7 @@ add(probing.analyze, "analyze")
 add(over_runs.plot, "plot")
 add(over_runs.measure, "measure")
 add(training.sweep, "sweep")
+add(fetching.fetch, "fetch")
 add(over_runs.table, "table")
 add(estimating.estimate, "estimate")
 add(picking.pick, "pick", few=True)

@@ -282,7 +282,10 @@ def sweep(
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Run concepts x methods x seeds in several processes, and measure them; resumable."""
+    """Run concepts x methods x seeds in several processes, and measure them; resumable.
+
+    The runs are in a folder, or in a bucket (`out = "s3://..."` in the file; docs/cluster.md).
+    """
     from dataclasses import replace
 
     from noiseprobe.cli.terminal import Terminal
@@ -296,21 +299,23 @@ def sweep(
         chosen = replace(chosen, workers=workers)
     with engine_of(engine, address, chosen) as work, Terminal() as terminal:
         failed = run_sweep(chosen, terminal, work)
-    done = [str(out) for out in chosen.runs if str(out) not in failed]
+    done = [chosen.place(out) for out in chosen.runs if str(out) not in failed]
+    told = {chosen.place(Path(out)): reason for out, reason in failed.items()}
     if plot_file:
         from noiseprobe.plots import plot_sweep
         from noiseprobe.plots.saving import save_one
 
         save_one(plot_sweep(progress_of(chosen, failed)), plot_file)
     if json_output:
-        print_json({"done": done, "failed": failed})
+        print_json({"done": done, "failed": told})
     else:
         from noiseprobe.analysis.verdicts import of_sweep
 
-        verdict = of_sweep(done, failed, Path(os.path.commonpath(list(chosen.runs))))
+        place = chosen.bucket.url if chosen.bucket else Path(os.path.commonpath(list(chosen.runs)))
+        verdict = of_sweep(done, told, place)
         print_verdict(verdict.sentences)
         print("\n".join(map(visible, done)))
-        for out, reason in failed.items():
+        for out, reason in told.items():
             print(f"failed: {visible(out)}: {visible(reason)}", file=sys.stderr)
         print_next(verdict.next)
     if failed:

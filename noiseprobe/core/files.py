@@ -17,7 +17,8 @@ from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 
 _COUNT = itertools.count()
-_HOST = platform.node().replace("-", "_")
+HOST = platform.node().replace("-", "_")
+"""This machine, as it stands in the names of what a process writes."""
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def keep_as(source: Path, target: Path) -> None:
 
 def _beside(path: Path) -> Path:
     """Where a file is written that is to be at `path`; no two processes have the same."""
-    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{next(_COUNT)}.partial")
+    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{next(_COUNT)}.partial")
 
 
 def remove(path: Path) -> None:
@@ -157,7 +158,7 @@ def _sweep(path: Path) -> None:
 
 
 def _remove_left(left: Path) -> None:
-    found = re.fullmatch(rf"\..*\.{re.escape(_HOST)}-(\d+)-\d+\.partial", left.name)
+    found = re.fullmatch(rf"\..*\.{re.escape(HOST)}-(\d+)-\d+\.partial", left.name)
     if found:
         try:
             os.kill(int(found[1]), 0)

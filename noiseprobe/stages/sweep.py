@@ -1,11 +1,12 @@
 """Many runs from one file: concepts × methods × seeds, several at once, resumable.
 
 Each run goes on to its last step with every criterion watched; then the steps at which they would
-have stopped it are measured.
+have stopped it are measured. Runs are in folders, or in a bucket.
 """
 
 import glob
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from os.path import isdir
@@ -18,12 +19,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noiseprobe.analysis.stops import clip_step, stops
 from noiseprobe.core.errors import UserError, did_you_mean
+from noiseprobe.core.manifest import NAME
 from noiseprobe.core.progress import Reporter
+from noiseprobe.run.bucket import Bucket, is_url
 from noiseprobe.run.defaults import METHODS
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import load_toml, resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import part_path
+from noiseprobe.stages.in_bucket import in_bucket
 from noiseprobe.stages.workers import Engine, Jobs, in_processes
 
 WATCHED = {"stop": "none", "checks": True}
@@ -46,6 +50,9 @@ class Sweep:
     `probe` is the number of steps between the checkpoints at which the factors are probed; 0: none.
     Without `workers` an engine does as many at once as it finds right. `resources` is what a run
     takes on a cluster: `cpus`, `gpus`, and `memory` in bytes.
+
+    With a `bucket` the run directories are paths below its prefix, and each run is worked on in a
+    folder in `scratch` of the machine that does it (default: that for temporary files).
     """
 
     runs: dict[Path, RunConfig]
@@ -53,6 +60,27 @@ class Sweep:
     threads: int = 1
     probe: int = 0
     resources: Mapping[str, float] = field(default_factory=dict)
+    bucket: Bucket | None = None
+    scratch: str | None = None
+
+    def place(self, out: Path) -> str:
+        """The full name of a run: its folder, or its address."""
+        return str(out) if self.bucket is None else self.bucket.run(out).url
+
+    def job(self, out: Path, function: Callable[..., None], *arguments: object) -> tuple[Any, ...]:
+        """What an engine does for a run: `function(folder, *arguments)`, wherever the run is."""
+        if self.bucket is None:
+            return function, out, *arguments
+        return in_bucket, self.bucket, self.scratch, out, function, arguments
+
+    @contextmanager
+    def read(self, runs: Iterable[Path], wanted: Callable[[str], bool]) -> Iterator[Path]:
+        """Where the `wanted` files of `runs` are below: they themselves, or copies for a while."""
+        if self.bucket is None:
+            yield Path()
+            return
+        with self.bucket.copied(runs, wanted) as folder:
+            yield folder
 
 
 class _File(BaseModel):
@@ -68,6 +96,8 @@ class _File(BaseModel):
     threads: int = Field(1, ge=1)
     probe: int = Field(0, ge=0)
     resources: dict[str, float] = {}
+    storage: dict[str, Any] = {}
+    scratch: str | None = None
     settings: dict[str, Any] = {}
     method: dict[str, dict[str, Any]] = {}
 
@@ -111,13 +141,17 @@ def read_sweep(file: Path) -> Sweep:
     for key, amount in said.resources.items():
         if not (amount > 0 or (key == "gpus" and amount == 0)):
             raise UserError(f"{file}: resources.{key}: {amount:g} given, but {RESOURCES[key]}")
+    bucket = _bucket(file, said)
+    root = Path() if bucket else file.parent / said.out
     runs: dict[Path, RunConfig] = {}
     for method, concept, seed in product(said.methods, _concepts(file, said), said.seeds):
         given = said.settings | said.method.get(method, {})
         given = (WATCHED if not given.get("cross") else {"checks": True}) | given
         if "class" in given:
             given["class_noun"] = given.pop("class")
-        place = file.parent / said.out / method / Path(concept).name / f"seed-{seed}"
+        if bucket and given.get("cross"):
+            raise UserError(f"{file}: settings.cross: it does not go with a bucket; leave one out")
+        place = root / method / Path(concept).name / f"seed-{seed}"
         if place in runs:
             raise UserError(
                 f"{file}: concepts: '{runs[place].concept}' and '{concept}' have the same "
@@ -126,7 +160,23 @@ def read_sweep(file: Path) -> Sweep:
         runs[place] = resolve(given | {"concept": concept, "method": method, "seed": seed})
     _require_usable(runs.values())
     resources = {key: n * GB if key == "memory" else n for key, n in said.resources.items()}
-    return Sweep(runs, said.workers, said.threads, said.probe, resources)
+    at = said.workers, said.threads, said.probe, resources, bucket, said.scratch
+    return Sweep(runs, *at)
+
+
+def _bucket(file: Path, said: _File) -> Bucket | None:
+    """The bucket that `out` names, if it names one that can be opened here."""
+    if not is_url(said.out):
+        for key in ("storage", "scratch"):
+            if getattr(said, key):
+                raise UserError(f'{file}: {key}: it belongs to out = "s3://…"; leave it out')
+        return None
+    bucket = Bucket(said.out, said.storage)
+    try:
+        bucket.opened()
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    return bucket
 
 
 def _require_usable(configs: Iterable[RunConfig]) -> None:
@@ -176,19 +226,27 @@ def run_sweep(sweep: Sweep, reporter: Reporter, engine: Engine = in_processes) -
     """
     failed = train_sweep(sweep, reporter, engine)
     trained = [out for out in sweep.runs if str(out) not in failed]
-    few = few_of(trained)
-    jobs: Jobs = {out: (measure_one, out, few[sweep.runs[out].method]) for out in trained}
+    with sweep.read(trained, _of_training) as root:
+        few = few_of([root / out for out in trained])
+    jobs: Jobs = {out: sweep.job(out, measure_one, few[sweep.runs[out].method]) for out in trained}
     return failed | engine("measuring", jobs, sweep.workers, sweep.threads, reporter)
 
 
 def train_sweep(sweep: Sweep, reporter: Reporter, engine: Engine = in_processes) -> dict[str, str]:
-    """The first half of `run_sweep`: train, and probe where the sweep says so."""
+    """The first half of `run_sweep`: train, and probe where the sweep says so.
+
+    Raises `UserError` where a bucket cannot be written to, before anything is trained.
+    """
+    if sweep.bucket:
+        sweep.bucket.require_writable()
     failed = cross_sweep(sweep, reporter, engine)
     runs = {out: config for out, config in sweep.runs.items() if str(out) not in failed}
-    jobs: Jobs = {out: (train_one, out, config, sweep.probe) for out, config in runs.items()}
-    return failed | engine(
-        "training", jobs, sweep.workers, sweep.threads, reporter, _steps_of(runs)
-    )
+    jobs: Jobs = {
+        out: sweep.job(out, train_one, config, sweep.probe) for out, config in runs.items()
+    }
+    with sweep.read(runs, _of_status) as root:
+        steps = _steps_of(runs, root)
+    return failed | engine("training", jobs, sweep.workers, sweep.threads, reporter, steps)
 
 
 def cross_sweep(sweep: Sweep, reporter: Reporter, engine: Engine = in_processes) -> dict[str, str]:
@@ -216,18 +274,36 @@ def cross_sweep(sweep: Sweep, reporter: Reporter, engine: Engine = in_processes)
     return failed
 
 
-def _steps_of(runs: Mapping[Path, RunConfig]) -> dict[Path, tuple[int, int]]:
-    """How many steps of each run are done, and of how many."""
-    return {out: (min(steps_done(out), config.steps), config.steps) for out, config in runs.items()}
+def _of_status(path: str) -> bool:
+    """Whether a file of a run tells how far it is."""
+    return path in ("status.json", NAME)
+
+
+def _of_training(path: str) -> bool:
+    """Whether a file of a run tells of its training."""
+    return (
+        path in ("config.toml", "environment.json")
+        or _of_status(path)
+        or (path.startswith("traces/train/"))
+    )
+
+
+def _steps_of(runs: Mapping[Path, RunConfig], root: Path = Path()) -> dict[Path, tuple[int, int]]:
+    """How many steps of each run below `root` are done, and of how many."""
+    return {
+        out: (min(steps_done(root / out), config.steps), config.steps)
+        for out, config in runs.items()
+    }
 
 
 def progress_of(sweep: Sweep, failed: Mapping[str, str]) -> pd.DataFrame:
     """Where each run stands: columns method, concept, seed, step, steps (at most), failed."""
     columns = ["method", "concept", "seed", "step", "steps", "failed"]
     rows = []
-    for out, config in sweep.runs.items():
-        stands = steps_done(out), config.steps, str(out) in failed
-        rows.append((config.method, Path(config.concept).name, config.seed, *stands))
+    with sweep.read(sweep.runs, _of_status) as root:
+        for out, config in sweep.runs.items():
+            stands = steps_done(root / out), config.steps, str(out) in failed
+            rows.append((config.method, Path(config.concept).name, config.seed, *stands))
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -269,8 +345,6 @@ def begin_one(out: Path, config: RunConfig) -> None:
 def train_one(out: Path, config: RunConfig, probe: int, reporter: Reporter | None = None) -> None:
     """Train the run in `out` to its end, or go on with it; probe every `probe` steps.
 
-    The reporter is told of the training alone.
-
     Raises `UserError` if the run there was started with settings that do not go with `config`.
     """
     from noiseprobe.stages import pipeline
@@ -285,7 +359,7 @@ def train_one(out: Path, config: RunConfig, probe: int, reporter: Reporter | Non
         run, ready = pipeline.start(config, out)
     config = pipeline.train_stage(run, config, ready, reporter)
     if steps := _unprobed(run, probe):
-        pipeline.probe_stage(run, config, ready, steps=steps)
+        pipeline.probe_stage(run, config, ready, reporter, steps)
 
 
 def _reopened(out: Path, config: RunConfig) -> tuple[Run, RunConfig]:
@@ -310,11 +384,11 @@ def _unprobed(run: Run, every: int) -> list[int]:
     return [step for step in chosen if not part_path(run.probe_directory, step).is_file()]
 
 
-def measure_one(out: Path, few: float) -> None:
+def measure_one(out: Path, few: float, reporter: Reporter | None = None) -> None:
     """Measure the checkpoints at which the criteria end the run in `out`."""
     from noiseprobe.stages import pipeline
 
     run = Run.open(out)
     found = stops(run.train_trace(), run.config, few)
     steps = sorted({run.nearest_checkpoint(stop.step) for stop in found.values()})
-    pipeline.measure_stage(run, run.config, steps)
+    pipeline.measure_stage(run, run.config, steps, reporter)

@@ -16,11 +16,12 @@ import torch
 
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Reporter
+from noiseprobe.run.bucket import Bucket
 from noiseprobe.run.directory import Run, find_runs
 from noiseprobe.run.holding import held
 from noiseprobe.stages import on_ray
 from noiseprobe.stages.on_ray import ray_engine
-from noiseprobe.stages.sweep import read_sweep, train_sweep
+from noiseprobe.stages.sweep import Sweep, read_sweep, train_sweep
 from noiseprobe.stages.workers import Engine, Jobs
 from tests.crashing import recorded
 from tests.stages.test_sweep import SMALL, Told, written
@@ -188,6 +189,25 @@ def test_a_job_whose_process_dies_is_begun_again_unless_it_dies_every_time(
     assert (tmp_path / "1-kill").read_text() == "xx"
     assert (tmp_path / "3-once").read_text() == "done"
     assert told.done[-1] == 4
+
+
+def save(folder: Path, text: str, reporter: Reporter) -> None:
+    """A job that writes where it is told to."""
+    (folder / "status.json").write_text(text)
+
+
+def test_what_a_job_writes_on_its_node_gets_to_a_bucket(engine: Engine, tmp_path: Path) -> None:
+    bucket = Bucket((tmp_path / "bucket").as_uri())
+    sweep = Sweep({}, bucket=bucket, scratch=str(tmp_path / "scratch"))
+    names = [Path("lora") / name for name in ("a", "b")]
+    jobs: Jobs = {name: sweep.job(name, save, name.name) for name in names}
+    assert engine("measuring", jobs, None, 1, Told()) == {}
+    assert bucket.runs() == names
+    assert [(tmp_path / "bucket" / each / "status.json").read_text() for each in names] == [
+        "a",
+        "b",
+    ]
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_ctrl_c_lets_jobs_save_and_begins_no_more(engine: Engine, tmp_path: Path) -> None:
