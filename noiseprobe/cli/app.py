@@ -14,6 +14,7 @@ from noiseprobe.cli import (
     picking,
     probing,
     recorded,
+    reporting,
     training,
     verifying,
 )
@@ -66,6 +67,7 @@ add(over_runs.plot, "plot")
 add(over_runs.measure, "measure")
 add(training.sweep, "sweep")
 add(over_runs.table, "table")
+add(reporting.report, "report")
 add(estimating.estimate, "estimate")
 add(picking.pick, "pick", few=True)
 add(recorded.dvar_replay, "dvar-replay")
