@@ -272,15 +272,20 @@ def _again(run: Run, config: RunConfig) -> str:
     if run.foreign is not None:
         return ""
     by_file = command("noiseprobe", "run", "--config", run.directory / "config.toml")
-    values = config.model_dump(mode="json", exclude_none=True)
-    chosen = {key: getattr(config, key) for key in ("model", "method", "concept", "optimizer")}
+    values, own = config.model_dump(mode="json", exclude_none=True), of_command("run")
+    first = {key: values[key] for key in ("model", "method", "concept")}
+    if config.optimizer != RunConfig.model_fields["optimizer"].default:
+        first["optimizer"] = config.optimizer  # on which other defaults rest
     try:
-        usual = resolve(chosen)
-        given = {key: values[key] for key in values if getattr(usual, key) != getattr(config, key)}
-        given = {key: chosen[key] for key in ("model", "method", "concept")} | given
-        if resolve(given) != config or not given.keys() <= {*of_command("run")}:
+        usual = resolve(first)
+        changed = [key for key in own if getattr(usual, key) != getattr(config, key)]
+        if any(key not in values for key in changed):  # a default that no flag takes away
             return by_file
+        given = first | {key: values[key] for key in changed}
+        again = resolve(given)
     except UserError:
+        return by_file
+    if any(getattr(again, key) != getattr(config, key) for key in own):
         return by_file
     words = [word for key, value in given.items() for word in _flags(key, value)]
     return " ".join(["noiseprobe run", *words])

@@ -17,6 +17,7 @@ async function draw(name, spec) {
     tooltip: { theme: dark.matches ? "dark" : "light" },
   };
   const { view } = await vegaEmbed(place, spec, options);
+  place.querySelector("svg").setAttribute("aria-hidden", "true"); // `place` has words for it all
   if (!slider || !spec.params?.some((each) => each.name === "cursor")) return;
   following.push(view);
   view.addEventListener("click", (event, item) => choose(stepAt(view, spec, event, item, place)));
