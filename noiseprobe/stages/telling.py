@@ -1,7 +1,6 @@
 """What a report tells of one run, gathered from its directory; nothing in it is changed."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ from noiseprobe.plots.report.contents import (
 from noiseprobe.plots.report.encoding import MOST_BYTES, as_address, spread
 from noiseprobe.plots.samples import distinct
 from noiseprobe.run.directory import Run
-from noiseprobe.run.resolving import resolve
-from noiseprobe.run.settings import RunConfig, flag, kind, of_command
+from noiseprobe.run.settings import RunConfig, flag
+from noiseprobe.stages.again import again, worded
 from noiseprobe.stages.drawing import ended_by, photographs_of
 from noiseprobe.stopping import ON_MEANS
 
@@ -81,7 +80,7 @@ def run_report(run: Run, pictures: bool = True) -> RunReport:
         criteria=_criteria(run, train),
         settings=_settings(config),
         environment=_flat(run.environment),
-        command=_again(run, config),
+        command=again(run, config),
         missing=_missing(run, ending, probe, checkpoints),
         row=_row(run, config, ending, ratios.loc[single], losses),
     )
@@ -175,7 +174,7 @@ def _pictures(run: Run, config: RunConfig, take: int | None) -> Pictures:
     known: dict[int, Drawn] = {}
     most = MOST_DRAWN
     while True:
-        chosen = spread(steps, most, [] if take is None else [take])
+        chosen = spread(steps, most, take)
         for step in chosen:
             if step not in known and (drawn := _drawn(run, step)) is not None:
                 known[step] = drawn
@@ -242,13 +241,7 @@ def _about(config: RunConfig, run: Run) -> str:
 def _settings(config: RunConfig) -> dict[str, str]:
     """Every setting that has a value, by its flag."""
     values = config.model_dump(mode="json", exclude_none=True)
-    return {flag(key): visible(_word(value)) for key, value in values.items()}
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return {flag(key): visible(worded(value)) for key, value in values.items()}
 
 
 def _flat(document: dict[str, Any], before: str = "") -> dict[str, str]:
@@ -261,44 +254,6 @@ def _flat(document: dict[str, Any], before: str = "") -> dict[str, str]:
         elif value is not None:
             found[visible(name)] = visible(value)
     return found
-
-
-def _again(run: Run, config: RunConfig) -> str:
-    """The command that trains it again: the settings that differ from the defaults, as flags.
-
-    "" of another trainer's checkpoints. Where flags do not give these very settings, as when the
-    model's folder is gone, it is the file of settings.
-    """
-    if run.foreign is not None:
-        return ""
-    by_file = command("noiseprobe", "run", "--config", run.directory / "config.toml")
-    values, own = config.model_dump(mode="json", exclude_none=True), of_command("run")
-    first = {key: values[key] for key in ("model", "method", "concept")}
-    if config.optimizer != RunConfig.model_fields["optimizer"].default:
-        first["optimizer"] = config.optimizer  # on which other defaults rest
-    try:
-        usual = resolve(first)
-        changed = [key for key in own if getattr(usual, key) != getattr(config, key)]
-        if any(key not in values for key in changed):  # a default that no flag takes away
-            return by_file
-        given = first | {key: values[key] for key in changed}
-        again = resolve(given)
-    except UserError:
-        return by_file
-    if any(getattr(again, key) != getattr(config, key) for key in own):
-        return by_file
-    words = [word for key, value in given.items() for word in _flags(key, value)]
-    return " ".join(["noiseprobe run", *words])
-
-
-def _flags(key: str, value: Any) -> list[str]:
-    """A setting as words of a command line."""
-    name = flag(key)
-    if kind(key) is bool:
-        return [name if value else f"--no-{name.removeprefix('--')}"]
-    if key == "param":
-        return [word for each in value for word in (name, shlex.quote(str(each)))]
-    return [name, command(_word(value))]
 
 
 def _missing(
@@ -337,7 +292,7 @@ def _row(
         "concept": visible(Path(config.concept).name),
         "steps": str(ending.steps) if ending else "0",
         "ended by": stopped[0] if stopped else ("all steps" if ending else "–"),
-        "L_det, change": f"{l_det['change'].iloc[-1]:+.4f}" if l_det is not None else "–",
+        "L_det, last less first": f"{l_det['change'].iloc[-1]:+.4f}" if l_det is not None else "–",
         "held out, lowest at": str(held.best_step) if held else "–",
         "hides it most": noisiest,
     }

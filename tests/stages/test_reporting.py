@@ -20,6 +20,8 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import ABOUT, flag, of_command
 from noiseprobe.stages import telling
+from noiseprobe.stages.again import again
+from noiseprobe.stages.foreign import find_series, settings_of
 from noiseprobe.stages.reporting import gather, newest_run, write_report
 from tests.stages.reported import HOSTILE, MEASURED
 
@@ -62,6 +64,24 @@ def test_the_command_gives_the_very_settings(found: Report, reported_run: Run) -
     given = {keys[name]: value for name, value in zip(words[::2], words[1::2], strict=True)}
     assert resolve(given).model_dump() == reported_run.config.model_dump()
     assert len(given) < len(ABOUT) / 2  # what is the default is not said
+
+
+def test_the_command_of_another_trainers_checkpoints_names_them(
+    reported_run: Run, photographs: Path, tmp_path: Path
+) -> None:
+    given = {"model": reported_run.config.model, "concept": str(photographs), "replicates": 3}
+    files = [str(reported_run.checkpoint(step)) for step in reported_run.checkpoint_steps()[1:]]
+    series = find_series(files, given, "a photo of <v>")
+    config = settings_of(series, given)
+    run = Run.create(tmp_path / "run", config, "cpu", series=series)
+    program, command, *words = as_bash_reads(again(run, config))
+    assert (program, command) == ("noiseprobe", "probe")
+    flags = list(zip(words[::2], words[1::2], strict=True))
+    assert [str(Path(to).parent) for name, to in flags if name == "--checkpoints"] == files
+    assert dict(flags)["--caption"] == "a photo of <v>"
+    keys = {flag(key): key for key in of_command("probe")}
+    named = {keys[name]: value for name, value in flags if name in keys}
+    assert settings_of(series, named) == config
 
 
 def test_pictures_are_by_step_with_their_prompts(found: Report) -> None:

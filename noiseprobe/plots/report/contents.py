@@ -107,7 +107,7 @@ class RunReport:
         criteria: a row per criterion, as `noiseprobe.analysis.replay.replayed` gives it, and
             `held_out`, the held-out loss at the step that it keeps (None without one).
         settings, environment: as they were recorded, in words.
-        command: what trains it again; "" where that is not one command.
+        command: what makes it again; "" where that is not one command.
         missing: what is not there and how to get it: (sentence, command).
         row: what a table of several runs says of it, by column.
     """

@@ -25,30 +25,25 @@ def as_address(picture: Image.Image, side: int = SIDE) -> str:
     return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode('ascii')}"
 
 
-def spread(steps: Sequence[int], most: int, always: Sequence[int] = ()) -> list[int]:
-    """At most `most` of ascending `steps`, evenly spaced by place: the first and the last.
+def spread(steps: Sequence[int], most: int, wanted: int | None = None) -> list[int]:
+    """At most `most`, two or more, of ascending `steps`, evenly by place, with the first and last.
 
-    Those of `always` that are among them replace the nearest other one.
+    Where `wanted` is among `steps`, it takes the place of the nearest one between those two.
 
     Example:
         >>> spread([0, 10, 20, 30, 40, 50], 3)
         [0, 20, 50]
-        >>> spread([0, 10, 20, 30, 40, 50], 3, always=[30])
+        >>> spread([0, 10, 20, 30, 40, 50], 3, wanted=30)
         [0, 30, 50]
     """
     if len(steps) <= most:
         return list(steps)
-    if most < 2:
-        return list(steps[-1:])[:most]
-    places = {round(index * (len(steps) - 1) / (most - 1)) for index in range(most)}
-    ends = {0, len(steps) - 1}
-    kept = set(ends)
-    for step in always:
-        if step not in steps or (place := steps.index(step)) in places:
-            kept |= {steps.index(step)} if step in steps else set()
-            continue
-        free = sorted(places - kept, key=lambda other: abs(other - place))
-        if free:
-            places = (places - {free[0]}) | {place}
-            kept.add(place)
+    last = len(steps) - 1
+    places = {round(index * last / (most - 1)) for index in range(most)}
+    between = places - {0, last}
+    if between and wanted in steps:
+        place = steps.index(wanted)
+        if place not in places:
+            places.remove(min(between, key=lambda other: abs(other - place)))
+            places.add(place)
     return [steps[place] for place in sorted(places)]

@@ -12,9 +12,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from noiseprobe.plots.report import charts, tables
-from noiseprobe.plots.report.charts import Chart
+from noiseprobe.core.words import visible
+from noiseprobe.plots.report import charts, charts_beside, tables
 from noiseprobe.plots.report.contents import Report, RunReport, TraceReport
+from noiseprobe.plots.report.vega import Chart
 
 _ENDS_SCRIPTS = "<>&\u2028\u2029"
 _HERE = "noiseprobe.plots.report"
@@ -137,17 +138,18 @@ def _reading(run: RunReport, step: int) -> str:
         if row[name] == row[name]:
             told.append(f"{words} {tables.number(row[name], form)}")
     if row["candidate"] is not None:
-        told.append("may be the best" if row["candidate"] else "surely worse than the best")
+        how = "may be the best" if row["candidate"] else "surely worse than the best"
+        told.append(f"{how} by {visible(run.checkpoints.loss)}")
     if step == run.checkpoints.take:
         told.append("the one to take")
     return ", ".join(told)
 
 
 def _trace(trace: TraceReport, place: int) -> dict[str, Any]:
-    chart = charts.of_trace(trace, f"trace-{place}")
+    chart = charts_beside.of_trace(trace, f"trace-{place}")
     beside = None
     if len(trace.training):
-        beside = charts.of_beside(trace, f"trace-{place}-training")
+        beside = charts_beside.of_beside(trace, f"trace-{place}-training")
     return {
         "trace": trace,
         "place": place,
@@ -161,8 +163,8 @@ def _compared(report: Report) -> dict[str, Any] | None:
         return None
     return {
         "charts": {
-            "losses": charts.of_runs_losses(report.runs),
-            "noise": charts.of_runs_noise(report.runs),
+            "losses": charts_beside.of_runs_losses(report.runs),
+            "noise": charts_beside.of_runs_noise(report.runs),
         },
         "runs": tables.of_runs(report.runs),
         "criteria": tables.of_comparison(report.comparison.table)

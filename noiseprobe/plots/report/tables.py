@@ -52,13 +52,13 @@ def number(value: Any, form: str = ".4g") -> str:
 def of_ratios(ratios: pd.DataFrame) -> Table:
     """Noise-to-signal of each factor with its interval."""
     rows = [
-        (plain_name(str(factor)), number(row["noise_to_signal"], ".3g"), _reach(row))
+        (plain_name(str(factor)), number(row["noise_to_signal"], ".3g"), reach(row))
         for factor, row in ratios.to_dict("index").items()
     ]
     return Table("Noise-to-signal", ("redrawn", "noise-to-signal", "95%"), rows)
 
 
-def _reach(row: Mapping[Any, float]) -> str:
+def reach(row: Mapping[Any, float]) -> str:
     """The ends of an interval; one that is not known is open."""
     low, high = row["low"], row["high"]
     if math.isinf(high):
@@ -97,7 +97,7 @@ def of_criteria(rows: Sequence[Mapping[str, Any]], loss: str) -> Table:
     """What each criterion would have done."""
     held = any(row.get("held_out") is not None for row in rows)
     head = ["criterion", "parameters", "stops at", "keeps step", f"{visible(loss)} there"]
-    head += ["held-out loss there"] * held + ["steps saved"]
+    head += ["held-out loss there"] * held + ["saved of the recorded steps"]
     cells = []
     for row in rows:
         fired = row["stop_step"] is not None

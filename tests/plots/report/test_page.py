@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noiseprobe.plots.report.charts import thinned
 from noiseprobe.plots.report.encoding import spread
 from noiseprobe.plots.report.page import in_script, page
+from noiseprobe.plots.report.vega import thinned
 from noiseprobe.run.directory import Run
 from noiseprobe.stages.reporting import gather
 from tests.stages.reported import HOSTILE
@@ -148,7 +148,7 @@ def test_a_thinned_curve_keeps_its_ends_and_extremes(values: list[float], most: 
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(0, 39))
 def test_steps_are_spread_evenly_with_what_matters(count: int, most: int, chosen: int) -> None:
     steps = [10 * place for place in range(count)]
-    kept = spread(steps, most, [steps[chosen % count]])
+    kept = spread(steps, most, steps[chosen % count])
     assert len(kept) == min(count, most)
     assert kept == sorted(set(kept))
     assert {steps[0], steps[-1]} <= set(kept) <= set(steps)

@@ -45,9 +45,7 @@ function follow() {
   for (const view of following) view.signal("cursor", steps[place]).runAsync();
 }
 
+if (slider) slider.addEventListener("input", follow);
 await Promise.all(Object.entries(specs).map(([name, spec]) => draw(name, spec)));
-if (slider) {
-  slider.addEventListener("input", follow);
-  follow();
-}
+if (slider) follow(); // the browser may have kept where it was
 document.documentElement.dataset.ready = "yes";
