@@ -125,12 +125,14 @@ def of_tracked(losses: Losses, steps: Sequence[int], start: int | None) -> Chart
     lowest = ""
     if losses.best:
         lowest = f" Star: lowest, step {losses.best[1]}."
+    fewer = any(len(table) < len(losses.tracked[name]) for name, table in shown.items())
+    some = " Of more values than a screen shows, the extremes are." if fewer else ""
     told = [f"{LOSSES[name]} {_told(table)}" for name, table in shown.items()]
     return Chart(
         "tracked",
         "The losses that tell",
         "The same loss on one batch that is drawn once and never again, against its start. Band: "
-        f"95% over draws.{_stopped(losses)}{lowest}",
+        f"95% over draws.{_stopped(losses)}{lowest}{some}",
         f"Change of the loss: {'; '.join(told)}.{_stopped(losses)}{lowest}",
         spec_of(layered.properties(height=260), start),
     )
