@@ -34,19 +34,26 @@ MOST_TRACES = 12
 
 def newest_run(root: Path = Path("runs")) -> Path:
     """The run under `root` that was worked on last; raises `UserError` where there is none."""
-    found = [path.parent for path in root.glob("*/config.toml")]
+    found = [path for path in root.glob("*/status.json") if (path.parent / "config.toml").is_file()]
     if not found:
         raise UserError(
             f"no run is named, and there is none in '{root}'; give a run directory or a log"
         )
-    return max(found, key=lambda path: ((path / "status.json").stat().st_mtime, path.name))
+    return max(found, key=lambda path: (path.stat().st_mtime, path.parent.name)).parent
 
 
 def split(sources: Sequence[Path]) -> tuple[list[Run], list[Path]]:
     """The runs among `sources`, also those that folders hold, and the logs that remain."""
-    places = [path for path in sources if path.is_dir() and any(path.rglob("config.toml"))]
+    places = [path for path in sources if path.is_dir() and _holds_runs(path)]
     runs = find_runs(places) if places else []
     return runs, [path for path in sources if path not in places]
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether a folder is a run or holds some; other tools have a config.toml as well."""
+    if (folder / "config.toml").is_file():
+        return True
+    return any((path.parent / "status.json").is_file() for path in folder.rglob("config.toml"))
 
 
 def place_of(sources: Sequence[Path]) -> Path:

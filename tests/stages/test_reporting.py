@@ -142,6 +142,9 @@ def test_several_runs_are_compared(reported_run: Run, tmp_path: Path) -> None:
 
 def test_a_log_says_what_a_replay_says(call: Any, tmp_path: Path) -> None:
     log = recorded(tmp_path / "sdxl.csv")
+    (tmp_path / "of-the-trainer").mkdir()
+    (tmp_path / "of-the-trainer" / "config.toml").write_text("rank = 'of another tool'")
+    assert [trace.tag for trace in gather([tmp_path]).traces] == ["loss/validation"]
     (trace,) = gather([log]).traces
     assert trace.tag == "loss/validation"
     assert trace.best_step == 90
