@@ -20,6 +20,7 @@ from noiseprobe.run.resolving import resolve as resolve
 from noiseprobe.run.settings import RunConfig as RunConfig
 from noiseprobe.stages.pipeline import resume_all as resume_all
 from noiseprobe.stages.pipeline import run_all as run_all
+from noiseprobe.stages.reporting import write_report as write_report
 from noiseprobe.stages.reproducing import reproduce as reproduce
 from noiseprobe.stopping import DVAR as DVAR
 from noiseprobe.stopping import EMAPlateau as EMAPlateau

@@ -17,6 +17,7 @@ from experiments.tiny_sd.model import MICRO, build_text_encoder, build_unet, bui
 from experiments.tiny_sd.tokenizer import build_tokenizer
 from noiseprobe import cli
 from noiseprobe.models import load_model
+from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.concept import TEMPLATES, Concept, load_concept
@@ -24,6 +25,7 @@ from noiseprobe.training.methods.textual_inversion import TextualInversion
 from noiseprobe.training.objective import Objective
 from noiseprobe.training.preparing import Personalization, prepare
 from tests.models.small import SMALL
+from tests.stages.reported import HOSTILE, reported
 
 Models = Callable[[str], Path]
 
@@ -117,6 +119,14 @@ def short(model: Path, photographs: Path) -> dict[str, Any]:
 def given(model_directory: Path, photographs: Path) -> dict[str, Any]:
     """Settings of a run that takes a second."""
     return short(model_directory, photographs)
+
+
+@pytest.fixture(scope="session")
+def reported_run(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small run with pictures and hostile names, which no test changes."""
+    folder = tmp_path_factory.mktemp("reported")
+    photographs = four_photographs(folder / HOSTILE.replace("/", ""))
+    return reported(short(model_directory, photographs), folder / HOSTILE.replace("/", "_"))
 
 
 @pytest.fixture

@@ -72,6 +72,12 @@ def noise_to_signal(probe: pd.DataFrame) -> pd.DataFrame:
     return _table(rows, ["noise", "signal", "noise_to_signal", "low", "high"])
 
 
+def fewest_redraws(probe: pd.DataFrame) -> int:
+    """How many redraws the setting has that has the fewest; 0 where nothing was redrawn."""
+    redrawn = probe[probe["setting"] != "deterministic"].groupby("setting")["replicate"].nunique()
+    return int(redrawn.min()) if len(redrawn) else 0
+
+
 def signal_to_noise(probe: pd.DataFrame) -> pd.DataFrame:
     """The same, as the share of a trace that is progress, and the batch that its noise would need.
 

@@ -15,6 +15,7 @@ from noiseprobe.cli import (
     picking,
     probing,
     recorded,
+    reporting,
     training,
     verifying,
 )
@@ -68,6 +69,7 @@ add(over_runs.measure, "measure")
 add(training.sweep, "sweep")
 add(fetching.fetch, "fetch")
 add(over_runs.table, "table")
+add(reporting.report, "report")
 add(estimating.estimate, "estimate")
 add(picking.pick, "pick", few=True)
 add(recorded.dvar_replay, "dvar-replay")

@@ -150,16 +150,19 @@ class Run:
         return told
 
     @property
+    def environment(self) -> dict[str, Any]:
+        """What its numbers may depend on beside its settings; empty where that was not recorded."""
+        return self._document("environment.json") or {}
+
+    @property
     def num_timesteps(self) -> int:
         """How many timesteps the model was trained with."""
-        about = self._document("environment.json") or {}
-        return int(about.get("num_train_timesteps", NUM_TIMESTEPS))
+        return int(self.environment.get("num_train_timesteps", NUM_TIMESTEPS))
 
     @property
     def time_axis(self) -> str:
         """What an axis of timesteps is called: `timestep`, or of a flow `1000·σ`."""
-        about = self._document("environment.json") or {}
-        return str(about.get("time_axis", TIME_AXIS))
+        return str(self.environment.get("time_axis", TIME_AXIS))
 
     def write_status(self, stage: str, step: int, stopped_by: str | None) -> None:
         """Record the stage reached."""

@@ -203,8 +203,8 @@ def drawn_by_criterion(run: Run) -> "list[Drawn]":
     """
     from noiseprobe.analysis.comparison import NAMES
     from noiseprobe.analysis.stops import stops
+    from noiseprobe.pictures.strips import read_samples
     from noiseprobe.plots import Drawn
-    from noiseprobe.stages.measuring import read_samples
 
     ended, rows = ended_by(run), dict[int, list[str]]()
     for name, stop in stops(run.train_trace(), run.config).items():

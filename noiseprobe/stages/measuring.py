@@ -6,17 +6,15 @@ Written to `traces/metrics`, one part per checkpoint, with the pictures in `samp
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from noiseprobe.core.errors import Interrupted, UserError
-from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
 from noiseprobe.pictures.likeness import training_prompts
 from noiseprobe.pictures.sampling import BrokenPicture, Sampler
 from noiseprobe.pictures.similarity import mean_similarity
+from noiseprobe.pictures.strips import save_strip
 from noiseprobe.run.defaults import BUNDLED_MODEL
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
@@ -24,7 +22,6 @@ from noiseprobe.run.traces import METRICS_COLUMNS, write_part
 from noiseprobe.training.concept import VALIDATION_PROMPTS, Concept
 from noiseprobe.training.preparing import Personalization
 
-CAPTIONS_KEY = "Captions"
 EACH = 2  # pictures per validation prompt, as in Voronov et al. 2023
 
 Metric = Callable[[Sequence[Image.Image], Sequence[str]], float]
@@ -121,29 +118,3 @@ def validation_prompts(concept: Concept, model: str) -> tuple[str, ...]:
     """Those of the concept, or places that the model knows."""
     known = BUNDLED_MODEL if model == BUNDLED_MODEL else "stable-diffusion"
     return concept.validation_prompts or VALIDATION_PROMPTS[known]
-
-
-def save_strip(pictures: Sequence[Image.Image], captions: Sequence[str], path: Path) -> None:
-    """Write square pictures of one size side by side, as PNG that holds their captions."""
-    side = pictures[0].width
-    row = Image.new("RGB", (side * len(pictures), side))
-    for index, picture in enumerate(pictures):
-        row.paste(picture, (side * index, 0))
-    about = PngInfo()
-    about.add_itxt(CAPTIONS_KEY, "\n".join(captions))
-    with written_whole(path) as beside:
-        row.save(beside, "PNG", pnginfo=about)
-
-
-def read_samples(run: Run, step: int) -> dict[str, list[tuple[str, Image.Image]]]:
-    """The measured pictures of a step with their captions, by kind: training and validation."""
-    samples = {}
-    for kind in ("training", "validation"):
-        row = Image.open(run.samples(step, kind))
-        captions = str(row.text[CAPTIONS_KEY]).split("\n")  # type: ignore[attr-defined]
-        side = row.height
-        samples[kind] = [
-            (caption, row.crop((side * index, 0, side * (index + 1), side)))
-            for index, caption in enumerate(captions)
-        ]
-    return samples

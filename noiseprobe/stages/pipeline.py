@@ -316,12 +316,12 @@ def summarise(run: Run, figures: list[Path]) -> dict[str, Any]:
     """
     from noiseprobe.analysis import noise_to_signal
     from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.analysis.noise import fewest_redraws
     from noiseprobe.analysis.verdicts import of_run
 
     config, ending, probe = run.config, ending_of(run), run.probe_trace()
     ratios = noise_to_signal(probe)
-    redrawn = probe[probe["setting"] != "deterministic"].groupby("setting")["replicate"].nunique()
-    verdict = of_run(ending, ratios, int(redrawn.min()) if len(redrawn) else 0)
+    verdict = of_run(ending, ratios, fewest_redraws(probe))
     factors = [factor for factor in FACTORS if factor in ratios.index]
     numbers = {
         factor: [_finite(ratios[name][factor]) for name in ("noise_to_signal", "low", "high")]

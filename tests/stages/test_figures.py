@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from noiseprobe.pictures.strips import save_strip
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, write_part
 from noiseprobe.stages.drawing import drawn_by_criterion, ended_by, photographs_of
-from noiseprobe.stages.measuring import save_strip
 
 
 @pytest.mark.parametrize(
