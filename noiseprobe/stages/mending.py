@@ -32,6 +32,8 @@ def mend(run: Run) -> list[str]:
             found = [each for each in found if each not in own]
             done += mend(inner) if own else []
         done += _adopt(run)
+        if run.tracker_file.is_file():
+            return done  # what is lost of it, no command of ours makes again
         lost = [each for each in found if each.step is not None]
         if lost and run.foreign is None:
             done += _go_back(run, lost)
