@@ -19,7 +19,7 @@ from tests.commands import Commands
 from tests.conftest import short
 from tests.crashing import content
 
-ROUNDS, KILLS = 2, 6
+ROUNDS, KILLS = 2, 8
 """So often a command is begun, and so often killed each time before it may end."""
 
 ROUNDS_OF_A_SWEEP = 1
