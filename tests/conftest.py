@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from noiseprobe.training.concept import TEMPLATES, Concept, load_concept
 from noiseprobe.training.methods.textual_inversion import TextualInversion
 from noiseprobe.training.objective import Objective
 from noiseprobe.training.preparing import Personalization, prepare
+from tests.commands import Commands, commands
 from tests.models.small import SMALL
 from tests.stages.reported import HOSTILE, reported
 
@@ -172,3 +173,10 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
         return int(code or 0), captured.out, captured.err
 
     return run_command
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[Commands]:
+    """Commands in processes of their own that need no second to start."""
+    with commands() as found:
+        yield found

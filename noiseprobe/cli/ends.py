@@ -11,12 +11,11 @@ from typing import Any, cast
 
 import typer
 
-from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.core.errors import NO_ROOM, Interrupted, NotWritten, UserError, not_written
 from noiseprobe.core.words import visible
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
-DISK_ERRORS = (*DISK_FULL, errno.EROFS, errno.EIO)
+DISK_ERRORS = (*NO_ROOM, errno.EROFS, errno.EIO)
 UsageError: Any = typer.BadParameter.__base__  # click's, which typer may have under its own name
 
 QUIET_LIBRARIES = {
@@ -40,8 +39,9 @@ def to_the_end(command_line: Callable[[], object]) -> None:
             stream.reconfigure(errors="backslashreplace")  # a name that it cannot spell
     try:
         code = int(cast(Any, command_line()) or 0)
+        sys.stdout.flush()  # where what is printed finds no room, it is told
     except BrokenPipeError:  # who reads standard output, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nowhere()
         code = 1
     except BaseException as error:
         told, ended = what_ended(error)
@@ -51,6 +51,10 @@ def to_the_end(command_line: Callable[[], object]) -> None:
         if told and (rank() == 0 or not isinstance(error, UserError | Interrupted)):
             print(f"noiseprobe: {visible(told)}", file=sys.stderr)
         code = ended
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _print_nowhere()
     if processes() > 1:
         # Threads of gloo drop the tensors of the last exchange when they like. If Python is being
         # taken down by then, torch 2.13 aborts the process.
@@ -58,6 +62,11 @@ def to_the_end(command_line: Callable[[], object]) -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _print_nowhere() -> None:
+    """Let standard output take what is left to print, for it takes nothing any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def processes() -> int:
@@ -85,6 +94,8 @@ def what_ended(error: BaseException) -> tuple[str, int | None]:
         return f"{told[0].lower() + told[1:]}; see {where} --help" if told else "", 2
     if isinstance(error, UserError):
         return str(error), 2
+    if isinstance(error, NotWritten):
+        return str(error), error.exit_code
     if isinstance(error, PermissionError):
         return f"no permission for '{error.filename}'; allow it, or choose another place", 2
     if isinstance(error, OSError) and error.errno in NO_PLACE:
@@ -95,9 +106,7 @@ def what_ended(error: BaseException) -> tuple[str, int | None]:
         number = error.by if isinstance(error, Interrupted) else signal.SIGINT
         return str(error) or "interrupted", 128 + number
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        mend = "make room there, or choose" if error.errno in DISK_FULL else "choose"
-        told = f"{error.filename or 'what is written'}: {os.strerror(error.errno).lower()}"
-        return f"{told}; {mend} another place", 1
+        return not_written(error), 1
     if isinstance(error, Exception):  # the last resort: a user never sees a traceback
         return f"{type(error).__name__}: {error}; run again with --debug for the details", 1
     return "", None

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: written beside their place, flushed, renamed."""
 
+import errno
 import glob
 import itertools
 import json
@@ -8,13 +9,14 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from noiseprobe.core import manifest
-from noiseprobe.core.errors import UserError
+from noiseprobe.core.errors import NOT_WRITTEN, NotWritten, UserError
 
 _COUNT = itertools.count()
 HOST = platform.node().replace("-", "_")
@@ -32,48 +34,139 @@ def written_whole(path: Path) -> Iterator[Path]:
     same path: the last one stays. What those left that were killed meanwhile is removed.
 
     Raises:
-        UserError: a file is to be written where there is a folder.
-        OSError: it cannot be written; its `filename` is `path`.
+        UserError: a file is to be written where there is a folder; or its folder, or one around it
+            that is `watched`, was removed meanwhile.
+        OSError: it cannot be written; its `filename` is `path`. A `NotWritten` where nothing but
+            the disk is to blame.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    require_there(path)
     beside = _beside(path)
-    _remove(beside)
     try:
-        yield beside
-        manifest.flush_all(beside)
-        if path.is_dir():
-            if not beside.is_dir():
-                raise UserError(f"{path}: a folder is where a file is to be written; move it away")
-            manifest.record(path, beside)
-            shutil.rmtree(path)
-        else:
-            manifest.record(path, beside)
-        os.replace(beside, path)
-        manifest.flush(path.parent)
-    except Exception as error:
-        failed = error if isinstance(error, OSError) else _write_error(beside, error)
-        if failed and failed.errno and str(failed.filename or beside).startswith(str(beside)):
-            failed.filename = str(path)
-            raise failed from None
-        raise
+        with failing_as(path, beside):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
+            _remove(beside)
+            yield beside
+            manifest.flush_all(beside)
+            require_there(path)
+            if path.is_dir():
+                if not beside.is_dir():
+                    told = f"{path}: a folder is where a file is to be written; move it away"
+                    raise UserError(told)
+                manifest.record(path, beside)
+                shutil.rmtree(path)
+            else:
+                manifest.record(path, beside)
+            os.replace(beside, path)
+            manifest.flush(path.parent)
     finally:
-        _remove(beside)
+        _discard(beside)
 
 
 def keep_as(source: Path, target: Path) -> None:
     """Let `target` be the file that is at `source` now, whatever takes its place there later.
 
-    Nothing is copied where the disk has hard links.
+    Nothing is copied where the disk has hard links. Raises as `written_whole` does.
     """
+    require_there(target)
     beside = _beside(target)
     try:
-        linked(str(source), str(beside))
-        manifest.record(target, beside, manifest.known_entry(source))
-        os.replace(beside, target)
-        manifest.flush(target.parent)
+        with failing_as(target, beside):
+            linked(str(source), str(beside))
+            manifest.record(target, beside, manifest.known_entry(source))
+            os.replace(beside, target)
+            manifest.flush(target.parent)
     finally:
-        _remove(beside)
+        _discard(beside)
+
+
+@contextmanager
+def failing_as(path: Path, beside: Path) -> Iterator[None]:
+    """Let what fails to be written at `beside`, or in a folder around it, name `path`.
+
+    Raises a `NotWritten` where nothing but the disk is to blame.
+    """
+    try:
+        yield
+    except NotWritten:  # of another file, which was written within
+        raise
+    except Exception as error:
+        failed = error if isinstance(error, OSError) and error.errno else None
+        failed = failed or _write_error(beside, error)
+        if failed is None or not failed.errno:
+            raise
+        where = Path(failed.filename or beside)
+        inside = where.is_relative_to(beside)
+        if not (inside or where.name == manifest.NAME or path.is_relative_to(where)):
+            raise  # of what was read within
+        require_there(path)
+        if failed.errno == errno.ENOENT and not path.parent.is_dir():
+            raise UserError(
+                f"'{path}': its folder was removed while it was being written; put that back and "
+                "go on, or begin anew"
+            ) from None
+        if failed.errno in NOT_WRITTEN:
+            raise NotWritten(failed.errno, os.strerror(failed.errno), str(path)) from None
+        if not inside:
+            raise
+        failed.filename = str(path)
+        raise failed from None
+
+
+@dataclass
+class _Watched:
+    inside: Path
+    descriptor: int
+    listed: bool = False
+
+    def gone(self, folder: Path) -> bool:
+        """Whether `folder` is not the one it was, or has lost its list of what was written."""
+        listed = (folder / manifest.NAME).is_file()
+        lost = self.listed and not listed
+        self.listed |= listed
+        try:
+            now, then = os.stat(self.inside), os.fstat(self.descriptor)
+        except FileNotFoundError:
+            return True
+        return lost or not os.path.samestat(now, then)
+
+
+_WATCHED: dict[Path, _Watched] = {}
+
+
+@contextmanager
+def watched(inside: Path) -> Iterator[None]:
+    """Notice where the folder of the file `inside` is removed, moved away or emptied meanwhile.
+
+    Within, nothing is written into what has taken its place.
+
+    Raises:
+        UserError: it was, also where that made something else fail.
+    """
+    inside = inside.absolute()
+    if inside.parent in _WATCHED:
+        yield
+        return
+    about = _WATCHED[inside.parent] = _Watched(inside, os.open(inside, os.O_RDONLY))
+    try:
+        yield
+        require_there(inside)
+    except Exception:
+        require_there(inside)
+        raise
+    finally:
+        del _WATCHED[inside.parent]
+        os.close(about.descriptor)
+
+
+def require_there(path: Path) -> None:
+    """Raise `UserError` where a folder around `path` is `watched` and is not there any more."""
+    for folder in path.absolute().parents:
+        if folder in _WATCHED and _WATCHED[folder].gone(folder):
+            raise UserError(
+                f"'{folder}' was removed, moved away or emptied while it was in use; nothing more "
+                "is written there; put it back and go on, or begin anew"
+            )
 
 
 def _beside(path: Path) -> Path:
@@ -124,10 +217,10 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def _write_error(beside: Path, error: Exception) -> OSError | None:
-    """The error of the disk behind one of safetensors, which says its number, or torch, which hides
-    it: then no more can be written there. None where there is none.
+    """The error of the disk behind one of safetensors or shutil, which say its number, or of torch,
+    which hides it: then no more can be written there. None where there is none.
     """
-    if said := re.search(r"\(os error (\d+)\)", str(error)):
+    if said := re.search(r"(?:\(os error |\[Errno )(\d+)", str(error)):
         return OSError(int(said[1]), os.strerror(int(said[1])))
     try:
         for file in manifest.files_in(beside):
@@ -166,6 +259,12 @@ def _remove_left(left: Path) -> None:
             _remove(left)
         except (OverflowError, PermissionError):
             return
+
+
+def _discard(beside: Path) -> None:
+    """Remove what was not finished, unless the disk lets nothing be changed any more."""
+    with suppress(OSError):
+        _remove(beside)
 
 
 def _remove(path: Path) -> None:

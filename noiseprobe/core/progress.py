@@ -1,5 +1,6 @@
 """How a long stage says where it is, and how it is asked to stop."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -50,7 +51,10 @@ def stop_soon(number: int, frame: FrameType | None) -> None:
 def stop_request() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets, so that a loop can end between two steps.
 
-    A second one interrupts at once, except where all that a signal does is to set `STOP_SOON`.
+    A second one interrupts at once, except where all that a signal does is to set `STOP_SOON`, and
+    in a process that a launcher such as `torchrun` started: that passes on what the process was
+    sent already, and once more when another one has ended. There none interrupts any more after the
+    first, so that what is said at the end is said.
     An `Interrupted` that leaves the block says which signal it was. Outside the main thread signals
     are left alone.
     """
@@ -64,9 +68,10 @@ def stop_request() -> Iterator[threading.Event]:
         yield STOP_SOON
         return
     came: list[int] = []
+    launched = "LOCAL_RANK" in os.environ
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if requested.is_set():
+        if requested.is_set() and not launched:
             raise KeyboardInterrupt
         came.append(number)
         requested.set()
@@ -79,4 +84,5 @@ def stop_request() -> Iterator[threading.Event]:
         raise
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if not (came and launched):
+                signal.signal(number, handler)

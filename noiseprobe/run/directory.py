@@ -24,6 +24,7 @@ from noiseprobe.run.resolving import read_toml, recorded, write_toml
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import (
     METRICS_COLUMNS,
+    OF_A_TRACKER,
     PROBE_COLUMNS,
     TRACKED_COLUMNS,
     TRAIN_COLUMNS,
@@ -245,6 +246,8 @@ class Run:
 
     @property
     def _train_again(self) -> str:
+        if self.tracker_file.is_file():
+            return OF_A_TRACKER
         return f"what can be made again, this prepares: noiseprobe verify {self.directory} --repair"
 
     def cross_runs(self) -> list["Run"]:

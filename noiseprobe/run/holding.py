@@ -5,14 +5,14 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
-from noiseprobe.core.files import sweep
+from noiseprobe.core.files import failing_as, sweep, watched
 
 LOCK = ".lock"
 """The file in a run directory that a process locks, and in which it says who it is."""
@@ -46,12 +46,15 @@ def held(directory: Path) -> Iterator[None]:
 
     Raises:
         InUse: another process holds it; the message says which, and on which machine.
+        UserError: it was removed meanwhile; see `noiseprobe.core.files.watched`.
+        NotWritten: there is no room.
     """
     from filelock import FileLock, Timeout
 
-    directory.mkdir(parents=True, exist_ok=True)
-    require_own_places(directory)
     path = directory / LOCK
+    with failing_as(path, path):
+        directory.mkdir(parents=True, exist_ok=True)
+    require_own_places(directory)
     lock = FileLock(path, timeout=0, is_singleton=True, thread_local=False)
     try:
         lock.acquire()
@@ -65,11 +68,22 @@ def held(directory: Path) -> Iterator[None]:
             before = _about(path)
             since = datetime.now(UTC).isoformat(timespec="seconds")
             about = {"process": os.getpid(), "host": platform.node(), "since": since}
-            path.write_text(json.dumps(about) + "\n", encoding="utf-8")
+            with failing_as(path, path):
+                path.write_text(json.dumps(about) + "\n", encoding="utf-8")
             sweep(directory, (before["host"], before["process"]) if before else None)
-        yield
+        with watched(path):
+            yield
     finally:
         lock.release()
+
+
+def noticing_removal(directory: Path) -> AbstractContextManager[None]:
+    """Notice where a run directory is removed meanwhile, without holding it.
+
+    See `noiseprobe.core.files.watched`. Of one that was never held, nothing is noticed.
+    """
+    lock = directory / LOCK  # which stays the same file
+    return watched(lock) if lock.is_file() else nullcontext()
 
 
 def require_own_places(directory: Path) -> None:

@@ -78,6 +78,10 @@ METRICS_COLUMNS = {"step": "int64", "metric": "string", "value": "float64"}
 """One row per measured metric and step."""
 
 
+OF_A_TRACKER = "restore it from a copy, or remove it and go on without what it holds"
+"""The mend of a damaged part of the trace that a `Tracker` wrote."""
+
+
 def samples_of(tracked: pd.DataFrame, name: str) -> pd.DataFrame:
     """The losses of one tracked fixed batch: a row per step, a column per sample."""
     rows = tracked[tracked["name"] == name]

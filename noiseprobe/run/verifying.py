@@ -25,7 +25,7 @@ from noiseprobe.run.traces import (
 )
 
 KEPT = ("traces", "checkpoints")
-"""Folders of a run in which nothing is to be but what noiseprobe wrote."""
+"""Folders of a run in which nothing is to be but what noiseprobe wrote; of a tracker the first."""
 
 COLUMNS = {
     **{"train": TRAIN_COLUMNS, "tracked": TRACKED_COLUMNS, "metrics": METRICS_COLUMNS},
@@ -87,7 +87,7 @@ def _listed(run: Run) -> Iterator[Finding]:
                 yield Finding(place, "is missing", step=step)
         elif wrong := manifest.difference(place, told.versions[name] | {entry}):
             yield Finding(place, wrong, step=step)
-    for folder in KEPT:
+    for folder in KEPT[: 1 if run.tracker_file.is_file() else None]:
         for place in manifest.files_in(directory / folder):
             name = place.relative_to(directory).as_posix()
             if name not in told.versions and not place.name.endswith(".partial"):

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import remove
 from noiseprobe.core.reading import json_of
 from noiseprobe.run.directory import Run
-from noiseprobe.run.holding import require_own_places
+from noiseprobe.run.holding import noticing_removal, require_own_places
 from noiseprobe.run.settings import RunConfig
 
 if TYPE_CHECKING:
@@ -38,12 +39,18 @@ def plot_stage(run: Run) -> list[Path]:
     """Draw every figure whose data is there into the run's `figures/`; returns their paths.
 
     Those of `analyze` are drawn anew if they are there. A figure whose data is gone is removed.
+    Raises `UserError` where the run is removed meanwhile.
     """
+    require_own_places(run.directory)
+    with noticing_removal(run.directory):
+        return _draw(run)
+
+
+def _draw(run: Run) -> list[Path]:
     from noiseprobe.analysis.run_tables import analyze
     from noiseprobe.analysis.stops import dvar_stop
     from noiseprobe.plots import draw_all
 
-    require_own_places(run.directory)
     config, figures = run.config, run.figures_directory
     train = run.train_trace()
     drawn = drawn_by_criterion(run) if run.samples_directory.is_dir() else []
@@ -81,6 +88,7 @@ def plot_tracker(folder: Path) -> list[Path]:
 
     run = Run(folder)
     try:
+        manifest.check(run.tracker_file, "track the training anew")
         about = json_of(run.tracker_file)
         names, best, stop = list(about["losses"]), about["best_step"], about["stop_step"]
     except UserError:

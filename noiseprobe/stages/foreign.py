@@ -149,7 +149,8 @@ def start_foreign(
     path = ready.model.path
     device = str(ready.model.device)
     run = Run.create(out, ready.config, device, path.num_timesteps, path.axis, series)
-    ready.cache.settle_in(run.cache_directory)
+    with run.held():
+        ready.cache.settle_in(run.cache_directory)
     return run, ready
 
 
@@ -166,9 +167,10 @@ def judge(run: Run, ready: Personalization, reporter: Reporter | None = None) ->
     goes on.
     """
     config, held = ready.config, ready.held_out is not None
-    follow(run, config, ready, reporter)
-    probe(run, deciding(ready), ready.method, config, reporter, held_out=held)
-    run.write_status("probed", run.checkpoint_steps()[-1], "steps")
+    with run.held():
+        follow(run, config, ready, reporter)
+        probe(run, deciding(ready), ready.method, config, reporter, held_out=held)
+        run.write_status("probed", run.checkpoint_steps()[-1], "steps")
 
 
 def _ratio(known: dict[int, float], step: int, window: float) -> float:

@@ -32,6 +32,8 @@ def mend(run: Run) -> list[str]:
             found = [each for each in found if each not in own]
             done += mend(inner) if own else []
         done += _adopt(run)
+        if run.tracker_file.is_file():
+            return done  # what is lost of it, no command of ours makes again
         lost = [each for each in found if each.step is not None]
         if lost and run.foreign is None:
             done += _go_back(run, lost)
@@ -58,6 +60,9 @@ def _go_back(run: Run, lost: list[Finding]) -> list[str]:
     last = -1 if kept is None else kept
     for directory in (run.train_directory, run.tracked_directory):
         drop_after(directory, last)
+    status = run.directory / "status.json"
+    if manifest.wrong_in(status):  # else it is not read, and what it tells besides is kept
+        remove(status)
     run.write_status("training", max(last, 0), None)
     again = command("noiseprobe", "train", "--out", run.directory, "--resume")
     from_where = "from the start" if kept is None else f"from step {kept}"

@@ -35,10 +35,15 @@ Told = TypeVar("Told")
 def alone(
     stage: Callable[Concatenate[Run, Stage], Told],
 ) -> Callable[Concatenate[Run, Stage], Told]:
-    """A stage that holds the run it is given against other processes; see `Run.held`."""
+    """A stage that holds the run it is given against other processes; see `Run.held`.
+
+    Raises `UserError` where the run was removed since it was begun or opened.
+    """
 
     @functools.wraps(stage)
     def inside(run: Run, *args: Stage.args, **named: Stage.kwargs) -> Told:
+        if not (run.directory / "config.toml").is_file():  # nothing is made in its place
+            raise UserError(f"'{run.directory}' was removed meanwhile; put it back, or begin anew")
         with run.held():
             return stage(run, *args, **named)
 
@@ -55,9 +60,10 @@ def start(
     model = ready.model
     path = model.path
     run = Run.create(out, ready.config, str(model.device), path.num_timesteps, path.axis)
-    ready.cache.settle_in(run.cache_directory)
-    if ready.initializer:
-        run.write_initializer(ready.initializer)
+    with run.held():
+        ready.cache.settle_in(run.cache_directory)
+        if ready.initializer:
+            run.write_initializer(ready.initializer)
     return run, ready
 
 

@@ -371,8 +371,13 @@ def _reopened(out: Path, config: RunConfig) -> tuple[Run, RunConfig]:
 
 
 def _trained(run: Run, config: RunConfig) -> bool:
-    """Whether the training has come to its end: all steps, or with `cross` those that were best."""
+    """Whether the training has come to its end: all steps, or with `cross` those that were best.
+
+    What is to be taken is written after all else.
+    """
     status = run.status
+    if not run.result_directory.is_dir():
+        return False
     if config.cross:
         return bool(status["stopped_by"] == "fixed" == config.stop)
     return bool(status["stopped_by"] == "steps" and status["step"] >= config.steps)

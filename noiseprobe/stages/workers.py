@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Protocol
 
-from noiseprobe.core.errors import Interrupted, UserError
+from noiseprobe.core.errors import Interrupted, NotWritten, UserError
 from noiseprobe.core.progress import STOP_SOON, STOPS, Reporter, Silent, stop_request, stop_soon
 
 Jobs = dict[Path, tuple[Any, ...]]
@@ -176,7 +176,7 @@ def work(function: Callable[..., None], *arguments: Any) -> Answer:
     except Interrupted as error:
         STOP_SOON.set()
         return error
-    except UserError as error:
+    except (UserError, NotWritten) as error:
         return str(error).partition("\n")[0]
     except Exception as error:
         return f"{type(error).__name__}: {error}"

@@ -188,6 +188,7 @@ class _Driver:
         while not self.stops and self.step < config.steps:
             if self.team.any(stop.is_set()):
                 self.save_state("interrupt")
+                self.team.wait()  # a launcher ends the others when one of them has ended
                 raise Interrupted(
                     f"training stopped at step {self.step} and was saved; the same command with "
                     f"--out {self.run.directory} --resume goes on"

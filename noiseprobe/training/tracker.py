@@ -16,9 +16,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import write_json
-from noiseprobe.run.traces import TRACKED_COLUMNS, drop_after, parts, read_trace, write_part
+from noiseprobe.run.traces import (
+    OF_A_TRACKER,
+    TRACKED_COLUMNS,
+    drop_after,
+    parts,
+    read_trace,
+    write_part,
+)
 from noiseprobe.stopping import LossCriterion, Never
 from noiseprobe.stopping.base import NonFiniteLossWarning, checked_whole
 from noiseprobe.training.watching import Watch
@@ -189,7 +197,11 @@ class Tracker:
 
     def samples(self) -> pd.DataFrame:
         """One row per evaluation and sample: columns `noiseprobe.run.traces.TRACKED_COLUMNS`."""
-        before = [] if self.directory is None else [read_trace(self._tracked, TRACKED_COLUMNS)]
+        before = (
+            []
+            if self.directory is None
+            else [read_trace(self._tracked, TRACKED_COLUMNS, OF_A_TRACKER)]
+        )
         frames = [each for each in (*before, *self._samples) if len(each)]
         if not frames:
             return pd.DataFrame({name: pd.Series(dtype=of) for name, of in TRACKED_COLUMNS.items()})
@@ -200,11 +212,17 @@ class Tracker:
         self._written_at = time.monotonic()
         if self.directory is None or self._written == len(self._rows):
             return
+        if not parts(self._trained) and manifest.folder_of(self._trained) is None:
+            manifest.begin(self.directory)  # one of a version without stays without
+            self._write_about(self.directory)  # by which it is known for a tracker's
         self.write_samples(self._tracked)
         new = self.frame()[self._written :].rename(columns={"ratio": "dvar_ratio"})
         columns = {"step": "int64"} | dict.fromkeys(map(str, new.columns[1:]), "float64")
-        write_part(self.directory / "traces" / "train", columns, new)
+        write_part(self._trained, columns, new)
+        self._write_about(self.directory)
         self._written = len(self._rows)
+
+    def _write_about(self, directory: Path) -> None:
         about = {
             "losses": list(self.losses),
             "watch": self.watch,
@@ -213,7 +231,7 @@ class Tracker:
             "best_step": self.best_step,
             "stop_step": self.stop_step,
         }
-        write_json(self.directory / "tracker.json", about)
+        write_json(directory / "tracker.json", about)
 
     def write_samples(self, directory: Path) -> None:
         """Write the losses of samples as a part of the trace in `directory`, and forget them."""
@@ -241,7 +259,8 @@ class Tracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state` exactly; what `out` holds of later steps is removed.
 
-        Raises `UserError` where the criterion was another.
+        Raises `UserError` where the criterion was another, or a part of the trace in `out` is
+        damaged.
         """
         self._watch.criterion.load_state_dict(dict(state["criterion"]))
         for name in _OF_WATCH:
@@ -252,8 +271,10 @@ class Tracker:
         self._resumed, self._written = True, len(self._rows)
         if self.directory is not None:
             last = int(self._rows[-1]["step"]) if self._rows else -1
-            for trace in ("train", "tracked"):
-                drop_after(self.directory / "traces" / trace, last)
+            for trace in (self._trained, self._tracked):
+                drop_after(trace, last)
+                for part in parts(trace):
+                    manifest.check(part, OF_A_TRACKER)
 
     def _tell_of_wrong(self, step: int, losses: Mapping[str, NDArray[np.float64]]) -> None:
         for name, each in losses.items():
@@ -269,12 +290,17 @@ class Tracker:
                 )
 
     @property
+    def _trained(self) -> Path:
+        assert self.directory is not None
+        return self.directory / "traces" / "train"
+
+    @property
     def _tracked(self) -> Path:
         assert self.directory is not None
         return self.directory / "traces" / "tracked"
 
     def _require_vacant(self, directory: Path) -> None:
-        if directory.is_file() or parts(directory / "traces" / "train"):
+        if directory.is_file() or parts(self._trained):
             raise UserError(
                 f"out: '{directory}' holds a trace already; choose another folder, or go on with "
                 "load_state_dict"

@@ -1,11 +1,7 @@
 """SIGKILL at a random instant, again and again: the same command ends as if there had been none."""
 
-import hashlib
-import json
-import re
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,28 +9,21 @@ from typing import Any
 
 import numpy as np
 import psutil
-import pyarrow.parquet as parquet
 import pytest
 import tomli_w
 from PIL import Image, ImageOps
 
 from noiseprobe.run.directory import find_runs
 from noiseprobe.run.verifying import findings
-from tests.commands import Commands, commands
+from tests.commands import Commands
 from tests.conftest import short
+from tests.crashing import content
 
-ROUNDS, KILLS = 3, 3
+ROUNDS, KILLS = 2, 8
 """So often a command is begun, and so often killed each time before it may end."""
 
 ROUNDS_OF_A_SWEEP = 1
 """Its workers take long to start."""
-
-OWN = {".lock", "manifest.jsonl", "state.pt", "state-before.pt"}
-"""What a process tells of itself: not what was asked for."""
-
-
-TOLD = ("train", "tracked", "probe", "metrics", ".json", ".toml")
-"""What is compared as it is and not by its checksum, so that a failure shows the difference."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +71,6 @@ CASES = [
     Case("sweep", ("sweep", "sweep.toml"), DRAWN | {"check_every": 3}),
     Case("pick", PICK, before=(TRAIN,)),
 ]
-
-
-@pytest.fixture(scope="module")
-def command_line() -> Iterator[Commands]:
-    with commands() as found:
-        yield found
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -202,40 +185,3 @@ def computed(process: psutil.Process) -> float:
 
 def log(place: Path) -> str:
     return (place / "log").read_text()[-2000:]
-
-
-def content(place: Path) -> dict[str, str]:
-    """All that a command wrote, without what tells how long it took."""
-    found: dict[str, Any] = {}
-    for file in sorted(place.rglob("*")):
-        name = file.relative_to(place).as_posix()
-        if not file.is_file() or file.name in OWN or name == "log":
-            continue
-        if file.suffix == ".parquet":
-            table = parquet.read_table(file)
-            kept = [each for each in table.column_names if not each.endswith("seconds")]
-            told = table.select(kept).to_pandas().to_csv(index=False, header=False)
-            rows = re.sub(r".*_seconds,.*\n", "", told).encode()
-            trace = str(Path(name).parent)
-            found[trace] = found.get(trace, b"") + rows
-        elif file.suffix == ".json":
-            found[name] = repr(timeless(json.loads(file.read_text()))).encode()
-        else:
-            found[name] = file.read_bytes()
-    return {
-        name: each.decode() if name.endswith(TOLD) else hashlib.sha256(each).hexdigest()
-        for name, each in found.items()
-    }
-
-
-def timeless(value: Any) -> Any:
-    """A document without its numbers of seconds and its moments."""
-    if isinstance(value, dict):
-        return {
-            name: timeless(each)
-            for name, each in value.items()
-            if not name.endswith("seconds") and name != "started"
-        }
-    if isinstance(value, list):
-        return [timeless(each) for each in value]
-    return re.sub(r"\(\d+ s\)", "", value) if isinstance(value, str) else value

@@ -92,7 +92,7 @@ def test_what_a_killed_process_left_is_swept_away_and_what_a_live_one_writes_is_
 
 def test_a_disk_that_is_full_names_what_was_to_be_written(tmp_path: Path) -> None:
     with (
-        pytest.raises(OSError, match="No space left") as error,
+        pytest.raises(OSError, match="no space left") as error,
         written_whole(tmp_path / "table.csv"),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,19 +1,32 @@
 """A crash at any write leaves a run that ends as one that was never cut off does."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tomli_w
+from PIL import Image, ImageOps
 
+from noiseprobe import Patience, Tracker
 from noiseprobe.core import manifest
-from noiseprobe.run.directory import Run
+from noiseprobe.core.errors import UserError
+from noiseprobe.core.files import written_whole
+from noiseprobe.core.progress import Silent
+from noiseprobe.run.directory import Run, find_runs
+from noiseprobe.run.foreign import Series
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.verifying import findings
+from noiseprobe.stages.foreign import find_series, judge, settings_of, start_foreign
+from noiseprobe.stages.mending import mend
 from noiseprobe.stages.pipeline import measure_stage, probe_stage, reopen, start, train_stage
+from noiseprobe.stages.sweep import read_sweep, run_sweep
 from noiseprobe.training.preparing import prepare
-from tests.crashing import crashing, recorded
+from tests.crashing import content as written
+from tests.crashing import crashing, in_this_process, recorded
 
 
 @pytest.fixture
@@ -99,3 +112,137 @@ def judged(trained: Path, place: Path) -> Run:
     probe_stage(run, config, prepare(config, run))
     measure_stage(run, config, [0, 2])
     return run
+
+
+EVERY_OF_A_SWEEP, EVERY_OF_A_PICK = 13, 5
+"""They write as a training, a probe and a measure do, whose writes are cut off above."""
+
+
+def test_a_crash_at_any_write_of_a_sweep_costs_nothing_but_time(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    """The work of its processes is done in this one."""
+    few: dict[str, Any] = {"steps": 2, "samples": 2, "sampling_steps": 1, "clip": "tiny-clip"}
+    settings = {key: each for key, each in (given | few).items() if key not in ("concept", "stop")}
+    about = {"concepts": [given["concept"]], "out": "runs", "settings": settings | {"window": 2}}
+    file = tmp_path / "place" / "sweep.toml"
+
+    def swept() -> dict[str, str]:
+        assert run_sweep(read_sweep(file), Silent(), in_this_process) == {}
+        return written(file.parent)
+
+    def begin() -> None:
+        shutil.rmtree(file.parent, ignore_errors=True)
+        file.parent.mkdir()
+        file.write_text(tomli_w.dumps(about))
+
+    begin()
+    with crashing(None) as disk:
+        reference = swept()
+    last = disk.count
+    assert last > 50
+    for number in range(1, last + 1, EVERY_OF_A_SWEEP):
+        begin()
+        with crashing(number, done=number // EVERY_OF_A_SWEEP % 2 == 0) as disk:
+            swept()
+        assert disk.dead
+        assert swept() == reference, f"write {number} of {last}"
+        (run,) = find_runs([file.parent])
+        assert [each for each in findings(run) if each.wrong] == []
+
+
+def test_a_crash_at_any_write_of_a_pick_costs_nothing_but_time(
+    given: dict[str, Any], brief: RunConfig, tmp_path: Path
+) -> None:
+    trained = whole(tmp_path / "trained", brief)
+    mirrored = tmp_path / "mirrored"
+    mirrored.mkdir()
+    picture = Image.open(Path(given["concept"]) / "00.png")
+    ImageOps.mirror(picture).save(mirrored / "00.png")
+    of_pick = {"settings": "original", "validation": str(mirrored), "val_batch": 2}
+    names = ("concept", "class_noun", "model", "device", "replicates", "probe_batch")
+    asked = of_pick | {name: given[name] for name in names}
+    caption = "a photo of a <v> dog"
+    series = find_series([str(trained.checkpoints_directory)], asked, caption)
+    with crashing(None) as disk:
+        reference = picked(series, asked, tmp_path / "whole")
+    last = disk.count
+    assert last > 20
+    for number in range(1, last + 1, EVERY_OF_A_PICK):
+        place = tmp_path / f"run-{number}"
+        with crashing(number, done=number // EVERY_OF_A_PICK % 2 == 0) as disk:
+            picked(series, asked, place)
+        assert disk.dead
+        assert picked(series, asked, place) == reference, f"write {number} of {last}"
+        assert [each for each in findings(Run(place)) if each.wrong] == []
+
+
+def picked(series: Series, asked: dict[str, Any], place: Path) -> dict[str, str]:
+    """What the pick among checkpoints of another trainer recorded in `place`."""
+    if (place / "config.toml").is_file():
+        run = Run.open(place)
+        ready = prepare(run.config, run, series=run.foreign)
+    else:
+        run, ready = start_foreign(series, settings_of(series, asked), place)
+    judge(run, ready)
+    return recorded(run, ("train", "tracked", "held_out"))
+
+
+def tracked(place: Path) -> tuple[dict[str, str], list[int]]:
+    """A loop of four steps that saves the tracker's state after every second, and goes on from it.
+
+    What is in the folder at its end, and the steps that it took.
+    """
+    saved, curves = place / "mine.json", {"a": 0.5, "b": 0.4}
+    now = [0]
+
+    def losses(rate: float) -> Any:
+        return lambda: np.array([rate ** now[0], 1 + rate * now[0]])
+
+    def save(state: dict[str, Any]) -> None:
+        with written_whole(saved) as beside:
+            beside.write_text(json.dumps(state))
+
+    watching = {name: losses(rate) for name, rate in curves.items()}
+    tracker = Tracker(watching, watch="b", criterion=Patience(3), out=place / "tracked")
+    if saved.is_file():
+        tracker.load_state_dict(json.loads(saved.read_text()))
+    else:
+        save(tracker.state_dict())
+    begun = len(tracker.frame())
+    for step in range(begun, 5):
+        now[0] = step
+        tracker.update(step)
+        if step % 2 == 0:
+            save(tracker.state_dict())
+    tracker.close()
+    return written(place / "tracked"), tracker.frame()["step"].tolist()
+
+
+def test_a_crash_at_any_write_of_a_tracker_costs_nothing_but_time(tmp_path: Path) -> None:
+    with crashing(None) as disk:
+        reference, steps = tracked(tmp_path / "whole")
+    assert steps == [*range(5)]
+    last = disk.count
+    assert last > 40
+    for number in range(1, last + 1):
+        place = tmp_path / f"run-{number}"
+        with crashing(number, done=number % 2 == 0) as disk:
+            tracked(place)
+        assert disk.dead
+        assert tracked(place) == (reference, steps), f"write {number} of {last}"
+        assert [each for each in findings(Run(place / "tracked")) if each.wrong] == []
+
+
+def test_a_damaged_part_of_a_tracker_is_told_and_never_read(tmp_path: Path) -> None:
+    tracked(tmp_path)
+    run = Run(tmp_path / "tracked")
+    part = run.tracked_directory / "part-00000003.parquet"
+    part.write_bytes(part.read_bytes()[:-1])
+    for read in (run.tracked_trace, lambda: tracked(tmp_path)):
+        with pytest.raises(UserError, match=r"part-00000003\.parquet' is damaged: .* remove it"):
+            read()
+    assert {each.path for each in findings(run) if each.wrong} == {part}
+    assert mend(run) == [], "no command makes it again"
+    part.unlink()
+    assert tracked(tmp_path)[1] == [*range(5)]

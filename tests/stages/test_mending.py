@@ -88,6 +88,9 @@ def part(trace: str, step: int) -> Callable[[Run], Path]:
     return lambda run: run.directory / "traces" / trace / f"part-{step:08}.parquet"
 
 
+WORD = "learned_embeds.safetensors"
+"""What a checkpoint of textual inversion is."""
+
 DAMAGE: dict[str, tuple[Callable[[Path], Path], Callable[[Run], Path]]] = {
     "a bit in the state": (flipped, lambda run: run.state_file),
     "half a state": (cut, lambda run: run.state_file),
@@ -95,11 +98,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], Path], Callable[[Run], Path]]] = {
     "an old part of the trace": (lost, part("train", 1)),
     "a copied part": (copied, part("train", 3)),
     "the losses of samples": (cut, part("tracked", 3)),
-    "a checkpoint": (flipped, lambda run: run.checkpoint(4) / "learned_embeds.safetensors"),
-    "the first checkpoint": (lost, lambda run: run.checkpoint(0) / "learned_embeds.safetensors"),
+    "a checkpoint": (flipped, lambda run: run.checkpoint(4) / WORD),
+    "the first checkpoint": (lost, lambda run: run.checkpoint(0) / WORD),
     "a part of the probe": (flipped, part("probe", 2)),
     "the status": (cut, lambda run: run.directory / "status.json"),
-    "the result": (flipped, lambda run: run.result_directory / "learned_embeds.safetensors"),
+    "the status and a checkpoint": (
+        cut,
+        lambda run: (flipped(run.checkpoint(2) / WORD), run.directory / "status.json")[1],
+    ),
+    "the result": (flipped, lambda run: run.result_directory / WORD),
 }
 
 

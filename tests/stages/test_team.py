@@ -1,6 +1,7 @@
 """Several processes train one run: the same numbers as of one, also going on with fewer."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import tomli_w
 
+from noiseprobe.core.progress import stop_request
 from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.verifying import findings
@@ -71,3 +73,25 @@ def test_what_one_process_must_do_is_refused_by_one_of_them(tmp_path: Path) -> N
     assert len(lines) == 1
     assert lines[0].startswith("noiseprobe: --refit: ")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_signal_that_a_launcher_passes_on_once_more_interrupts_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would come while the state is being saved."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    try:
+        with stop_request() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.is_set()
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # while the others end
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    monkeypatch.delenv("LOCAL_RANK")
+    with stop_request():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
