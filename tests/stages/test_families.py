@@ -54,7 +54,7 @@ def done(
         "num_class_images": 1,
         "hold_out": "1",
         "val_batch": 2,
-        "val_every": 2,
+        **{"val_every": 2, "eval_every": 1, "paired_every": 1},
         "track": "paired",
         "train_batch_size": 2,
         "eval_batch": 2,
