@@ -68,6 +68,7 @@ def keep_as(source: Path, target: Path) -> None:
     beside = _beside(target)
     try:
         linked(str(source), str(beside))
+        manifest.flush(beside)  # which a copy needs
         manifest.record(target, beside, manifest.known_entry(source))
         os.replace(beside, target)
         manifest.flush(target.parent)
