@@ -32,6 +32,10 @@ def mend(run: Run) -> list[str]:
             found = [each for each in found if each not in own]
             done += mend(inner) if own else []
         done += _adopt(run)
+        status = [each for each in found if each.path == run.directory / "status.json"]
+        found = [each for each in found if each not in status]
+        for each in status:  # first, for to go back is to write it anew
+            done += _remove(run, each)
         lost = [each for each in found if each.step is not None]
         if lost and run.foreign is None:
             done += _go_back(run, lost)

@@ -182,6 +182,40 @@ def test_damaged_parts_of_a_probe_are_evaluated_anew(made: Run, run: Run) -> Non
     assert recorded(run) == recorded(made)
 
 
+def test_a_damaged_status_does_not_keep_a_checkpoint_from_being_mended(
+    made: Run, run: Run
+) -> None:
+    flipped(run.directory / "status.json")
+    flipped(run.checkpoint(4) / "learned_embeds.safetensors")
+    mend(run)
+    assert [each for each in findings(run) if each.wrong] == []
+    config = run.config
+    train_stage(run, config, prepare(config, run))
+    assert recorded(run) == recorded(made)
+
+
+def test_a_damaged_checkpoint_does_not_become_the_result(run: Run) -> None:
+    file = run.checkpoint(6) / "learned_embeds.safetensors"
+    content = file.read_bytes()
+    file.unlink()  # which the result shares
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    config = run.config
+    with pytest.raises(UserError, match=f"'{file}' is damaged"):
+        train_stage(run, config, prepare(config, run))
+    assert (run.result_directory / file.name).read_bytes() == content
+
+
+def test_what_a_crash_left_of_a_checkpoint_is_no_damage(run: Run) -> None:
+    left = run.checkpoints_directory / ".step-00000007.host-1-1.partial" / "weights.safetensors"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    assert findings(run) == []
+    strange = run.checkpoints_directory / "mine" / "weights.safetensors"
+    strange.parent.mkdir()
+    strange.write_bytes(b"whole")
+    assert [each.path for each in findings(run)] == [strange]
+
+
 def test_the_command_tells_and_mends(call: Any, run: Run, config: RunConfig) -> None:
     assert call("verify", run.directory)[0] == 0
     flipped(run.state_file)
