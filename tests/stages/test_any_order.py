@@ -32,8 +32,8 @@ from noiseprobe.run.holding import LOCK
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.verifying import findings
-from noiseprobe.stages.mending import mend
 from noiseprobe.stages import pipeline
+from noiseprobe.stages.mending import mend
 from noiseprobe.stages.pipeline import probe_stage, reopen, start, train_stage
 from noiseprobe.training import driver
 from noiseprobe.training.cache import Cache
@@ -206,8 +206,12 @@ class AnyOrder(RuleBasedStateMachine):
         except Interrupted:
             return False
         except UserError as error:
-            assert damaged, error
-            assert len(str(error).splitlines()) == 1, error
+            refusal = str(error)
+        else:
+            refusal = ""
+        if refusal:
+            assert damaged, refusal
+            assert len(refusal.splitlines()) == 1, refusal
             self.happened[f"{command} refused"] += 1
             return False
         self.happened[command] += 1
@@ -263,7 +267,9 @@ class AnyOrder(RuleBasedStateMachine):
         before, file = content_of(self.place), self.place / name
         content = file.read_bytes()
         left = HARMS[kind](content, where)
-        if kind != "flip":  # which is on the disk, also where that shares the file with another name
+        if (
+            kind != "flip"
+        ):  # which is on the disk, also where that shares the file with another name
             file.unlink()
         if left is not None:
             file.write_bytes(left)

@@ -182,9 +182,7 @@ def test_damaged_parts_of_a_probe_are_evaluated_anew(made: Run, run: Run) -> Non
     assert recorded(run) == recorded(made)
 
 
-def test_a_damaged_status_does_not_keep_a_checkpoint_from_being_mended(
-    made: Run, run: Run
-) -> None:
+def test_a_damaged_status_does_not_keep_a_checkpoint_from_being_mended(made: Run, run: Run) -> None:
     flipped(run.directory / "status.json")
     flipped(run.checkpoint(4) / "learned_embeds.safetensors")
     mend(run)
