@@ -81,16 +81,17 @@ def _listed(run: Run) -> Iterator[Finding]:
         yield Finding(directory, what, wrong=False)
         return
     told = manifest.manifest_of(directory)
-    for name, entry in sorted(told.current.items()):
+    for name in sorted(told.versions):
         place, step = directory / name, step_of(Path(name))
-        if not place.is_file():
-            if name in told.last:
-                what = "was about to be written when that was cut off; going on writes it"
-                yield Finding(place, what, wrong=False)
-            else:
-                yield Finding(place, "is missing", step=step)
-        elif wrong := manifest.difference(place, told.versions[name] | {entry}):
-            yield Finding(place, wrong, step=step)
+        if place.is_file():
+            # What was removed may still be there, where a crash came first; it is read if whole.
+            if wrong := manifest.difference(place, told.versions[name]):
+                yield Finding(place, wrong, step=step)
+        elif name in told.last & told.current.keys():
+            what = "was about to be written when that was cut off; going on writes it"
+            yield Finding(place, what, wrong=False)
+        elif name in told.current:
+            yield Finding(place, "is missing", step=step)
     for folder in KEPT:
         for place in manifest.files_in(directory / folder):
             inside = place.relative_to(directory)
