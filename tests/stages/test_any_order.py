@@ -30,7 +30,7 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.holding import LOCK
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
-from noiseprobe.run.verifying import findings
+from noiseprobe.run.verifying import Finding, findings
 from noiseprobe.stages import pipeline
 from noiseprobe.stages.mending import mend
 from noiseprobe.stages.pipeline import probe_stage, reopen, start, train_stage
@@ -333,7 +333,7 @@ class AnyOrder(RuleBasedStateMachine):
         not_whole = {name for name in damaged if self.harmed[name] is not None}
         assert not_whole <= {self.name_of(each.path) for each in told if each.wrong}
 
-    def told(self) -> list:
+    def told(self) -> list[Finding]:
         return findings(self.run)
 
     def name_of(self, path: Path) -> str:
@@ -341,7 +341,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     def require_the_same(self) -> None:
         """What can be read is what an uninterrupted run has."""
-        damaged, found, unread = self.damaged, {}, set()
+        found: dict[str, str] = {}
+        damaged, unread = self.damaged, set()
         for trace in TRACES:
             try:
                 found |= recorded(self.run, (trace,))

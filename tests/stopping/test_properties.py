@@ -53,8 +53,8 @@ larger = st.sampled_from([1e160, 1.7e308, -1.7e308])
 odd = st.sampled_from([math.nan, math.inf, -math.inf])
 plain = st.floats(-10, 10)
 level = st.builds(lambda base, by: base + by, st.sampled_from([0.5, 1e6, 1e15]), st.floats(0, 1e-3))
-losses_of = st.lists(plain, max_size=40) | st.lists(level, max_size=40)
-any_losses = losses_of | st.lists(plain | absurd | odd | level, max_size=40)
+losses_of = st.lists(plain, max_size=40) | st.lists(level, min_size=12, max_size=40)
+any_losses = losses_of | st.lists(plain | absurd | odd | level, min_size=12, max_size=40)
 
 
 def made(name: str, data: st.DataObject) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_all_criteria_are_tried() -> None:
 
 
 @pytest.mark.parametrize("name", PARAMS)
-@given(data=st.data(), each=any_losses, cuts=st.sets(st.integers(0, 40), max_size=4))
+@given(data=st.data(), each=any_losses, cuts=st.sets(st.integers(0, 40)))
 @settings(max_examples=25, deadline=None)
 def test_live_in_any_blocks_and_recorded_are_one(
     name: str, data: st.DataObject, each: list[float], cuts: set[int]
