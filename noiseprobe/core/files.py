@@ -73,6 +73,7 @@ def keep_as(source: Path, target: Path) -> None:
     try:
         with failing_as(target, beside):
             linked(str(source), str(beside))
+            manifest.flush(beside)  # which a copy needs
             manifest.record(target, beside, manifest.known_entry(source))
             os.replace(beside, target)
             manifest.flush(target.parent)

@@ -124,6 +124,17 @@ def forget(path: Path) -> None:
         _append(folder, [{"path": _name(path, folder), "gone": True}])
 
 
+def settle(folder: Path) -> None:
+    """Forget what was about to be written when a crash came, and did not come to be there."""
+    if not (folder / NAME).is_file():
+        return
+    told = manifest_of(folder)
+    names = sorted(told.last & told.current.keys())
+    lines = [{"path": name, "gone": True} for name in names if not (folder / name).exists()]
+    if lines:
+        _append(folder, lines)
+
+
 def known_entry(path: Path) -> Entry | None:
     """What was written at `path` last; None where nothing is known of it."""
     folder = folder_of(path)

@@ -44,8 +44,10 @@ class Clip:
         with loading(f"--clip: '{source}' cannot be loaded", mend):
             model = load_whole(CLIPModel, where)
             # Named one by one, for what CLIPProcessor would load by itself needs torchvision.
-            images = CLIPImageProcessorPil.from_pretrained(where)
-            processor = CLIPProcessor(images, CLIPTokenizer.from_pretrained(where))
+            # A hub id is what a person named.
+            images = CLIPImageProcessorPil.from_pretrained(where)  # nosec B615
+            tokenizer = CLIPTokenizer.from_pretrained(where)  # nosec B615
+            processor = CLIPProcessor(images, tokenizer)
         return cls(model, processor, torch.device(device))
 
     def embed_images(self, images: Iterable[Image.Image]) -> Tensor:
@@ -88,7 +90,8 @@ class Dino:
         mend = "give the directory or the hub id of a ViTModel with its processor, or leave it out"
         with loading(f"--dino: '{source}' cannot be loaded", mend):
             model = load_whole(ViTModel, source, add_pooling_layer=False)
-            processor = ViTImageProcessorPil.from_pretrained(source)
+            # A hub id is what a person named.
+            processor = ViTImageProcessorPil.from_pretrained(source)  # nosec B615
         return cls(model, processor, torch.device(device))
 
     def embed_images(self, images: Iterable[Image.Image]) -> Tensor:

@@ -42,7 +42,7 @@ def held(directory: Path) -> Iterator[None]:
     """Hold a run directory, which is made, against other processes; one may hold it repeatedly.
 
     The lock is the operating system's, so that it ends with the process however that ends, and the
-    next one takes over, and removes what that one left half written.
+    next one takes over, and removes what that one left half written, and what it announced alone.
 
     Raises:
         InUse: another process holds it; the message says which, and on which machine.
@@ -71,6 +71,7 @@ def held(directory: Path) -> Iterator[None]:
             with failing_as(path, path):
                 path.write_text(json.dumps(about) + "\n", encoding="utf-8")
             sweep(directory, (before["host"], before["process"]) if before else None)
+            manifest.settle(directory)
         with watched(path):
             yield
     finally:

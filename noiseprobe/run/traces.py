@@ -139,7 +139,8 @@ def drop_after(directory: Path, step: int) -> None:
 
 def parts(directory: Path) -> list[Path]:
     """All parts of the trace in `directory`, in the order of their steps."""
-    return sorted(directory.glob("part-*.parquet"))
+    # Names have eight digits at least, and those of very late steps more.
+    return sorted(directory.glob("part-*.parquet"), key=lambda part: (len(part.name), part.name))
 
 
 def first_step(part: Path) -> int:

@@ -1,6 +1,7 @@
 """Whether a run directory is whole: its files, their checksums, columns, and gaps in steps."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from noiseprobe.run.traces import (
     PROBE_COLUMNS,
     TRACKED_COLUMNS,
     TRAIN_COLUMNS,
-    first_step,
     gap_in,
     parts,
     read_part,
@@ -32,6 +32,10 @@ COLUMNS = {
     **dict.fromkeys(("probe", "held-out", "sobol"), PROBE_COLUMNS),
 }
 """By trace."""
+
+
+_OF_STEPS = re.compile(r"(?:traces/(?:train|tracked)/part|checkpoints/step)-(\d+)(?![^/.])")
+"""The names of what a training makes, with its first step."""
 
 
 @dataclass(frozen=True)
@@ -77,31 +81,31 @@ def _listed(run: Run) -> Iterator[Finding]:
         yield Finding(directory, what, wrong=False)
         return
     told = manifest.manifest_of(directory)
-    for name, entry in sorted(told.current.items()):
+    for name in sorted(told.versions):
         place, step = directory / name, step_of(Path(name))
-        if not place.is_file():
-            if name in told.last:
-                what = "was about to be written when that was cut off; going on writes it"
-                yield Finding(place, what, wrong=False)
-            else:
-                yield Finding(place, "is missing", step=step)
-        elif wrong := manifest.difference(place, told.versions[name] | {entry}):
-            yield Finding(place, wrong, step=step)
+        if place.is_file():
+            # What was removed may still be there, where a crash came first; it is read if whole.
+            if wrong := manifest.difference(place, told.versions[name]):
+                yield Finding(place, wrong, step=step)
+        elif name in told.last & told.current.keys():
+            what = "was about to be written when that was cut off; going on writes it"
+            yield Finding(place, what, wrong=False)
+        elif name in told.current:
+            yield Finding(place, "is missing", step=step)
     for folder in KEPT[: 1 if run.tracker_file.is_file() else None]:
         for place in manifest.files_in(directory / folder):
-            name = place.relative_to(directory).as_posix()
-            if name not in told.versions and not place.name.endswith(".partial"):
+            inside = place.relative_to(directory)
+            # What is being written may be a folder, whose files have names of their own.
+            whole = not any(part.endswith(".partial") for part in inside.parts)
+            if whole and (name := inside.as_posix()) not in told.versions:
                 what = "was put there by something else than noiseprobe"
                 yield Finding(place, what, step=step_of(Path(name)))
 
 
 def step_of(name: Path) -> int | None:
     """The first training step that a file of a run takes away, where it is damaged."""
-    if name.parts[:2] in (("traces", "train"), ("traces", "tracked")):
-        return first_step(name)
-    if name.parts[0] == "checkpoints" and len(name.parts) > 1:
-        return int(name.parts[1].removeprefix("step-"))
-    return None
+    found = _OF_STEPS.match(name.as_posix())
+    return int(found[1]) if found else None
 
 
 def _settings(run: Run) -> Iterator[Finding]:

@@ -34,6 +34,10 @@ def mend(run: Run) -> list[str]:
         done += _adopt(run)
         if run.tracker_file.is_file():
             return done  # what is lost of it, no command of ours makes again
+        status = [each for each in found if each.path == run.directory / "status.json"]
+        found = [each for each in found if each not in status]
+        for each in status:  # first, for to go back is to write it anew
+            done += _remove(run, each)
         lost = [each for each in found if each.step is not None]
         if lost and run.foreign is None:
             done += _go_back(run, lost)
@@ -60,9 +64,6 @@ def _go_back(run: Run, lost: list[Finding]) -> list[str]:
     last = -1 if kept is None else kept
     for directory in (run.train_directory, run.tracked_directory):
         drop_after(directory, last)
-    status = run.directory / "status.json"
-    if manifest.wrong_in(status):  # else it is not read, and what it tells besides is kept
-        remove(status)
     run.write_status("training", max(last, 0), None)
     again = command("noiseprobe", "train", "--out", run.directory, "--resume")
     from_where = "from the start" if kept is None else f"from step {kept}"

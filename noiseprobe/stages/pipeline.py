@@ -9,6 +9,7 @@ from pathlib import Path
 from shutil import copytree
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.files import linked, write_json, written_whole
 from noiseprobe.core.progress import Reporter, Silent
@@ -145,11 +146,15 @@ def require_own(run: Run) -> None:
 
 
 def write_result(run: Run) -> None:
-    """Put the checkpoint to take into `RUN/result`; its files are shared where the disk can."""
+    """Put the checkpoint to take into `RUN/result`; its files are shared where the disk can.
+
+    Raises `UserError` where the checkpoint is not as it was written.
+    """
     from noiseprobe.analysis.ending import ending_of
 
     take = ending_of(run).take
     if take is not None:
+        manifest.check(Path(take))
         with written_whole(run.result_directory) as beside:
             copytree(take, beside, copy_function=linked)
 

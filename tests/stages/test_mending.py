@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from noiseprobe.core import manifest
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.progress import Silent
 from noiseprobe.run.directory import Run
@@ -18,6 +19,7 @@ from noiseprobe.stages.pipeline import probe_stage, reopen, start, train_stage
 from noiseprobe.training import driver
 from noiseprobe.training.preparing import prepare
 from tests.conftest import short
+from tests.crashing import crashing
 from tests.crashing import recorded as recorded_of
 
 Harm = Callable[[Run], Path]
@@ -187,6 +189,68 @@ def test_damaged_parts_of_a_probe_are_evaluated_anew(made: Run, run: Run) -> Non
     probe_stage(run, config, prepare(config, run), to)
     assert any("part-00000002" in note and "anew" in note for note in to.notes)
     assert recorded(run) == recorded(made)
+
+
+def test_a_damaged_status_does_not_keep_a_checkpoint_from_being_mended(made: Run, run: Run) -> None:
+    flipped(run.directory / "status.json")
+    flipped(run.checkpoint(4) / "learned_embeds.safetensors")
+    mend(run)
+    assert [each for each in findings(run) if each.wrong] == []
+    config = run.config
+    train_stage(run, config, prepare(config, run))
+    assert recorded(run) == recorded(made)
+
+
+def test_a_damaged_checkpoint_does_not_become_the_result(run: Run) -> None:
+    file = run.checkpoint(6) / "learned_embeds.safetensors"
+    content = file.read_bytes()
+    file.unlink()  # which the result shares
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    config = run.config
+    with pytest.raises(UserError, match=f"'{file}' is damaged"):
+        train_stage(run, config, prepare(config, run))
+    assert (run.result_directory / file.name).read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["a checkpoint", "the status", "the result"])
+def test_a_repair_that_is_cut_off_is_taken_up(made: Run, tmp_path: Path, kind: str) -> None:
+    harm, place_of = DAMAGE[kind]
+    for number in range(1, 30):
+        run = Run(tmp_path / f"run-{number}")
+        shutil.copytree(made.directory, run.directory)
+        place = harm(place_of(run))
+        harmed = place.read_bytes()
+        with crashing(number) as disk:
+            mend(run)
+        if not disk.dead:
+            break
+        there = place.is_file() and place.read_bytes() == harmed
+        assert not there or place in [each.path for each in findings(run) if each.wrong]
+        mend(run)
+        assert not place.is_file() or place.read_bytes() != harmed
+        assert [each for each in findings(run) if each.wrong] == []
+    assert number > 1
+
+
+def test_what_was_announced_and_did_not_come_is_forgotten_by_the_next(run: Run) -> None:
+    announced = run.result_directory / "other.safetensors"
+    announced.write_bytes(b"weights")
+    manifest.record(announced, announced)
+    announced.unlink()  # as where a crash came between the two
+    assert [each.wrong for each in findings(run)] == [False]
+    with run.held():
+        assert findings(run) == []
+
+
+def test_what_a_crash_left_of_a_checkpoint_is_no_damage(run: Run) -> None:
+    left = run.checkpoints_directory / ".step-00000007.host-1-1.partial" / "weights.safetensors"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    assert findings(run) == []
+    strange = run.checkpoints_directory / "mine" / "weights.safetensors"
+    strange.parent.mkdir()
+    strange.write_bytes(b"whole")
+    assert [each.path for each in findings(run)] == [strange]
 
 
 def test_the_command_tells_and_mends(call: Any, run: Run, config: RunConfig) -> None:
