@@ -18,6 +18,9 @@ EVALUATIONS, SMALLEST = 8, 8
 """A held-out loss is evaluated at least so often, in a batch that is halved for that, down to so
 many samples."""
 
+PACED = (*SPACING.values(), "val_batch")
+"""The settings that follow from the budget and all others."""
+
 TRAINER_SAMPLES = 8
 """Of a fixed batch as a trainer lays it out, whose number depends on the photographs."""
 

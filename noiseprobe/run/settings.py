@@ -528,7 +528,7 @@ class RunConfig(BaseModel):
         from noiseprobe.stopping.window import parse_number
 
         try:
-            share = parse_number(str(value))
+            share = round(parse_number(str(value)), 6)  # which it is written with
         except ValueError:
             share = 0.0
         if isinstance(value, bool) or not 0 < share < math.inf:

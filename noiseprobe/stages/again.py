@@ -10,6 +10,7 @@ from noiseprobe.core.errors import UserError
 from noiseprobe.core.words import command
 from noiseprobe.run.directory import Run
 from noiseprobe.run.foreign import Series, find
+from noiseprobe.run.pacing import PACED
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig, flag, kind, of_command
 
@@ -71,17 +72,16 @@ def _words_for(
     """
     values = config.model_dump(mode="json", exclude_none=True)
     given = {key: values[key] for key in first}
+    # What follows from others comes after them, if it is not what it would be.
+    paced = [key for key in keys if key in PACED]
     try:
-        usual = settled(given)
-        given |= {
-            key: values[key]
-            for key in keys
-            if key in values and getattr(usual, key) != getattr(config, key)
-        }
-        again = settled(given)
+        for some in ([key for key in keys if key not in PACED], paced, keys):
+            found = settled(given)
+            differ = [key for key in some if getattr(found, key) != getattr(config, key)]
+            given |= {key: values[key] for key in differ if key in values}
     except UserError:
         return None
-    if any(getattr(again, key) != getattr(config, key) for key in keys):
+    if differ:
         return None
     return [word for key, value in given.items() for word in _flags(key, value)]
 

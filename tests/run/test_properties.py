@@ -61,6 +61,7 @@ OWN: dict[str, st.SearchStrategy[Any]] = {
     "watch": st.sampled_from(WATCHED),
     "param": st.just(("patience=20",)),
     "shift": st.floats(0.1, 10) | st.just("auto"),
+    "track_budget": st.floats(1e-3, 10) | st.just("20%"),
     "track": st.sets(st.sampled_from(["paired", "recent"])).map(tuple),
 }
 

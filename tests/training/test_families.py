@@ -158,6 +158,7 @@ def settings(family: Family, options: dict[str, Any]) -> dict[str, Any]:
         "learning_rate": 0.02,
         "train_batch_size": 2,
         "eval_batch": 2,
+        "eval_every": 1,
         "fixed_batch": "random",  # as that of the probe, so that both can be compared
         "checkpoint_every": 2,
         "settings": "deterministic,timesteps",
