@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from noiseprobe.cli.engines import Address, EngineName, Workers, sharing_of
 from noiseprobe.cli.flags import Debug, Json, Offline, Out, changed, option, taking
 from noiseprobe.cli.foreign import Budget, Caption, Checkpoints, opened_series
 from noiseprobe.cli.tables import print_json, print_next, print_verdict
@@ -14,6 +15,7 @@ from noiseprobe.run.declaring import PROBE
 
 if TYPE_CHECKING:
     from noiseprobe.run.directory import Run
+    from noiseprobe.stages.sharing import Sharing
 
 
 OneRun = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -41,6 +43,9 @@ def probe(
         bool,
         option("Evaluate the held-out photographs, for the gap to the others.", PROBE),
     ] = False,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
     json_output: Json = False,
     offline: Offline = False,
     debug: Debug = False,
@@ -67,23 +72,24 @@ def probe(
             )
         # A pattern without quotes was spelt out by the shell.
         patterns = [*checkpoints, *map(str, run_directory or [])]
-        with Terminal() as terminal:
+        with sharing_of(engine, address, workers) as sharing, Terminal() as terminal:
             made, ready = opened_series(patterns, changed(context), caption, out, budget, terminal)
-            pipeline.probe_stage(made, ready.config, ready, terminal)
+            pipeline.probe_stage(made, ready.config, ready, terminal, sharing=sharing)
             summary = pipeline.summarise(made, pipeline.plot_stage(made))
         return print_json(summary) if json_output else print_summary(summary)
     directory = one_run(run_directory, caption, out, budget)
-    if held_out:
+    if held_out and design != "settings":
+        raise UserError("--design: with --held-out it is settings; leave it out")
+    with sharing_of(engine, address, workers) as sharing:
+        if held_out:
+            return probe_held_out(directory, changed(context), json_output, sharing)
         if design != "settings":
-            raise UserError("--design: with --held-out it is settings; leave it out")
-        return probe_held_out(directory, changed(context), json_output)
-    if design != "settings":
-        return probe_sobol(design, directory, changed(context), json_output)
-    with Terminal() as terminal:
-        opened, chosen = pipeline.reopen(directory, changed(context))
-        ready = prepare(chosen, opened)
-        pipeline.probe_stage(opened, chosen, ready, terminal)
-        summary = pipeline.summarise(opened, pipeline.plot_stage(opened))
+            return probe_sobol(design, directory, changed(context), json_output, sharing)
+        with Terminal() as terminal:
+            opened, chosen = pipeline.reopen(directory, changed(context))
+            ready = prepare(chosen, opened)
+            pipeline.probe_stage(opened, chosen, ready, terminal, sharing=sharing)
+            summary = pipeline.summarise(opened, pipeline.plot_stage(opened))
     print_json(summary) if json_output else print_summary(summary)
 
 
@@ -117,7 +123,13 @@ def one_run(
     return given[0]
 
 
-def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output: bool) -> None:
+def probe_sobol(
+    design: str,
+    directory: Path,
+    given: dict[str, Any],
+    json_output: bool,
+    sharing: "Sharing | None" = None,
+) -> None:
     """Probe the Sobol design, whose flags are its own, and print what it says."""
     from noiseprobe.cli.terminal import Terminal
     from noiseprobe.stages import pipeline
@@ -133,11 +145,13 @@ def probe_sobol(design: str, directory: Path, given: dict[str, Any], json_output
     with Terminal() as terminal:
         opened, chosen = pipeline.reopen(directory, given)
         ready = prepare(chosen, opened)
-        pipeline.design_stage(opened, chosen, ready, terminal)
+        pipeline.design_stage(opened, chosen, ready, terminal, sharing)
     print_analysis(opened, False, True, json_output)
 
 
-def probe_held_out(directory: Path, given: dict[str, Any], json_output: bool) -> None:
+def probe_held_out(
+    directory: Path, given: dict[str, Any], json_output: bool, sharing: "Sharing | None" = None
+) -> None:
     """Probe the held-out photographs, and print how far their loss is from that of the others."""
     from noiseprobe.analysis.gap import gap_by_timestep, gaps
     from noiseprobe.analysis.verdicts import Verdict
@@ -150,7 +164,7 @@ def probe_held_out(directory: Path, given: dict[str, Any], json_output: bool) ->
 
     with Terminal() as terminal:
         opened, chosen = pipeline.reopen(directory, given)
-        pipeline.held_out_stage(opened, chosen, prepare(chosen, opened), terminal)
+        pipeline.held_out_stage(opened, chosen, prepare(chosen, opened), terminal, sharing)
         figures = pipeline.plot_stage(opened)
     trained, held = opened.probe_trace(), opened.held_out_trace()
     table = gaps(trained, held)

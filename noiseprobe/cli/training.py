@@ -4,13 +4,13 @@ import os.path
 import sys
 import warnings
 from collections.abc import Iterable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from noiseprobe.cli.ends import processes
+from noiseprobe.cli.engines import Address, EngineName, check_engine, engine_of
 from noiseprobe.cli.flags import (
     Debug,
     HelpAll,
@@ -29,13 +29,9 @@ from noiseprobe.core.words import visible
 from noiseprobe.run.declaring import MACHINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from noiseprobe.core.progress import Reporter
     from noiseprobe.run.directory import Run
     from noiseprobe.run.settings import RunConfig
-    from noiseprobe.stages.sweep import Sweep
-    from noiseprobe.stages.workers import Engine
     from noiseprobe.training.preparing import Personalization
     from noiseprobe.training.team import Team
 
@@ -238,22 +234,6 @@ def require_same(
             )
 
 
-@contextmanager
-def engine_of(name: str, address: str | None, chosen: "Sweep") -> "Iterator[Engine]":
-    """What does the jobs of a sweep: processes of this machine, or a cluster."""
-    from noiseprobe.stages.workers import in_processes
-
-    if name == "local":
-        yield in_processes
-        return
-    if name != "ray":
-        raise UserError(f"--engine: '{name}' given; choose local or ray")
-    from noiseprobe.stages.on_ray import Resources, ray_engine
-
-    with ray_engine(address, Resources(**chosen.resources)) as engine:
-        yield engine
-
-
 def sweep(
     file: Annotated[
         Path, typer.Argument(metavar="CONFIG.toml", help="What to run; see docs/stopping.md.")
@@ -262,21 +242,8 @@ def sweep(
         int | None,
         typer.Option(min=1, help="Processes (default: those of the file).", show_default=False),
     ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            metavar="local|ray",
-            help="Processes of this machine (local), or a cluster (docs/cluster.md).",
-        ),
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="HOST:PORT of the Ray cluster, or auto for that of this machine "
-            "(default: RAY_ADDRESS, or a Ray that is started for the sweep).",
-            show_default=False,
-        ),
-    ] = None,
+    engine: EngineName = "local",
+    address: Address = None,
     plot_file: PlotFile = None,
     json_output: Json = False,
     offline: Offline = False,
@@ -292,12 +259,11 @@ def sweep(
     from noiseprobe.stages.sweep import progress_of, read_sweep, run_sweep
 
     check_plot(plot_file)
-    if address is not None and engine != "ray":
-        raise UserError("--address: it belongs to --engine ray; add that, or leave it out")
+    check_engine(engine, address)
     chosen = read_sweep(file)
     if workers:
         chosen = replace(chosen, workers=workers)
-    with engine_of(engine, address, chosen) as work, Terminal() as terminal:
+    with engine_of(engine, address, chosen.resources) as work, Terminal() as terminal:
         failed = run_sweep(chosen, terminal, work)
     done = [chosen.place(out) for out in chosen.runs if str(out) not in failed]
     told = {chosen.place(Path(out)): reason for out, reason in failed.items()}

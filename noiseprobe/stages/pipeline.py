@@ -26,6 +26,7 @@ from noiseprobe.training.team import ALONE, Team
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from noiseprobe.stages.sharing import Sharing
     from noiseprobe.training.prior import Prior
 
 
@@ -184,6 +185,7 @@ def probe_stage(
     ready: Personalization,
     reporter: Reporter | None = None,
     steps: "Sequence[int] | None" = None,
+    sharing: "Sharing | None" = None,
 ) -> None:
     """Probe the checkpoints (default: all) not probed yet; see `probing.probe`."""
     from noiseprobe.stages.foreign import follow
@@ -195,7 +197,7 @@ def probe_stage(
     with counted(run):
         if run.foreign:
             follow(run, config, ready, reporter)
-        probe(run, objective, ready.method, config, reporter, steps)
+        probe(run, objective, ready.method, config, reporter, steps, sharing=sharing)
     status = run.status
     if status["stage"] == "trained":
         run.write_status("probed", status["step"], status["stopped_by"])
@@ -203,7 +205,11 @@ def probe_stage(
 
 @alone
 def held_out_stage(
-    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+    run: Run,
+    config: RunConfig,
+    ready: Personalization,
+    reporter: Reporter | None = None,
+    sharing: "Sharing | None" = None,
 ) -> None:
     """Probe the checkpoints on the photographs that were held out, and on the others as well.
 
@@ -217,9 +223,9 @@ def held_out_stage(
             f"--held-out: no photograph was held out of '{run.directory}'; train one with "
             "--hold-out 1 or --validation DIR"
         )
-    probe_stage(run, config, ready, reporter)
+    probe_stage(run, config, ready, reporter, sharing=sharing)
     with counted(run):
-        probe(run, ready.held_out, ready.method, config, reporter, held_out=True)
+        probe(run, ready.held_out, ready.method, config, reporter, held_out=True, sharing=sharing)
 
 
 def _with_measured(run: Run, config: RunConfig) -> RunConfig:
@@ -247,7 +253,11 @@ def counted(run: Run) -> Iterator[None]:
 
 @alone
 def design_stage(
-    run: Run, config: RunConfig, ready: Personalization, reporter: Reporter | None = None
+    run: Run,
+    config: RunConfig,
+    ready: Personalization,
+    reporter: Reporter | None = None,
+    sharing: "Sharing | None" = None,
 ) -> None:
     """Evaluate the Sobol design where it is missing; see `probing.probe_design`."""
     from noiseprobe.stages.probing import probe_design
@@ -255,7 +265,7 @@ def design_stage(
     require_checkpoints(run)
     objective = ready.objective
     run.record(config)
-    probe_design(run, objective, ready.method, config, reporter)
+    probe_design(run, objective, ready.method, config, reporter, sharing=sharing)
 
 
 def require_checkpoints(run: Run) -> None:

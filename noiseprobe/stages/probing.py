@@ -38,6 +38,9 @@ from noiseprobe.training.wrong_numbers import (
 
 KEY = ["setting", "replicate", "sample"]
 
+Sharing = Callable[..., None]
+"""Lets other processes evaluate checkpoints: `noiseprobe.stages.sharing.Sharing`."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -103,6 +106,7 @@ def probe(
     steps: Sequence[int] | None = None,
     *,
     held_out: bool = False,
+    sharing: Sharing | None = None,
 ) -> None:
     """Evaluate what the probe trace of `run` lacks, at the checkpoints of `steps` (default: all).
 
@@ -111,7 +115,7 @@ def probe(
     before, and one never shrinks. Each checkpoint has one more redraw of each setting that no other
     has, the replicate `FRESH` + its step, however many replicates are asked. Raises `Interrupted`
     on Ctrl-C: the checkpoints that were finished are kept, and the next call goes on with the
-    others.
+    others. With `sharing`, other processes evaluate, several checkpoints at once.
     """
     stream: Stream = "held-out" if held_out else "probe"
     draws = objective.draws(config.seed, stream, len(method.captions))
@@ -130,7 +134,7 @@ def probe(
     of = "held-out" if held_out else "probe"
     one = Evaluation(run, objective, method, draws, config, of, reporter or Silent())
     again = f"noiseprobe probe {run.directory}{' --held-out' if held_out else ''}"
-    _each_checkpoint(run, directory, method, plan, one, reporter, steps, again)
+    _each_checkpoint(run, directory, plan, one, reporter, steps, again, sharing)
 
 
 def probe_design(
@@ -140,6 +144,7 @@ def probe_design(
     config: RunConfig,
     reporter: Reporter | None = None,
     steps: Sequence[int] | None = None,
+    sharing: Sharing | None = None,
 ) -> None:
     """Evaluate what the trace of the Sobol design lacks; as `probe` otherwise.
 
@@ -153,7 +158,7 @@ def probe_design(
 
     one = Evaluation(run, objective, method, draws, config, "sobol", reporter or Silent())
     again = f"noiseprobe probe {run.directory} --design sobol"
-    _each_checkpoint(run, run.sobol_directory, method, plan, one, reporter, steps, again)
+    _each_checkpoint(run, run.sobol_directory, plan, one, reporter, steps, again, sharing)
 
 
 def _size(trace: pd.DataFrame, column: str) -> int:
@@ -163,19 +168,19 @@ def _size(trace: pd.DataFrame, column: str) -> int:
 def _each_checkpoint(
     run: Run,
     directory: Path,
-    method: Method,
     plan: Callable[[pd.DataFrame, int], Plan],
     evaluate_one: "Evaluation",
     reporter: Reporter | None,
     steps: Sequence[int] | None,
     again: str,
+    sharing: Sharing | None,
 ) -> None:
     """Bring the part of the trace in `directory` for each checkpoint up to its plan."""
     reporter = reporter or Silent()
     for wrong in drop_damaged(directory):
         reporter.note(f"warning: {wrong}; evaluated anew")
     every = list(run.checkpoint_steps() if steps is None else steps)
-    todo = {}
+    todo: dict[int, tuple[pd.DataFrame, Plan, Plan]] = {}
     for step in every:
         before = _known(directory, step, again)
         whole = plan(before, step)
@@ -183,19 +188,25 @@ def _each_checkpoint(
         keys = whole.keys()
         missing = np.flatnonzero([key not in known for key in keys])
         if len(missing):
-            todo[step] = before, whole, missing
+            lacking = whole if len(missing) == len(whole) else whole.part(missing)
+            todo[step] = before, whole, lacking
+
+    def keep(step: int, trace: pd.DataFrame) -> None:
+        before, whole, _ = todo[step]
+        if len(before):
+            order = pd.MultiIndex.from_tuples(whole.keys(), names=KEY)
+            trace = pd.concat([before, trace]).set_index(KEY).loc[order].reset_index()
+        write_part(directory, PROBE_COLUMNS, trace.assign(step=step))
+
+    plans = {step: lacking for step, (_, _, lacking) in todo.items()}
+    if sharing and len(plans) > 1:
+        config, of = evaluate_one.config, evaluate_one.of
+        return sharing(run, config, of, plans, keep, reporter, again)
     reporter.stage("probing", len(every), len(every) - len(todo))
     with stop_request() as stop:
-        for done, (step, (before, whole, missing)) in enumerate(
-            todo.items(), start=len(every) - len(todo) + 1
-        ):
-            method.restore(run.checkpoint(step))
-            lacking = whole if len(missing) == len(whole) else whole.part(missing)
-            trace = evaluate_one(lacking, step)
-            if len(before):
-                order = pd.MultiIndex.from_tuples(whole.keys(), names=KEY)
-                trace = pd.concat([before, trace]).set_index(KEY).loc[order].reset_index()
-            write_part(directory, PROBE_COLUMNS, trace.assign(step=step))
+        for done, (step, lacking) in enumerate(plans.items(), len(every) - len(todo) + 1):
+            evaluate_one.method.restore(run.checkpoint(step))
+            keep(step, evaluate_one(lacking, step))
             reporter.advance(done, f"checkpoint {step}")
             if stop.is_set() and done < len(every):
                 raise Interrupted(

@@ -1,5 +1,7 @@
 """The probe: what it redraws, and everything that must not change what it finds."""
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from noiseprobe.run.directory import Run
 from noiseprobe.run.resolving import resolve
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import parts
+from noiseprobe.run.verifying import findings
 from noiseprobe.stages.pipeline import (
     design_stage,
     finish,
@@ -28,6 +31,8 @@ from noiseprobe.stages.pipeline import (
     train_stage,
 )
 from noiseprobe.stages.probing import evaluate, plan_rows, probe
+from noiseprobe.stages.sharing import FOLDER, Sharing
+from noiseprobe.stages.workers import in_processes
 from noiseprobe.stopping import NonFiniteLossWarning
 from noiseprobe.training.methods.textual_inversion import TextualInversion
 from noiseprobe.training.objective import Objective
@@ -48,6 +53,27 @@ def probed(run: Run, config: RunConfig, **more: Any) -> pd.DataFrame:
     ready = prepare(config)
     probe(run, ready.objective, ready.method, config, **more)
     return run.probe_trace()
+
+
+def test_processes_that_share_the_checkpoints_find_what_one_does(
+    run: Run, config: RunConfig, tmp_path: Path
+) -> None:
+    shutil.copytree(run.directory, tmp_path / "shared")
+    shared = Run(tmp_path / "shared")
+    alone = probed(run, config)
+    (shared.directory / FOLDER).mkdir()  # as a killed one leaves it
+    sharing, ready = Sharing(in_processes, 2, torch.get_num_threads()), prepare(config, shared)
+    probe_stage(shared, config, ready, sharing=sharing)
+    pd.testing.assert_frame_equal(shared.probe_trace(), alone)
+    assert not (shared.directory / FOLDER).exists()
+    assert [each for each in findings(shared) if each.wrong] == []
+    (bad := shared.checkpoint(2) / "learned_embeds.safetensors").write_bytes(b"")
+    more = config.model_copy(update={"replicates": 3})
+    with pytest.raises(UserError, match=re.escape(bad.name)):
+        probe_stage(shared, more, ready, sharing=sharing)
+    trace = shared.probe_trace()
+    added = trace[trace["replicate"] == 3]
+    assert added["step"].unique().tolist() == [0, 4, 6]  # what the others found is kept
 
 
 def test_every_row_of_the_design_is_there(run: Run, config: RunConfig) -> None:
