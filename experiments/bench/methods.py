@@ -61,10 +61,12 @@ def measured(method: str, concept: str, device: str, steps: int) -> dict[str, fl
     spent = trace[["seconds", "l_det_seconds", "check_seconds"]].diff()
     rows = spent[(trace["step"] > CHECK_EVERY)]  # the first steps warm up
     checks = rows["check_seconds"][rows["check_seconds"] > 0]
+    values = rows["l_det_seconds"][rows["l_det_seconds"] > 0]  # of every few steps
     of_step = rows["seconds"] - rows["l_det_seconds"] - rows["check_seconds"]
     return {
         "step_seconds": round(float(of_step.median()), 4),
-        "l_det_seconds": round(float(rows["l_det_seconds"].median()), 4),
+        "l_det_seconds": round(float(values.median()), 4),
+        "l_det_every": config.eval_every,
         "check_seconds": round(float(checks.median()), 3),
         "checkpoint_bytes": size,
         "trained_numbers": sum(each.numel() for each in ready.method.parameters()),
