@@ -87,7 +87,7 @@ def best_of_samples(steps: ArrayLike, losses: ArrayLike) -> BestOf:
     Raises:
         UserError: the shapes do not fit, or there is one sample.
 
-    Example:
+    Examples:
         >>> draws = np.random.default_rng(0).normal(1, 0.3, 64)
         >>> own = np.random.default_rng(1).normal(0, 0.01, (3, 64))
         >>> found = best_of_samples([10, 20, 30], draws + own + [[0.2], [0.1], [0.1]])
@@ -125,7 +125,7 @@ def best_of_series(steps: ArrayLike, values: ArrayLike, at: Sequence[int] | None
     Raises:
         UserError: fewer than `FEWEST` values are finite.
 
-    Example:
+    Examples:
         >>> steps = np.arange(0, 1500, 50)
         >>> curve = (steps / 1000 - 1) ** 2
         >>> best_of_series(steps, curve).step

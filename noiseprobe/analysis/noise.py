@@ -59,7 +59,7 @@ def noise_to_signal(probe: pd.DataFrame) -> pd.DataFrame:
     training has diverged; then replicates that were not measured, finite, for every sample and
     step. The noise is NaN with fewer than 2 of them; the signal with fewer than 2 steps or samples.
 
-    Example:
+    Examples:
         >>> from noiseprobe import Run
         >>> table = noise_to_signal(Run.open("runs/dog").probe_trace())  # doctest: +SKIP
         >>> table["noise_to_signal"].idxmax()  # doctest: +SKIP

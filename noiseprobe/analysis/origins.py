@@ -33,7 +33,7 @@ def marks_of(source: Path, run: str = "") -> list[Hashable]:
 def grouped(marks: Sequence[Collection[Hashable]]) -> list[int]:
     """For each item, the first item of its group: those that share a mark, also through others.
 
-    Example:
+    Examples:
         >>> grouped([["a"], ["b"], ["c", "a"], ["b"], ["d"], ["d", "c"]])
         [0, 1, 0, 1, 0, 0]
     """

@@ -109,7 +109,7 @@ def replay(series: Series, window: float, threshold: float) -> Replay:
     Warns:
         NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
 
-    Example:
+    Examples:
         >>> losses = np.array([0.9, 0.5, 0.3, 0.25, 0.25, 0.25])
         >>> series = Series("log.csv", np.arange(0, 60, 10), losses, "loss")
         >>> found = replay(series, window=3, threshold=0.1)
@@ -145,7 +145,7 @@ def replay_criterion(
     Warns:
         NonFiniteLossWarning: the series holds NaN or infinite values; they are no evidence.
 
-    Example:
+    Examples:
         >>> losses = np.array([0.9, 0.5, 0.3, 0.31, 0.32, 0.33])
         >>> series = Series("log.csv", np.arange(0, 60, 10), losses, "loss")
         >>> found = replay_criterion(series, "patience", {"patience": 2})
@@ -279,7 +279,7 @@ def default_grid(points: int) -> tuple[list[float], list[float]]:
     Windows are 5, 10, 20, 50, 100, … up to half of the trace, as a longer one holds most of what it
     is compared with, and then shares of what was seen so far. The thresholds run from 0.01 to 0.5.
 
-    Example:
+    Examples:
         >>> default_grid(300)[0]
         [5, 10, 20, 50, 100, 0.2, 0.3, 0.5, 0.7]
     """

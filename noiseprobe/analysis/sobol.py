@@ -100,7 +100,7 @@ def sobol_indices(
         names: of the k inputs.
         estimator: of the first order; by default `azzini` with `ba`, `saltelli` without.
 
-    Example:
+    Examples:
         >>> x, y = np.random.default_rng(0).random((2, 2, 4000))  # each: two draws
         >>> def f(x, y): return x + 2 * y  # of whose variance x makes a fifth
         >>> ab = np.column_stack([f(x[1], y[0]), f(x[0], y[1])])

@@ -57,7 +57,7 @@ class Trend:
 def trend_of(values: NDArray[np.float64]) -> Trend:
     """What neighbours say of the values (n,); those that are not finite are left out.
 
-    Example:
+    Examples:
         >>> trend_of(np.linspace(1, 0, 50)).noisy
         False
         >>> trend_of(np.random.default_rng(0).normal(size=50)).noisy

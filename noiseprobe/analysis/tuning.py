@@ -29,7 +29,7 @@ def combinations(name: str, grid: Grid | None = None) -> list[dict[str, float]]:
     Raises:
         UserError: there is no such criterion, or a parameter of `grid` is not one of its.
 
-    Example:
+    Examples:
         >>> combinations("uprising", {"strips": (2, 4)})
         [{'strips': 2, 'length': 5}, {'strips': 4, 'length': 5}]
     """

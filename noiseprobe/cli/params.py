@@ -36,7 +36,7 @@ def parse_params(
     Raises:
         UserError: a pair is malformed, or names a criterion or parameter that is not there.
 
-    Example:
+    Examples:
         >>> parse_params(["min-delta=0.01"], ["patience"])
         {'patience': {'min_delta': 0.01}}
     """

@@ -116,7 +116,7 @@ def plain(
         paths: a column of paths; the folder that all of them lie in is named once, above.
         within: the columns of text that there are.
 
-    Example:
+    Examples:
         >>> print(plain([("trace", "best step"), ("log.csv", "400")], within=13))
         trace
             best step

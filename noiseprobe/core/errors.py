@@ -62,7 +62,7 @@ class Interrupted(Exception):
 def did_you_mean(word: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
     """The mend of a message about an unknown word: the nearest that is known, or what else to do.
 
-    Example:
+    Examples:
         >>> did_you_mean("nois", ["timesteps", "noise"], "choose another")
         "did you mean 'noise'?"
     """

@@ -13,7 +13,7 @@ def metric_of(name: str) -> str:
 def words_of(name: str) -> set[str]:
     """The words of the metric, in small letters.
 
-    Example:
+    Examples:
         >>> sorted(words_of("run - train/valLoss"))
         ['loss', 'train', 'val']
     """
@@ -32,7 +32,7 @@ def visible(text: object, keep: str = "") -> str:
         text: what is shown, or what `str` makes of it.
         keep: letters that stay although they cannot be printed, such as a line's end.
 
-    Example:
+    Examples:
         >>> print(visible("loss\x1b[31m"))
         loss\x1b[31m
     """
@@ -47,7 +47,7 @@ def in_spreadsheet(text: str) -> str:
     One that begins as a formula does gets an apostrophe before it, but for a number (OWASP, CSV
     injection).
 
-    Example:
+    Examples:
         >>> in_spreadsheet("=1+1"), in_spreadsheet("-1e-3"), in_spreadsheet("loss")
         ("'=1+1", '-1e-3', 'loss')
     """
@@ -75,7 +75,7 @@ def command(*words: object) -> str:
     Words with letters that cannot be printed are quoted as bash and zsh read them, $'\x1b'. A
     `Path` that begins as a flag does gets a ./ before it.
 
-    Example:
+    Examples:
         >>> print(command("noiseprobe", "analyze", "my run"))
         noiseprobe analyze 'my run'
     """

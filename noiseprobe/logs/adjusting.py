@@ -55,7 +55,7 @@ def timestep_adjusted(losses: ArrayLike, timesteps: ArrayLike) -> NDArray[np.flo
     Raises:
         UserError: the shapes differ, or have other than one or two axes.
 
-    Example:
+    Examples:
         >>> t = np.random.default_rng(0).uniform(0, 1000, 2000)
         >>> loss = np.exp(-t / 300) + np.linspace(0.2, 0.1, 2000)
         >>> adjusted = timestep_adjusted(loss, t)[LEARNED:]

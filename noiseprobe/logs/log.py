@@ -98,7 +98,7 @@ def surviving(
             point of that index.
         cut_steps: shape (k,): the step at which each of them goes on.
 
-    Example:
+    Examples:
         >>> surviving(np.array([0, 10, 20, 30, 20, 30, 40])).tolist()
         [True, True, False, False, True, True, True]
     """
@@ -127,7 +127,7 @@ def repeated(
         places: shape (n,), rising: where each point was recorded among all.
         clock: shape (m,): the step of all that was recorded, in its order.
 
-    Example:
+    Examples:
         >>> clock = np.array([10, 20, 30, 15, 20, 30])
         >>> repeated(np.array([20, 20]), np.array([1, 4]), clock).tolist()
         [True, False]
@@ -141,7 +141,7 @@ def repeated(
 def repeating(steps: NDArray[np.int64]) -> bool:
     """Whether steps, shape (n,), tell points apart so badly that fewer than n / 2 are distinct.
 
-    Example:
+    Examples:
         >>> repeating(np.array([0, 0, 1, 1])), repeating(np.array([0, 0, 0, 1, 1]))
         (False, True)
     """

@@ -54,7 +54,7 @@ def uncumulated(means: NDArray[np.float64], within: int) -> NDArray[np.float64]:
     Source: kohya-ss/sd-scripts, library/train_util.py, class LossRecorder, and train_network.py,
     `val_step_loss_recorder`.
 
-    Example:
+    Examples:
         >>> uncumulated(np.array([4.0, 3.0, 2.0, 1.0]), within=3)
         array([4., 2., 0., 1.])
     """

@@ -48,7 +48,7 @@ def read_log(source: str | Path) -> Log:
     Warns:
         TruncatedLogWarning: the log is cut off or garbled; what stands before the place was read.
 
-    Example:
+    Examples:
         >>> log = read_log("logs/textual-inversion")  # doctest: +SKIP
         >>> log.kind, log.tags  # doctest: +SKIP
         ('TensorBoard events', ('loss', 'lr'))

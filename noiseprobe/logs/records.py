@@ -113,7 +113,7 @@ def find_records(content: bytes | mmap) -> Records:
 def masked_crc(data: bytes) -> int:
     """The masked CRC-32C of `data`, byte by byte.
 
-    Example:
+    Examples:
         >>> hex(masked_crc(b"123456789"))  # CRC-32C 0xe3069283, RFC 3720
         '0xc78ab0e5'
     """

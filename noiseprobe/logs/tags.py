@@ -89,7 +89,7 @@ def choose_tags(tags: Sequence[str], pattern: str | None) -> list[str]:
     Raises:
         UserError: no tag matches, or none stands out.
 
-    Example:
+    Examples:
         >>> choose_tags(["lr", "train/loss", "eval/loss"], None)
         ['eval/loss']
         >>> choose_tags(["lr", "train/loss", "eval/loss"], "*/loss")
@@ -143,7 +143,7 @@ def step_columns(names: Sequence[str]) -> list[str]:
 
     A table of several runs may hold one for each, as `run - global_step`.
 
-    Example:
+    Examples:
         >>> step_columns(["epoch", "batch_idx", "Training Step", "step_time", "iter"])
         ['iter', 'Training Step', 'batch_idx', 'epoch']
     """
@@ -174,7 +174,7 @@ def is_loss(tag: str) -> bool:
 def is_held_out(tag: str) -> bool:
     """Whether the name is that of a loss on what is not trained on.
 
-    Example:
+    Examples:
         >>> is_held_out("loss/validation/step_average"), is_held_out("val_mse")
         (True, True)
         >>> is_held_out("train/loss"), is_held_out("val_accuracy")
@@ -191,7 +191,7 @@ def is_training_loss(tag: str) -> bool:
 def run_of(tag: str) -> str:
     """The name of that run; "" where there is none.
 
-    Example:
+    Examples:
         >>> run_of("dog - seed 1 - eval/loss")
         'dog - seed 1'
     """

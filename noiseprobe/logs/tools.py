@@ -25,7 +25,7 @@ def tool_of(kind: str, tags: Sequence[str]) -> str | None:
 
     The tags of trainers come before the kind, since several trainers log by way of one tracker.
 
-    Example:
+    Examples:
         >>> tool_of("TensorBoard events", ["loss/train_step", "smooth_loss/train_step"])
         'OneTrainer'
     """

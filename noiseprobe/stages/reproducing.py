@@ -65,14 +65,15 @@ def reproduce(
         step: of a training batch the step that takes it, from 1; else after how many steps it was.
         sample: its index in the batch, from 0.
         of: what it belongs to.
-        setting, replicate: of a sample of a probe; of the Sobol design its row and pair.
+        setting: of a sample of a probe; of the Sobol design its row.
+        replicate: the redraw; of the Sobol design the pair.
         weights: after how many steps; by default those that it was computed with. Where these are
             not kept, those of the last checkpoint before: `weights_of` says which.
 
     Raises:
         UserError: there is no such run, sample or setting.
 
-    Example:
+    Examples:
         >>> import noiseprobe
         >>> noiseprobe.reproduce("runs/dog", 120, 3).loss  # doctest: +SKIP
         nan

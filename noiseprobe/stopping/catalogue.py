@@ -88,7 +88,7 @@ def completed(name: str, params: Mapping[str, float] | None = None) -> dict[str,
     Raises:
         UserError: there is no such criterion or parameter.
 
-    Example:
+    Examples:
         >>> completed("dvar", {"threshold": 0.3})
         {'window': 310, 'threshold': 0.3}
     """
@@ -113,7 +113,7 @@ def build(name: str, params: Mapping[str, float] | None = None, every: int = 1) 
     Raises:
         UserError: there is no such criterion or parameter, or a value is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = build("patience", {"patience": 10})
         >>> criterion.patience, criterion.min_delta
         (10, 0.0)
@@ -134,7 +134,7 @@ def to_be_high(name: str) -> bool:
 
     The name of a run that stands before it, as in exports of Weights & Biases, does not count.
 
-    Example:
+    Examples:
         >>> to_be_high("val_clip_img"), to_be_high("clip-run - val_loss")
         (True, False)
     """
@@ -145,7 +145,7 @@ def to_be_high(name: str) -> bool:
 def as_losses(name: str, values: Values) -> Values:
     """What is recorded under that name as criteria see it: negated where it is to be high.
 
-    Example:
+    Examples:
         >>> as_losses("clip_img", 0.7), as_losses("l_det", 0.2)
         (-0.7, 0.2)
     """
@@ -165,7 +165,7 @@ def outcome(criterion: LossCriterion, losses: ArrayLike, steps: ArrayLike | None
             knows the best and could not fire.
         steps: the training step of each, (n,), where they are known.
 
-    Example:
+    Examples:
         >>> outcome(build("patience", {"patience": 2}), [0.9, 0.5, 0.6, 0.7, 0.4])
         Outcome(stop_index=3, kept_index=1, could_fire=True)
     """

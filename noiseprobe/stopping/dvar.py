@@ -46,7 +46,7 @@ class DVAR(LossCriterion):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = DVAR(window=3, threshold=0.1)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.3, 0.25, 0.25)]
         [False, False, False, False, True]

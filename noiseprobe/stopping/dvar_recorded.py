@@ -44,7 +44,7 @@ def dvar_ratios(losses: ArrayLike, window: float, every: int = 1) -> NDArray[np.
     Raises:
         UserError: `window` is outside its range.
 
-    Example:
+    Examples:
         >>> dvar_ratios([0.9, 0.5, 0.3, 0.25, 0.25], window=3).round(4)
         array([   nan,    nan, 1.    , 0.1782, 0.009 ])
     """
@@ -68,7 +68,7 @@ def dvar_stops(
 
     The row of `dvar_grid` for one window, with the same arguments and errors.
 
-    Example:
+    Examples:
         >>> dvar_stops([0.9, 0.5, 0.3, 0.25, 0.25], window=3, thresholds=[0.2, 0.1, 0.001])
         [3, 4, None]
     """
@@ -96,7 +96,7 @@ def dvar_grid(
     Raises:
         UserError: a window or a threshold is outside its range.
 
-    Example:
+    Examples:
         >>> dvar_grid([0.9, 0.5, 0.3, 0.25, 0.25], windows=[2, 3], thresholds=[0.1, 0.001])
         array([[ 3,  4],
                [ 4, -1]])

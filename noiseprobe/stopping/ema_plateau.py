@@ -24,7 +24,7 @@ class EMAPlateau(Patience):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = EMAPlateau(halflife=1, patience=2, min_delta=0.05)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.6, 0.6)]
         [False, False, False, True]

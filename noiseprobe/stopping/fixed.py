@@ -21,7 +21,7 @@ class FixedSteps(LossCriterion):
     Raises:
         UserError: `steps` is not a whole number of at least 1.
 
-    Example:
+    Examples:
         >>> criterion = FixedSteps(3)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.4)]
         [False, False, True]
@@ -55,7 +55,7 @@ class Never(LossCriterion):
 
     What the others are worth beside it says whether stopping is worth more than a few steps.
 
-    Example:
+    Examples:
         >>> any(Never().update(loss) for loss in (0.9, 0.5, 0.4))
         False
     """

@@ -54,7 +54,7 @@ class GainInterval(LossCriterion):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = GainInterval(window=3, share=0.2, confidence=0.9)
         >>> paired = (0, -0.3, -0.5, -0.6, -0.65, -0.66, -0.66, -0.65)
         >>> [criterion.update(loss) for loss in paired]

@@ -38,7 +38,7 @@ class GainShare(LossCriterion):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = GainShare(window=3, threshold=0.2)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.3, 0.25, 0.25)]
         [False, False, False, False, True]

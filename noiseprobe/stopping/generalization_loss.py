@@ -22,7 +22,7 @@ class GeneralizationLoss(BestCriterion):
     Raises:
         UserError: `alpha` is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = GeneralizationLoss(alpha=5)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.52, 0.53)]
         [False, False, False, True]

@@ -26,7 +26,7 @@ class Held(LossCriterion):
     Raises:
         UserError: `every` is no such number.
 
-    Example:
+    Examples:
         >>> from noiseprobe.stopping import DVAR
         >>> criterion = Held(DVAR(window=20, threshold=0.1), every=10)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.25, 0.25, 0.25)]

@@ -43,7 +43,7 @@ class PairedLoss:
     Raises:
         UserError: `half_life` is outside its range.
 
-    Example:
+    Examples:
         >>> paired = PairedLoss(half_life=20)
         >>> round(paired.update([0.5, 0.3, 0.2], [0.6, 0.3, 0.4]), 3)
         -0.1

@@ -12,7 +12,7 @@ def parse_param(pair: str) -> tuple[str, float]:
     Raises:
         UserError: the text is something else.
 
-    Example:
+    Examples:
         >>> parse_param("min-delta=0.01")
         ('min_delta', 0.01)
     """
@@ -28,7 +28,7 @@ def parse_param(pair: str) -> tuple[str, float]:
 def shown_params(params: Mapping[str, float]) -> str:
     """The parameters in one word each, a window that is a share in per cent.
 
-    Example:
+    Examples:
         >>> shown_params({"window": 0.2, "threshold": 0.15})
         'window=20% threshold=0.15'
     """

@@ -24,7 +24,7 @@ class Patience(BestCriterion):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = Patience(patience=2, min_delta=0.1)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.45, 0.41)]
         [False, False, False, True]

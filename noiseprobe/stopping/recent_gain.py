@@ -52,7 +52,7 @@ class RecentGain(BestCriterion):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = RecentGain(share=0.1, confidence=0.95)
         >>> stretches = [-0.31, -0.30, -0.29], [-0.11, -0.10, -0.09], [-0.02, -0.01, 0.0]
         >>> [criterion.update(stretch) for stretch in stretches]

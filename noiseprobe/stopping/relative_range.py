@@ -30,7 +30,7 @@ class RelativeRange(LossCriterion):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = RelativeRange(window=2, threshold=0.1)
         >>> [criterion.update(loss) for loss in (1.0, 0.5, 0.4, 0.39)]
         [False, False, False, True]

@@ -39,7 +39,7 @@ class TheilSen(LossCriterion):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = TheilSen(window=4, alpha=0.05)
         >>> [criterion.update(loss) for loss in (0.9, 0.7, 0.5, 0.4, 0.41)]
         [False, False, False, False, True]

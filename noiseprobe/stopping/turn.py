@@ -63,7 +63,7 @@ class Turn(BestCriterion):
     Raises:
         UserError: `confidence` is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = Turn(confidence=0.95)
         >>> means = [0.5, 0.4, 0.45, 0.5, 0.5, 0.55, 0.6]
         >>> [criterion.update([mean - 0.1, mean, mean + 0.1]) for mean in means]

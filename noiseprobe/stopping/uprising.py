@@ -24,7 +24,7 @@ class Uprising(BestCriterion):
     Raises:
         UserError: an argument is outside its range.
 
-    Example:
+    Examples:
         >>> criterion = Uprising(strips=2, length=1)
         >>> [criterion.update(loss) for loss in (0.9, 0.5, 0.6, 0.7)]
         [False, False, False, True]

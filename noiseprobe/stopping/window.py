@@ -31,7 +31,7 @@ def checked_window(window: float, least: int) -> float:
     Raises:
         UserError: it is neither a whole number of at least `least` losses nor between 0 and 1.
 
-    Example:
+    Examples:
         >>> checked_window(310, least=2), checked_window(0.2, least=2)
         (310, 0.2)
     """
@@ -55,7 +55,7 @@ def window_after(window: float, seen: int) -> int:
 
     More than there are, where nothing is decided yet.
 
-    Example:
+    Examples:
         >>> [window_after(0.2, seen) for seen in (1, 25, 26, 100)]
         [5, 5, 6, 20]
         >>> window_after(310, 26)
@@ -72,7 +72,7 @@ def parse_window(text: str) -> float:
     Raises:
         UserError: the text is neither a share nor a whole number of at least 2.
 
-    Example:
+    Examples:
         >>> parse_window("20%"), parse_window("310")
         (0.2, 310)
     """

@@ -61,7 +61,7 @@ def fixed_losses(
         UserError: a part is missing or of another family; there is no photograph or one that cannot
             be read; there is no prompt; a number is outside its range.
 
-    Example:
+    Examples:
         >>> from diffusers import StableDiffusionPipeline
         >>> from noiseprobe.models import model_location
         >>> from noiseprobe.training.concept import BUNDLED_CONCEPTS

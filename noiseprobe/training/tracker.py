@@ -63,7 +63,7 @@ class Tracker:
         UserError: there are no losses; `watch` is none of them, or not said of several; `every` is
             no whole number of at least 1.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from noiseprobe import Patience
         >>> curve = iter([0.9, 0.5, 0.6, 0.7])

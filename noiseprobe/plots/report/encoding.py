@@ -30,7 +30,7 @@ def spread(steps: Sequence[int], most: int, wanted: int | None = None) -> list[i
 
     Where `wanted` is among `steps`, it takes the place of the nearest one between those two.
 
-    Example:
+    Examples:
         >>> spread([0, 10, 20, 30, 40, 50], 3)
         [0, 20, 50]
         >>> spread([0, 10, 20, 30, 40, 50], 3, wanted=30)
