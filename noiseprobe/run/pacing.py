@@ -45,7 +45,8 @@ def paced(config: RunConfig, given: Collection[str]) -> dict[str, int]:
         found["val_batch"] = sizes["l_val"]
     for name, size in sizes.items():
         if SPACING[name] not in given:
-            found[SPACING[name]] = max(math.ceil(size / per_step[name] - 1e-9), 1)
+            every = math.ceil(size / per_step[name] - 1e-9)
+            found[SPACING[name]] = min(max(every, 1), config.steps)  # at the end at the latest
     return found
 
 

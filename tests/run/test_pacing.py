@@ -41,6 +41,11 @@ def test_all_that_is_tracked_keeps_within_the_budget_and_uses_it(
     assert 0.6 * budget < spent(config) <= budget + 1e-9
 
 
+def test_each_loss_has_a_value_at_the_end_whatever_that_takes() -> None:
+    config = resolve({"hold_out": "1", "track": "paired", "steps": 4, "eval_batch": 10**15})
+    assert (config.eval_every, config.val_every, config.paired_every) == (4, 4, 4)
+
+
 def test_a_dearer_step_affords_more_values() -> None:
     usual = resolve({})
     assert usual.eval_every == 10  # 8 samples, of 10% of forward and backward of 4

@@ -43,12 +43,10 @@ from tests.crashing import crashing, recorded
 
 STEPS = 4
 
-EXAMPLES = 25
+EXAMPLES = 16
 """How many runs things happen to. With `derandomize=False`, each time to others."""
 
-ENOUGH = dict.fromkeys(
-    ("the same", "finish refused", "crash", "repair", "flip", "cut", "delete"), 1
-)
+ENOUGH = dict.fromkeys(("the same", "crash", "repair", "flip", "cut", "delete"), 1)
 """How often it must have happened for the test to have tried anything."""
 
 TRACES = ("train", "tracked", "probe")
@@ -190,7 +188,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.saved: dict[str, bytes] = {}
 
     def teardown(self) -> None:
-        shutil.rmtree(self.place.parent)
+        """Whatever has happened, a repair and the rest of the work end as if nothing had."""
+        try:
+            if self.begun or self.harmed:
+                self.mend_all()
+            assert self.ends("finish")
+            self.require_the_same()
+        finally:
+            shutil.rmtree(self.place.parent)
 
     @property
     def begun(self) -> bool:
@@ -296,6 +301,9 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.begun or self.harmed)
     @rule()
     def repair(self) -> None:
+        self.mend_all()
+
+    def mend_all(self) -> None:
         for name in self.damaged & {*BY_HAND}:
             (self.place / name).write_bytes(self.saved[name])
         if not self.begun:
