@@ -45,9 +45,25 @@ def paced(config: RunConfig, given: Collection[str]) -> dict[str, int]:
         found["val_batch"] = sizes["l_val"]
     for name, size in sizes.items():
         if SPACING[name] not in given:
-            every = math.ceil(size / per_step[name] - 1e-9)
-            found[SPACING[name]] = min(max(every, 1), config.steps)  # at the end at the latest
+            every = max(math.ceil(size / per_step[name] - 1e-9), 1)
+            if name == "l_val":  # by which a checkpoint is picked
+                every = aligned(every, config.checkpoint_every)
+            found[SPACING[name]] = min(every, config.steps)  # at the end at the latest
     return found
+
+
+def aligned(every: int, checkpoints: int) -> int:
+    """The least spacing from `every` on that checkpoints, so many steps apart, have values at.
+
+    It divides theirs, or theirs divides it.
+
+    Examples:
+        >>> [aligned(every, 50) for every in (1, 7, 10, 30, 51)]
+        [1, 10, 10, 50, 100]
+    """
+    if every >= checkpoints:
+        return -(-every // checkpoints) * checkpoints
+    return next(each for each in range(every, checkpoints + 1) if checkpoints % each == 0)
 
 
 def passes_of_step(config: RunConfig) -> int:

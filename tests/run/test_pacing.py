@@ -56,6 +56,14 @@ def test_a_dearer_step_affords_more_values() -> None:
     assert resolve({"track_budget": "100%"}).eval_every == 1
 
 
+def test_checkpoints_have_a_held_out_loss() -> None:
+    for method in METHODS:
+        for steps in (100, 300, 2000):
+            config = resolve({"method": method, "hold_out": "1", "stop": "turn", "steps": steps})
+            every, checkpoints = config.val_every, config.checkpoint_every
+            assert every % checkpoints == 0 or checkpoints % every == 0 or every == steps
+
+
 def test_what_decides_is_seen_more_often_than_what_does_not() -> None:
     by_dvar = resolve({"hold_out": "1", "val_batch": 8})
     by_turn = resolve({"hold_out": "1", "val_batch": 8, "stop": "turn"})
