@@ -52,7 +52,7 @@ class Sharing:
         folder = run.directory / FOLDER
         remove(folder)  # what a killed process left
         folder.mkdir()
-        files = {step: folder / f"step-{step}.parquet" for step in plans}
+        files = {step: folder / f"checkpoint-{step}" for step in plans}
         jobs: dict[Path, tuple[Any, ...]] = {
             file: (evaluate_into, file, run.directory, config, of, step, plans[step])
             for step, file in files.items()
