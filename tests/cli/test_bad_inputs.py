@@ -16,6 +16,8 @@ from tests.bad_inputs.names import HOSTILE, log_of
 from tests.bad_inputs.running import Server, serving
 from tests.bad_inputs.shared import made
 
+pytestmark = pytest.mark.long
+
 CORPUS = corpus()
 
 

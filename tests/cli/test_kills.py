@@ -19,6 +19,8 @@ from tests.commands import Commands
 from tests.conftest import short
 from tests.crashing import content
 
+pytestmark = pytest.mark.long
+
 ROUNDS, KILLS = 2, 8
 """So often a command is begun, and so often killed each time before it may end."""
 

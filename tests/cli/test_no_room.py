@@ -28,6 +28,8 @@ from tests.crashing import (
     removing,
 )
 
+pytestmark = pytest.mark.long
+
 REFUSALS = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 """What the system says, one after the other."""
 

@@ -41,6 +41,8 @@ from noiseprobe.training.states import read_state
 from tests.conftest import short
 from tests.crashing import crashing, recorded
 
+pytestmark = pytest.mark.long
+
 STEPS = 4
 
 EXAMPLES = 16

@@ -28,6 +28,8 @@ from noiseprobe.training.preparing import prepare
 from tests.crashing import content as written
 from tests.crashing import crashing, in_this_process, recorded
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def brief(given: dict[str, Any]) -> RunConfig:

@@ -24,6 +24,8 @@ from tests.cli.test_kills import content
 from tests.stages.test_on_ray import one_after_another, one_thread
 from tests.stages.test_sweep import SMALL, Told, written
 
+pytestmark = pytest.mark.long
+
 URL = "s3://sweeps/one"
 
 

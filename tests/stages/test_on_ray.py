@@ -26,6 +26,8 @@ from noiseprobe.stages.workers import Engine, Jobs
 from tests.crashing import recorded
 from tests.stages.test_sweep import SMALL, Told, written
 
+pytestmark = pytest.mark.long
+
 TRACES = ("train", "tracked", "probe", "metrics")
 UNTIL_KILLED = 60.0
 

@@ -17,6 +17,8 @@ from noiseprobe.run.verifying import findings
 from noiseprobe.stages.pipeline import start, train_stage
 from noiseprobe.training.team import Team
 
+pytestmark = pytest.mark.long
+
 
 def launched(processes: int, *words: object) -> "subprocess.CompletedProcess[str]":
     """A command in several processes, started together."""
