@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from noiseprobe.analysis.best_of import BestOf, best_of_samples, best_of_series
 from noiseprobe.core.errors import UserError
+from noiseprobe.core.words import in_markdown
 from noiseprobe.logs import Series
 from noiseprobe.logs.tags import is_held_out, is_training_loss
 from noiseprobe.run.directory import Run
@@ -49,6 +50,12 @@ class Pick:
     front: pd.DataFrame
     unit: str = "step"
     of_run: bool = False
+
+    def _repr_markdown_(self) -> str:
+        """In a notebook: what to take, and how sure that is."""
+        from noiseprobe.analysis.verdicts_picking import of_pick
+
+        return in_markdown(of_pick(self))
 
     @property
     def told(self) -> bool:

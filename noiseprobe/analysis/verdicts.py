@@ -16,7 +16,7 @@ from noiseprobe.analysis.bootstrap import bootstrap_interval
 from noiseprobe.analysis.ending import UNFINISHED, Ending
 from noiseprobe.analysis.run_tables import Analysis
 from noiseprobe.analysis.verdicts_held_out import of_held_out, of_stretch
-from noiseprobe.core.words import command, enumerated, visible
+from noiseprobe.core.words import command, enumerated, in_markdown, visible
 from noiseprobe.draws.factors import FACTORS
 
 ENOUGH = 7
@@ -35,6 +35,10 @@ class Verdict:
 
     sentences: list[str]
     next: str = ""
+
+    def _repr_markdown_(self) -> str:
+        """In a notebook: the sentences, the first of which says most."""
+        return in_markdown(self.sentences)
 
     @property
     def document(self) -> dict[str, Any]:

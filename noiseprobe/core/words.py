@@ -1,7 +1,7 @@
 """Words: what the name of a recorded quantity says, and text from outside as people may see it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -98,3 +98,11 @@ def enumerated(words: Iterable[str], last: str = "and") -> str:
     """The words in a sentence: `a`, `a and b`, `a, b and c`."""
     *first, end = words
     return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def in_markdown(sentences: Sequence[str]) -> str:
+    """Sentences as a list, the first in bold; nothing in them is markup."""
+    plain = [re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", visible(each)) for each in sentences]
+    return "\n".join(
+        f"- **{each}**" if not place else f"- {each}" for place, each in enumerate(plain)
+    )

@@ -68,6 +68,28 @@ class Run:
         status = self.status
         return f"Run('{self.directory}', stage='{status['stage']}', step={status['step']})"
 
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is, how far it is, and what there is of it."""
+        from html import escape
+
+        config, status = self.config, self.status
+        rows = {
+            "run": str(self.directory),
+            "concept": Path(config.concept).name,
+            "model": config.model,
+            "method": config.method,
+            "stage": status["stage"],
+            "steps": f"{status['step']} of at most {config.steps}",
+            "ended by": status["stopped_by"] or "",
+            "checkpoints": ", ".join(map(str, self.checkpoint_steps())),
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{name}</th>"
+            f"<td style='text-align:left'>{escape(str(value))}</td></tr>"
+            for name, value in rows.items()
+        )
+        return f"<table>{cells}</table>"
+
     @classmethod
     def create(
         cls,
