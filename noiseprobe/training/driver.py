@@ -31,6 +31,7 @@ from noiseprobe.training.gradients import Gradients
 from noiseprobe.training.guarding import Guard, Seen
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead
+from noiseprobe.training.observing import Nobody, Observer
 from noiseprobe.training.optimising import optimiser, schedule, set_rate
 from noiseprobe.training.prior import Prior
 from noiseprobe.training.states import load_state, save_state
@@ -58,6 +59,7 @@ def train(
     previews: Previews | None = None,
     held_out: Objective | None = None,
     team: Team = ALONE,
+    observer: Observer | None = None,
 ) -> str:
     """Train until the criterion fires; returns what ended it: the criterion's name, or `steps`.
 
@@ -68,17 +70,16 @@ def train(
     tracked is on the photographs alone. `held_out` is the objective on those that are not trained
     on. Where the best step is kept, its weights are a checkpoint at the end.
 
-    Where a `team` trains, every process of it calls this with the same arguments but `reporter` and
-    `previews`, which only the leader needs; it alone writes into `run`.
+    Where a `team` trains, every process of it calls this with the same arguments but `reporter`,
+    `previews` and `observer`, which only the leader needs; it alone writes into `run`.
 
     Goes on after the last saved state of `run`, if there is one: every draw is a function of the
     step, so that the weights are those of an uninterrupted run. Raises `Interrupted` on Ctrl-C,
     after the state was saved. Where a number is NaN or infinite it raises `UserError`, or with
     `on_nan` = "skip" takes no such step (`noiseprobe.training.guarding`).
     """
-    driver = _Driver(
-        run, objective, method, config, reporter or Silent(), prior, previews, held_out, team
-    )
+    told = reporter or Silent(), observer or Nobody()
+    driver = _Driver(run, objective, method, config, *told, prior, previews, held_out, team)
     driver.restore()
     with stop_request() as stop:
         return driver.run_to_end(stop)
@@ -91,6 +92,7 @@ class _Driver:
     method: Method
     config: RunConfig
     reporter: Reporter
+    observer: Observer
     prior: Prior | None
     previews: Previews | None
     held_out: Objective | None
@@ -181,6 +183,7 @@ class _Driver:
         if config.stop != "none" and (told := self.watches[0].cannot_fire(config)):
             self.reporter.note(told)
         self.changes = Changes(self.objective.model, self.method, self.reporter)
+        self.observer.begin()
         self.reporter.stage("training", config.steps, self.step)
         if not self.goes_on:
             self.record_start()
@@ -196,7 +199,7 @@ class _Driver:
             started = time.monotonic()
             row = self.take_step(*next(batches))
             self.seconds += time.monotonic() - started
-            self.rows.append(row | {"seconds": self.seconds} | self.spent | self.earlier.spent)
+            self.record(row)
             self.reporter.advance(self.step, self.shown_loss)
             self.guard.settle(self.step, lambda: self.save_state(None))
             kept = self.step % config.checkpoint_every == 0 or self.keep_this
@@ -230,15 +233,20 @@ class _Driver:
 
     def record_start(self) -> None:
         """Row 0: L_det before training, and the checkpoint that every comparison starts from."""
-        row = {"step": 0, "seconds": 0.0} | self.spent | self.earlier.spent
+        row = {"step": 0} | self.spent | self.earlier.spent
         row |= self.track() | self.check_now()
         self.show(row)
-        self.rows.append(row)
+        self.record(row)
         self.spent = dict.fromkeys(self.spent, 0.0)
         self.tracker.seconds = dict.fromkeys(self.fixed, 0.0)
         self.save_checkpoint()
         self.save_state(None)
         self.guard.settle(0, lambda: None)
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Keep what a step gave, with the time that all took so far, and show it."""
+        self.rows.append({"seconds": self.seconds} | self.spent | self.earlier.spent | row)
+        self.observer.row(row)
 
     def training_batches(self, first: int) -> Iterator[tuple[Batch, Batch | None]]:
         """What each step from `first` on sees: photographs, and class images if any."""
@@ -372,6 +380,7 @@ class _Driver:
         try:
             if self.previews:
                 similarity = self.previews.similarity()
+                self.observer.pictures(self.step, self.previews.pictures)
         except BrokenPicture as error:
             self.guard.pending.append(f"clip_img became nan at step {self.step}: {error}")
         self.spent["check_seconds"] += time.monotonic() - started
