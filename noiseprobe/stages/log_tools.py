@@ -5,9 +5,11 @@ what is missing, and nothing twice. Each keeps its files where it always does, s
 finds them; TensorBoard, which has no such place, in `RUN/logs/tensorboard`.
 """
 
+import io
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,13 +70,22 @@ def require_tools(names: Sequence[str]) -> None:
         found = find_spec(name)
         if found is None or found.origin is None:  # a folder of that name is no package
             raise UserError(f"--log-with: {name} is not installed; pip install {name}")
-    if "wandb" in names and os.environ.get("WANDB_MODE") not in ("offline", "disabled", "dryrun"):
-        import wandb
+    if "wandb" in names and not _may_log_to_wandb():
+        raise UserError(
+            "--log-with: wandb has no API key; do wandb login, or set WANDB_MODE=offline"
+        )
 
-        if wandb.setup().settings.mode not in ("offline", "disabled") and not wandb.api.api_key:
-            raise UserError(
-                "--log-with: wandb has no API key; do wandb login, or set WANDB_MODE=offline"
-            )
+
+def _may_log_to_wandb() -> bool:
+    """Whether Weights & Biases would not ask for a key, in the middle of a training.
+
+    Where it does not tell, it is to say itself what it lacks.
+    """
+    import wandb
+
+    with suppress(Exception), redirect_stderr(io.StringIO()):  # where it calls this deprecated
+        return wandb.setup().settings.mode != "online" or bool(wandb.api.api_key)
+    return True
 
 
 class Tool:
@@ -225,10 +236,6 @@ class Trackio(Tool):
     def _look(self) -> None:
         self.floor = self.tracker.run._next_step - 1  # it has no other name for that
 
-    def take(self, rows: Sequence[Row]) -> None:
-        """As of every tool; what it was told before it started it is not told again."""
-        super().take(rows)
-
     def _picture(self, name: str, picture: Image.Image, step: int) -> None:
         import trackio
 
@@ -300,9 +307,16 @@ class Mlflow(Tool):
 
 
 class Aim(Tool):
-    """A run in the nearest `.aim` around the working directory, made there if there is none."""
+    """A run in the nearest `.aim` around the working directory, made there if there is none.
+
+    It gives runs names of its own, of which ours is kept in `RUN/logs/aim.txt`.
+    """
 
     name = "aim"
+
+    @property
+    def _kept(self) -> Path:
+        return self.about.logs / "aim.txt"
 
     def _tracker(self) -> Any:
         import aim
@@ -310,11 +324,11 @@ class Aim(Tool):
 
         place = aim.Repo.default_repo_path()
         repo = aim.Repo.from_path(place, init=True)
-        same = (each.hash for each in repo.iter_runs() if each.get("noiseprobe") == self.about.id)
+        known = self._kept.read_text() if self._kept.is_file() else ""
         return AimTracker(
             self.about.name,
             place,
-            run_hash=next(same, None),
+            run_hash=known if repo.run_exists(known) else None,
             experiment=PROJECT,
             force_resume=True,  # what a killed training held is held by nobody
             system_tracking_interval=None,
@@ -323,8 +337,9 @@ class Aim(Tool):
 
     def _look(self) -> None:
         run = self.tracker.writer
-        run["noiseprobe"] = self.about.id
-        self.last = {each.name: each.values.last_step() for each in run.metrics()}
+        self._kept.parent.mkdir(exist_ok=True)
+        self._kept.write_text(run.hash)
+        self.last = {each.name: each.last_step() for each in run.metrics()}
         self.tracker.store_init_configuration(dict(self.about.settings))
 
     def _picture(self, name: str, picture: Image.Image, step: int) -> None:
