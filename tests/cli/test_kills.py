@@ -18,6 +18,7 @@ from noiseprobe.run.verifying import findings
 from tests.commands import Commands
 from tests.conftest import short
 from tests.crashing import content
+from tests.stages.test_log_with import in_tensorboard, recorded
 
 ROUNDS, KILLS = 2, 8
 """So often a command is begun, and so often killed each time before it may end."""
@@ -64,6 +65,7 @@ CASES = [
         "custom", TRAIN, {"method": "custom-diffusion", "num_class_images": 2, "sampling_steps": 1}
     ),
     Case("stopped", TRAIN, {"stop": "dvar", "window": 2, "threshold": 1.0}),
+    Case("logged", TRAIN, HELD_OUT | {"log_with": ["tensorboard"], "paired_every": 2}),
     Case("run", ("run", *TRAIN[1:]), HELD_OUT),
     Case("probe", ("probe", "run"), HELD_OUT, (TRAIN,)),
     Case("plot", ("plot", "run"), HELD_OUT, PROBED),
@@ -111,6 +113,8 @@ def test_a_command_that_is_killed_and_given_again_ends_as_one_that_is_not(
         assert content(place) == reference, told
         for run in find_runs([place]):
             assert [each for each in findings(run) if each.wrong] == [], told
+            if run.config.log_with:
+                assert in_tensorboard(run) == recorded(run, np.float32), told
     assert kills
     print(f"{case.name}: killed {kills} times")
 
