@@ -8,9 +8,11 @@ finds them; TensorBoard, which has no such place, in `RUN/logs/tensorboard`.
 import io
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,11 @@ class Tool:
         self.last: Mapping[str, int] = {}
         self.floor = -1
 
+    def load(self) -> None:
+        """Import what it needs, which two threads at once had better not."""
+        import_module("accelerate.tracking")
+        import_module(self.name)
+
     def start(self) -> None:
         """Begin to log, or go on in the same run of the tool."""
         self.tracker = self._tracker()
@@ -154,6 +161,11 @@ class TensorBoard(Tool):
     """Event files in `RUN/logs/tensorboard`, after what a killed training left there."""
 
     name = "tensorboard"
+
+    def load(self) -> None:
+        """Import what writes events."""
+        super().load()
+        import_module("torch.utils.tensorboard")
 
     def _tracker(self) -> Any:
         from accelerate.tracking import TensorBoardTracker
@@ -357,8 +369,6 @@ assert tuple(TOOLS) == LOG_WITH
 
 def last_steps(place: Path) -> dict[str, int]:
     """The last step of each trace in a log, which may be cut off; empty where there is none."""
-    import warnings
-
     with warnings.catch_warnings(action="ignore"):  # of what a kill has left
         try:
             log = read_log(place)

@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -43,18 +44,22 @@ COLUMNS = [name for name in TRAIN_COLUMNS if name != "step" and not name.endswit
 
 
 class Hand(threading.Thread):
-    """Hands over to one tool what it is given, from the start of the first of it."""
+    """Hands over to one tool what it is given.
+
+    Attributes:
+        lacks: what was given and not handed over, or not surely.
+        fault: what the tool said when it failed last; "" if it never did.
+        whole: whether the tool had everything, and ended, when this did.
+    """
 
     def __init__(self, tool: Tool) -> None:
         super().__init__(name=f"log-with-{tool.name}", daemon=True)
         self.tool = tool
         self.given: SimpleQueue[Row | Ending] = SimpleQueue()
         self.ending = threading.Event()
-        self.fault = ""
-        self.told_fault = False
         self.lacks: list[Row | Ending] = []
-        self._started_tool = False
-        self._again_at = 0.0
+        self.fault, self.whole = "", False
+        self._open, self._again_at = False, 0.0
 
     def run(self) -> None:
         """Hand over, again and again, until it is to end."""
@@ -64,30 +69,38 @@ class Hand(threading.Thread):
             while not self.given.empty():
                 self.lacks.append(self.given.get())
             if self.lacks and (ended or time.monotonic() >= self._again_at):
-                self._try(self._hand_over)
-        if self._started_tool:
-            self._try(self.tool.finish)
+                self._done(self._hand_over)
+        self.whole = not self.lacks and (not self._open or self._done(self.tool.finish))
 
     def _hand_over(self) -> None:
-        if not self._started_tool:
+        if not self._open:
             self.tool.start()
-            self._started_tool = True
+            self._open = True
         self.tool.take([each for each in self.lacks if isinstance(each, Row)])
         for each in self.lacks:
             if isinstance(each, Ending):
                 self.tool.tell(each)
         self.lacks = []
 
-    def _try(self, action: Any) -> None:
-        """Do it; whatever a tool raises is no reason to end a training."""
+    def _done(self, action: Callable[[], None]) -> bool:
+        """Do it; whatever a tool raises, an exit as well, is no reason to end a training.
+
+        One that failed is begun anew, which looks at what it has. Meanwhile no pictures are kept.
+        """
         try:
             action()
-        except Exception as error:
+        except BaseException as error:
             self.fault = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             self._again_at = time.monotonic() + AGAIN_SECONDS
-            with suppress(Exception):
+            with suppress(BaseException):
                 self.tool.finish()
-            self._started_tool = False  # which looks again at what the tool has
+            self._open = False
+            self.lacks = [
+                replace(each, picture=None) if isinstance(each, Row) else each
+                for each in self.lacks
+            ]
+            return False
+        return True
 
 
 class Trackers:
@@ -104,6 +117,7 @@ class Trackers:
         self.hands = [Hand(tool) for tool in tools]
         self.before: list[Row] = []
         self.drawn: Image.Image | None = None
+        self.warned: list[Hand] = []
         self.known = state_of(run)
 
     def begin(self) -> None:
@@ -134,7 +148,9 @@ class Trackers:
 
     def _give(self, what: Row | Ending, hands: Sequence[Hand] | None = None) -> None:
         for hand in self.hands if hands is None else hands:
-            if not hand.is_alive() and not hand.ending.is_set():
+            if hand.ident is None:
+                with suppress(Exception):  # which it says itself
+                    hand.tool.load()
                 for row in self.before:
                     hand.given.put(row)
                 hand.start()
@@ -143,8 +159,8 @@ class Trackers:
 
     def _warn(self) -> None:
         for hand in self.hands:
-            if hand.fault and not hand.told_fault:
-                hand.told_fault = True
+            if hand.fault and hand not in self.warned:
+                self.warned.append(hand)
                 self.reporter.note(
                     f"warning: --log-with {hand.tool.name}: {hand.fault}; training goes on, and "
                     "it is tried again"
@@ -152,7 +168,7 @@ class Trackers:
 
     def close(self, patience: float) -> None:
         """Let all be handed over, and wait for that so many seconds at most."""
-        begun = [hand for hand in self.hands if hand.is_alive()]
+        begun = [hand for hand in self.hands if hand.ident is not None]
         for hand in begun:
             hand.ending.set()
         until = time.monotonic() + patience
@@ -160,7 +176,7 @@ class Trackers:
             hand.join(max(until - time.monotonic(), 0.0))
         self._warn()
         for hand in begun:
-            if hand.is_alive() or hand.lacks:
+            if hand.is_alive() or not hand.whole:
                 self.known["told"].pop(hand.tool.name, None)
                 self.reporter.note(
                     f"warning: --log-with {hand.tool.name}: it lacks some of the training; the "

@@ -2,9 +2,7 @@
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,12 +21,12 @@ from noiseprobe.pictures.sampling import BrokenPicture
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
-from noiseprobe.stopping import DVAR, NonFiniteLossWarning, bare
+from noiseprobe.stopping import DVAR, bare
 from noiseprobe.training.changes import Changes
 from noiseprobe.training.earlier import EarlierWeights
 from noiseprobe.training.fixed_losses import fixed_losses_of
 from noiseprobe.training.gradients import Gradients
-from noiseprobe.training.guarding import Guard, Seen
+from noiseprobe.training.guarding import Guard, Seen, quiet
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead
 from noiseprobe.training.observing import Nobody, Observer
@@ -434,8 +432,3 @@ class _Driver:
             write_part(self.run.train_directory, TRAIN_COLUMNS, self.rows)
             self.rows = []
         self.tracker.write_samples(self.run.tracked_directory)
-
-
-def quiet() -> AbstractContextManager[Any]:
-    """Criteria say nothing of losses that are not finite, of which the guard says more."""
-    return warnings.catch_warnings(action="ignore", category=NonFiniteLossWarning)
