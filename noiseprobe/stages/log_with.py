@@ -123,7 +123,10 @@ class Trackers:
     def begin(self) -> None:
         """Steps begin: what the trace has, a tool may lack."""
         trace = self.run.train_trace()
-        self.before = [row_of(each) for each in trace.to_dict("records")]
+        columns = [str(name) for name in trace]
+        self.before = [
+            row_of(dict(zip(columns, each, strict=True))) for each in trace.itertuples(index=False)
+        ]
 
     def row(self, row: Mapping[str, Any]) -> None:
         """A step was recorded."""

@@ -58,14 +58,13 @@ PICK = (
     "picked",
 )
 CASES = [
-    Case("inversion", TRAIN, HELD_OUT | {"paired_every": 2}),
+    Case("inversion", TRAIN, HELD_OUT | {"paired_every": 2, "log_with": ["tensorboard"]}),
     Case("dreambooth", TRAIN, {"method": "dreambooth", "lr_schedule": "cosine"}),
     Case("lora", TRAIN, {"method": "dreambooth-lora", "gradient_accumulation": 2}),
     Case(
         "custom", TRAIN, {"method": "custom-diffusion", "num_class_images": 2, "sampling_steps": 1}
     ),
     Case("stopped", TRAIN, {"stop": "dvar", "window": 2, "threshold": 1.0}),
-    Case("logged", TRAIN, HELD_OUT | {"log_with": ["tensorboard"], "paired_every": 2}),
     Case("run", ("run", *TRAIN[1:]), HELD_OUT),
     Case("probe", ("probe", "run"), HELD_OUT, (TRAIN,)),
     Case("plot", ("plot", "run"), HELD_OUT, PROBED),

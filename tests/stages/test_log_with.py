@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from noiseprobe.analysis.ending import ending_of
 from noiseprobe.cli.flags import forbid_network
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.progress import Silent
@@ -152,9 +153,10 @@ def recorded(run: Run, rounding: type[np.floating[Any]]) -> Traces:
             values = known[name].to_numpy().astype(rounding).astype(np.float64)
             steps = known["step"].tolist()
             found[name] = {step: [each] for step, each in zip(steps, values.tolist(), strict=True)}
-    last = int(trace["step"].max())
-    found["stop_step"] = {last: [float(last)]}
-    return found
+    ending = ending_of(run)
+    ends = {"stop_step": ending.steps, "best_step": ending.best_step}
+    told = {name: step for name, step in ends.items() if step is not None}
+    return found | {name: {ending.steps: [float(step)]} for name, step in told.items()}
 
 
 class Told(Silent):
