@@ -132,8 +132,11 @@ class Tool:
                 self._picture(PICTURES, row.picture, row.step)
 
     def tell(self, ending: Ending) -> None:
-        """Log how the training ended."""
-        self.take([Row(ending.step, ending.values)])
+        """Log how the training ended, at its last step, whose row it may have already."""
+        known = {name for name, step in self.last.items() if step >= ending.step}
+        missing = {name: each for name, each in ending.values.items() if name not in known}
+        if missing:
+            self.tracker.log(missing, step=ending.step)
         for path in ending.figures:
             with Image.open(path) as figure:
                 self._picture(f"figures/{path.stem}", figure.convert("RGB"), ending.step)

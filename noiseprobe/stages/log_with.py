@@ -179,10 +179,11 @@ class Trackers:
             hand.join(max(until - time.monotonic(), 0.0))
         self._warn()
         for hand in begun:
-            if hand.is_alive() or not hand.whole:
+            if not hand.whole:
                 self.known["told"].pop(hand.tool.name, None)
+                why = "it does not answer, and" if hand.is_alive() else "it"
                 self.reporter.note(
-                    f"warning: --log-with {hand.tool.name}: it lacks some of the training; the "
+                    f"warning: --log-with {hand.tool.name}: {why} lacks some of the training; the "
                     f"same command with --out {self.run.directory} --resume hands it over"
                 )
         if self.known != state_of(self.run):

@@ -172,7 +172,9 @@ class Told(Silent):
 def test_what_is_logged_reads_back_to_the_same_numbers_each_once_also_after_a_kill(
     place: Place, given: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings = given | {"log_with": (place.tool,), "track": ("paired",)}
+    pictures = {"checks": True, "check_every": 3, "samples": 2, "sampling_steps": 1}
+    settings = given | pictures | {"clip": "tiny-clip", "track": ("paired",)}
+    settings |= {"log_with": (place.tool,)}
     with pytest.raises(MemoryError):
         trained(tmp_path / "run", settings, KillAt(5))  # of which the last state is that of step 4
     run = Run(tmp_path / "run")
@@ -182,7 +184,8 @@ def test_what_is_logged_reads_back_to_the_same_numbers_each_once_also_after_a_ki
     assert told.notes == []
     found = place.read(tmp_path, run)
     expected = recorded(run, place.rounding)
-    assert {"loss", "grad_norm", "lr", "l_det", "dvar_ratio", "paired"} < expected.keys()
+    columns = {"loss", "grad_norm", "lr", "l_det", "dvar_ratio", "paired", "clip_img"}
+    assert columns < expected.keys()
     if place.tool == "wandb":  # has it in its summary, where the last step is done
         del expected["stop_step"]
         found.pop("stop_step", None)
@@ -285,7 +288,7 @@ def test_a_tool_that_answers_no_more_is_not_waited_for(
     told = Told()
     run = trained(tmp_path / "run", of_tensorboard, told)
     assert run.status["stopped_by"] == "steps"
-    assert [note for note in told.notes if "it lacks" in note]
+    assert [note for note in told.notes if "does not answer, and lacks" in note]
     answers.set()
 
 
