@@ -103,7 +103,7 @@ class Hand(threading.Thread):
         return True
 
 
-class Trackers:
+class Tools:
     """An observer of a training that lets tools have all of it.
 
     Args:
@@ -191,7 +191,7 @@ class Trackers:
 
 
 @contextmanager
-def logged(run: Run, config: RunConfig, reporter: Reporter) -> Iterator["Trackers | None"]:
+def logged(run: Run, config: RunConfig, reporter: Reporter) -> Iterator["Tools | None"]:
     """What shows the training of a run in the tools that `--log-with` names; None where it is none.
 
     What tools print goes to standard error.
@@ -212,19 +212,19 @@ def logged(run: Run, config: RunConfig, reporter: Reporter) -> Iterator["Tracker
         write_json(run.log_with_file, state)
     name = run.directory.resolve().name
     about = About(state["id"], name, run.logs_directory, shown(config))
-    trackers = Trackers(run, [TOOLS[name](about) for name in config.log_with], reporter)
+    tools = Tools(run, [TOOLS[each](about) for each in config.log_with], reporter)
     patience = SHORT_SECONDS
     with redirect_stdout(sys.stderr):
         try:
-            yield trackers
+            yield tools
             patience = PATIENCE_SECONDS
         finally:
-            trackers.close(patience)
+            tools.close(patience)
 
 
-def observer_of(trackers: Trackers | None) -> Observer:
+def observer_of(tools: Tools | None) -> Observer:
     """Whom the driver shows its steps."""
-    return trackers or Nobody()
+    return tools or Nobody()
 
 
 def state_of(run: Run) -> dict[str, Any]:

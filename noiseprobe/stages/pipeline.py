@@ -21,7 +21,7 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import drop_damaged, parts
 from noiseprobe.stages.drawing import plot_stage
 from noiseprobe.stages.log_tools import require_tools
-from noiseprobe.stages.log_with import Trackers, logged, observer_of
+from noiseprobe.stages.log_with import Tools, logged, observer_of
 from noiseprobe.training.preparing import Personalization, prepare
 from noiseprobe.training.team import ALONE, Team
 
@@ -103,11 +103,11 @@ def train_stage(
     from noiseprobe.analysis.verdicts import of_training
 
     reporter = reporter or Silent()
-    with logged(run, config, reporter) as trackers:
-        config = _train(run, config, ready, reporter, team, trackers)
-        if trackers:
+    with logged(run, config, reporter) as tools:
+        config = _train(run, config, ready, reporter, team, tools)
+        if tools:
             ending = ending_of(run)
-            trackers.tell(ending, of_training(ending).sentences)
+            tools.tell(ending, of_training(ending).sentences)
     return config
 
 
@@ -117,7 +117,7 @@ def _train(
     ready: Personalization,
     reporter: Reporter,
     team: Team,
-    trackers: Trackers | None,
+    tools: Tools | None,
 ) -> RunConfig:
     from noiseprobe.analysis.crossing import crossed, recommended
     from noiseprobe.analysis.ending import ending_of
@@ -137,7 +137,7 @@ def _train(
         fixed = {"stop": "fixed", "param": (f"steps={steps}",)}
         config = recorded(config.model_dump() | fixed)
         run.record(config)
-    observer, held_out = observer_of(trackers), ready.held_out
+    observer, held_out = observer_of(tools), ready.held_out
     train(run, objective, ready.method, config, reporter, prior, previews, held_out, team, observer)
     if config.refit:
         if best := ending_of(run).best_step:
@@ -422,12 +422,12 @@ def finish(
     from noiseprobe.analysis.ending import ending_of
 
     reporter = reporter or Silent()
-    with logged(run, config, reporter) as trackers:
-        config = _train(run, config, ready, reporter, team, trackers)
+    with logged(run, config, reporter) as tools:
+        config = _train(run, config, ready, reporter, team, tools)
         probe_stage(run, config, ready, reporter)
         figures = plot_stage(run)
         summary = summarise(run, figures)
         run.write_status("done", summary["steps"], summary["stopped_by"])
-        if trackers:
-            trackers.tell(ending_of(run), summary["verdict"], figures)
+        if tools:
+            tools.tell(ending_of(run), summary["verdict"], figures)
     return summary
