@@ -22,8 +22,11 @@ from noiseprobe.core.progress import Reporter
 from noiseprobe.run.directory import Run
 from noiseprobe.stages.workers import Jobs, work
 
-OWN = {".lock", "manifest.jsonl", "state.pt", "state-before.pt"}
+OWN = {".lock", "manifest.jsonl", "state.pt", "state-before.pt", "log-with.json"}
 """What a process tells of itself: not what was asked for."""
+
+OF_TOOLS = "logs"
+"""The folder of a run in which the tools of `--log-with` write, in bytes of their own."""
 
 
 TOLD = ("train", "tracked", "probe", "metrics", ".json", ".toml")
@@ -251,6 +254,8 @@ def content(place: Path) -> dict[str, str]:
     for file in sorted(place.rglob("*")):
         name = file.relative_to(place).as_posix()
         if not file.is_file() or file.name in OWN or name == "log":
+            continue
+        if OF_TOOLS in file.parent.relative_to(place).parts:
             continue
         if file.suffix == ".parquet":
             table = parquet.read_table(file)

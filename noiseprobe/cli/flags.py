@@ -32,9 +32,14 @@ Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE,
 
 
 def forbid_network(asked: bool) -> bool:
-    """Let the clients of the hub, which are imported later, answer from their cache alone."""
+    """Let the clients of the hub, which are imported later, answer from their cache alone.
+
+    Weights & Biases keeps on disk what it would send.
+    """
     if asked:
         os.environ["HF_HUB_OFFLINE"] = "1"
+        if os.environ.get("WANDB_MODE") != "disabled":
+            os.environ["WANDB_MODE"] = "offline"
         if "huggingface_hub" in sys.modules:
             sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
     return asked

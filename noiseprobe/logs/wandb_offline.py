@@ -76,8 +76,15 @@ def read_wandb(path: Path, content: bytes) -> Table:
 
 
 def _numbers(history: Any) -> Iterator[tuple[str, float]]:
-    for item in history.item:
-        parts = [item.key, *item.nested_key] if item.key else list(item.nested_key)
+    """What was logged at once; the sizes of a picture or table, which has a `_type`, are none."""
+    named = [
+        ([item.key, *item.nested_key] if item.key else list(item.nested_key), item)
+        for item in history.item
+    ]
+    media = [parts[:-1] for parts, _ in named if len(parts) > 1 and parts[-1] == b"_type"]
+    for parts, item in named:
+        if any(parts[: len(above)] == above for above in media):
+            continue
         name = "/".join(part.decode("utf-8", "replace") for part in parts)
         kind = item.WhichOneof("content")
         if kind:
@@ -87,7 +94,8 @@ def _numbers(history: Any) -> Iterator[tuple[str, float]]:
             value = json.loads(item.value_json or b"null")
         except (ValueError, RecursionError):
             continue
-        yield from flat_numbers({name: value})
+        if not (isinstance(value, dict) and "_type" in value):
+            yield from flat_numbers({name: value})
 
 
 def _records(path: Path, content: bytes) -> Iterator[bytes]:

@@ -40,7 +40,10 @@ class Likeness:
 
 
 class Previews:
-    """Draws `samples` pictures from training prompts, the same prompts and noise each time."""
+    """Draws `samples` pictures from training prompts, the same prompts and noise each time.
+
+    `pictures` are those that were drawn last.
+    """
 
     def __init__(
         self, model: DiffusionModel, captions: Sequence[str], likeness: Likeness, config: RunConfig
@@ -49,10 +52,12 @@ class Previews:
         self.seed = config.sampling_seed
         self.sampler = Sampler(model, config.sampling_steps, config.guidance)
         self.prompts = training_prompts(captions, config.samples, config.sampling_seed)
+        self.pictures: list[Image.Image] = []
 
     def similarity(self) -> float:
         """CLIP similarity of what the live model draws now to the photographs."""
-        return self.likeness.of(self.sampler.draw(self.prompts, self.seed))
+        self.pictures = self.sampler.draw(self.prompts, self.seed)
+        return self.likeness.of(self.pictures)
 
 
 def training_prompts(captions: Sequence[str], count: int, seed: int) -> list[str]:

@@ -14,14 +14,20 @@ CAPTIONS_KEY = "Captions"
 
 def save_strip(pictures: Sequence[Image.Image], captions: Sequence[str], path: Path) -> None:
     """Write square pictures of one size side by side, as PNG that holds their captions."""
-    side = pictures[0].width
-    row = Image.new("RGB", (side * len(pictures), side))
-    for index, picture in enumerate(pictures):
-        row.paste(picture, (side * index, 0))
+    row = side_by_side(pictures)
     about = PngInfo()
     about.add_itxt(CAPTIONS_KEY, "\n".join(captions))
     with written_whole(path) as beside:
         row.save(beside, "PNG", pnginfo=about)
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Square pictures of one size in a row."""
+    side = pictures[0].width
+    row = Image.new("RGB", (side * len(pictures), side))
+    for index, picture in enumerate(pictures):
+        row.paste(picture, (side * index, 0))
+    return row
 
 
 def read_samples(run: Run, step: int) -> dict[str, list[tuple[str, Image.Image]]]:

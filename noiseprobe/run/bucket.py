@@ -338,7 +338,12 @@ class StoredRun:
 def _own_files(folder: Path) -> list[Path]:
     """The files of a run, without what is of a process."""
     found = manifest.files_in(folder)
-    return [each for each in found if each.name != LOCK and not each.name.endswith(".partial")]
+    live = folder / "logs"  # which grow at any time, and whose bytes would not be those told
+    return [
+        each
+        for each in found
+        if each.name != LOCK and not each.name.endswith(".partial") and live not in each.parents
+    ]
 
 
 def _line(error: BaseException) -> str:

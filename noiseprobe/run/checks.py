@@ -7,7 +7,7 @@ from typing import Any
 from noiseprobe.core.errors import UserError, did_you_mean
 from noiseprobe.run.defaults import defaults_of
 from noiseprobe.run.families import require_its_files
-from noiseprobe.run.settings import ABOUT, PER_SAMPLE, TRACKED, WATCHED, RunConfig, flag
+from noiseprobe.run.settings import ABOUT, LOG_WITH, PER_SAMPLE, TRACKED, WATCHED, RunConfig, flag
 
 POLYNOMIAL_END = 1e-7
 """The learning rate to which diffusers' schedule `polynomial` falls."""
@@ -21,6 +21,9 @@ def check_recorded(config: RunConfig) -> None:
         raise UserError(f"--watch: '{config.watch}' given, but it is not recorded; {mend}")
     if unknown := [each for each in config.track if each not in TRACKED]:
         raise UserError(f"--track: '{unknown[0]}' given; choose {' or '.join(TRACKED)}")
+    if unknown := [each for each in config.log_with if each not in LOG_WITH]:
+        mend = did_you_mean(unknown[0], LOG_WITH, f"choose of {', '.join(LOG_WITH)}")
+        raise UserError(f"--log-with: '{unknown[0]}' given; {mend}")
     if config.snr_gamma is not None and config.weighting != "min-snr":
         raise UserError("--snr-gamma: it belongs to --weighting min-snr; add that, or leave it out")
     if config.lr_warmup and config.lr_schedule == "constant":

@@ -62,6 +62,8 @@ class Run:
         self.class_images_directory = self.directory / "class-images"
         self.state_file = self.directory / "state.pt"
         self.state_before_file = self.directory / "state-before.pt"
+        self.log_with_file = self.directory / "log-with.json"
+        self.logs_directory = self.directory / "logs"
         self.figures_directory = self.directory / "figures"
 
     def __repr__(self) -> str:
@@ -222,6 +224,11 @@ class Run:
     def write_initializer(self, chosen: dict[str, Any]) -> None:
         """Record what `initializer` returns."""
         write_json(self.directory / "initializer.json", chosen)
+
+    @property
+    def log_with(self) -> dict[str, Any] | None:
+        """Under which id other tools log it, and what they were told; None where none does."""
+        return self._document("log-with.json")
 
     @property
     def foreign(self) -> Series | None:

@@ -51,6 +51,9 @@ PER_SAMPLE = ("l_det", "l_val")
 TRACKED = ("paired", "recent")
 """What `--track` may ask for."""
 
+LOG_WITH = ("tensorboard", "wandb", "trackio", "mlflow", "aim")
+"""What a training may be logged with, as accelerate's trackers are called."""
+
 SPACING = {"l_det": "eval_every", "l_val": "val_every", "paired": "paired_every"}
 """The setting that says how many steps there are between values of what is tracked."""
 
@@ -434,6 +437,14 @@ class RunConfig(BaseModel):
     design_batch: int = _probe("Samples of each pair", 8, ge=1, flag="probe-batch", **_PAIRS)
 
     checkpoint_every: int = _machine("Steps between checkpoints", ge=1)
+    log_with: tuple[str, ...] = _machine(
+        f"Show the training live in {', '.join(LOG_WITH[:-1])} or {LOG_WITH[-1]} as well; several "
+        "with commas, or repeated",
+        (),
+        metavar="TOOL",
+        usual="none",
+        on_resume=True,
+    )
     device: str = _machine("auto, cuda, mps or cpu", "auto", commands=_BOTH, on_resume=True)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = _machine(
         "Of what is frozen: auto, fp32, bf16 or fp16",
@@ -543,6 +554,12 @@ class RunConfig(BaseModel):
     @classmethod
     def _held(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("log_with", mode="before")
+    @classmethod
+    def _tools(cls, value: Any) -> tuple[str, ...]:
+        given = _texts("--log-with", value)
+        return tuple(dict.fromkeys(_texts("--log-with", ",".join(given))))
 
     @field_validator("lora_targets", "param", "track", mode="before")
     @classmethod
@@ -663,9 +680,9 @@ def flag(key: str) -> str:
 def kind(key: str) -> Any:
     """What the command line reads of a setting: bool, int, float or str; a list where repeatable.
 
-    A list of names is one text, with commas between them.
+    Another list of names is one text, with commas between them.
     """
-    if key == "param":
+    if key in ("param", "log_with"):
         return list[str]
     annotation = RunConfig.model_fields[key].annotation
     if get_origin(annotation) is UnionType:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ALONE: dict[str, Any] = {
     **{"stop": "none", "param": (), "watch": None, "keep": None, "checks": False},
-    **{"refit": False, "cross": False, "hold_out": None, "validation": None},
+    **{"refit": False, "cross": False, "hold_out": None, "validation": None, "log_with": ()},
 }
 """What a training beside a run does not take from its settings."""
 

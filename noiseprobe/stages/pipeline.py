@@ -20,6 +20,8 @@ from noiseprobe.run.resolving import recorded, resumed
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import drop_damaged, parts
 from noiseprobe.stages.drawing import plot_stage
+from noiseprobe.stages.log_tools import require_tools
+from noiseprobe.stages.log_with import Tools, logged, observer_of
 from noiseprobe.training.preparing import Personalization, prepare
 from noiseprobe.training.team import ALONE, Team
 
@@ -57,6 +59,7 @@ def start(
 ) -> tuple[Run, Personalization]:
     """A new run in `out`, prepared. Bad input leaves nothing behind."""
     Run.require_vacant(out)
+    require_tools(config.log_with)
     ready = prepare(config, reporter=reporter)
     _ = ready.objective, ready.held_out, ready.previews  # which find what else is wrong
     model = ready.model
@@ -97,12 +100,31 @@ def train_stage(
     returned say. With `refit` it trains anew on all photographs at the end. What to take is then
     in `RUN/result`. Where a `team` trains, this is for its leader, and `take_part` for the others.
     """
+    from noiseprobe.analysis.ending import ending_of
+    from noiseprobe.analysis.verdicts import of_training
+
+    reporter = reporter or Silent()
+    with logged(run, config, reporter) as tools:
+        config = _train(run, config, ready, reporter, team, tools)
+        if tools:
+            ending = ending_of(run)
+            tools.tell(ending, of_training(ending).sentences)
+    return config
+
+
+def _train(
+    run: Run,
+    config: RunConfig,
+    ready: Personalization,
+    reporter: Reporter,
+    team: Team,
+    tools: Tools | None,
+) -> RunConfig:
     from noiseprobe.analysis.crossing import crossed, recommended
     from noiseprobe.analysis.ending import ending_of
     from noiseprobe.stages import beside
     from noiseprobe.training.driver import train
 
-    reporter = reporter or Silent()
     require_own(run)
     objective, previews = ready.objective, ready.previews  # which find what is wrong
     if config.precision == "auto":
@@ -116,7 +138,8 @@ def train_stage(
         fixed = {"stop": "fixed", "param": (f"steps={steps}",)}
         config = recorded(config.model_dump() | fixed)
         run.record(config)
-    train(run, objective, ready.method, config, reporter, prior, previews, ready.held_out, team)
+    observer, held_out = observer_of(tools), ready.held_out
+    train(run, objective, ready.method, config, reporter, prior, previews, held_out, team, observer)
     if config.refit:
         if best := ending_of(run).best_step:
             beside.refit(run, config, ready, best, reporter)
@@ -406,8 +429,15 @@ def finish(
 
     Of a `team` the training alone; its leader does the rest.
     """
-    config = train_stage(run, config, ready, reporter, team)
-    probe_stage(run, config, ready, reporter)
-    summary = summarise(run, plot_stage(run))
-    run.write_status("done", summary["steps"], summary["stopped_by"])
+    from noiseprobe.analysis.ending import ending_of
+
+    reporter = reporter or Silent()
+    with logged(run, config, reporter) as tools:
+        config = _train(run, config, ready, reporter, team, tools)
+        probe_stage(run, config, ready, reporter)
+        figures = plot_stage(run)
+        summary = summarise(run, figures)
+        run.write_status("done", summary["steps"], summary["stopped_by"])
+        if tools:
+            tools.tell(ending_of(run), summary["verdict"], figures)
     return summary

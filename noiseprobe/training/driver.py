@@ -2,9 +2,7 @@
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,14 +21,15 @@ from noiseprobe.pictures.sampling import BrokenPicture
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.run.traces import TRAIN_COLUMNS, drop_after, write_part
-from noiseprobe.stopping import DVAR, NonFiniteLossWarning, bare
+from noiseprobe.stopping import DVAR, bare
 from noiseprobe.training.changes import Changes
 from noiseprobe.training.earlier import EarlierWeights
 from noiseprobe.training.fixed_losses import fixed_losses_of
 from noiseprobe.training.gradients import Gradients
-from noiseprobe.training.guarding import Guard, Seen
+from noiseprobe.training.guarding import Guard, Seen, quiet
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead
+from noiseprobe.training.observing import Nobody, Observer
 from noiseprobe.training.optimising import optimiser, schedule, set_rate
 from noiseprobe.training.prior import Prior
 from noiseprobe.training.states import load_state, save_state
@@ -58,6 +57,7 @@ def train(
     previews: Previews | None = None,
     held_out: Objective | None = None,
     team: Team = ALONE,
+    observer: Observer | None = None,
 ) -> str:
     """Train until the criterion fires; returns what ended it: the criterion's name, or `steps`.
 
@@ -68,17 +68,16 @@ def train(
     tracked is on the photographs alone. `held_out` is the objective on those that are not trained
     on. Where the best step is kept, its weights are a checkpoint at the end.
 
-    Where a `team` trains, every process of it calls this with the same arguments but `reporter` and
-    `previews`, which only the leader needs; it alone writes into `run`.
+    Where a `team` trains, every process of it calls this with the same arguments but `reporter`,
+    `previews` and `observer`, which only the leader needs; it alone writes into `run`.
 
     Goes on after the last saved state of `run`, if there is one: every draw is a function of the
     step, so that the weights are those of an uninterrupted run. Raises `Interrupted` on Ctrl-C,
     after the state was saved. Where a number is NaN or infinite it raises `UserError`, or with
     `on_nan` = "skip" takes no such step (`noiseprobe.training.guarding`).
     """
-    driver = _Driver(
-        run, objective, method, config, reporter or Silent(), prior, previews, held_out, team
-    )
+    told = reporter or Silent(), observer or Nobody()
+    driver = _Driver(run, objective, method, config, *told, prior, previews, held_out, team)
     driver.restore()
     with stop_request() as stop:
         return driver.run_to_end(stop)
@@ -91,6 +90,7 @@ class _Driver:
     method: Method
     config: RunConfig
     reporter: Reporter
+    observer: Observer
     prior: Prior | None
     previews: Previews | None
     held_out: Objective | None
@@ -181,6 +181,7 @@ class _Driver:
         if config.stop != "none" and (told := self.watches[0].cannot_fire(config)):
             self.reporter.note(told)
         self.changes = Changes(self.objective.model, self.method, self.reporter)
+        self.observer.begin()
         self.reporter.stage("training", config.steps, self.step)
         if not self.goes_on:
             self.record_start()
@@ -196,7 +197,7 @@ class _Driver:
             started = time.monotonic()
             row = self.take_step(*next(batches))
             self.seconds += time.monotonic() - started
-            self.rows.append(row | {"seconds": self.seconds} | self.spent | self.earlier.spent)
+            self.record(row)
             self.reporter.advance(self.step, self.shown_loss)
             self.guard.settle(self.step, lambda: self.save_state(None))
             kept = self.step % config.checkpoint_every == 0 or self.keep_this
@@ -230,15 +231,20 @@ class _Driver:
 
     def record_start(self) -> None:
         """Row 0: L_det before training, and the checkpoint that every comparison starts from."""
-        row = {"step": 0, "seconds": 0.0} | self.spent | self.earlier.spent
+        row = {"step": 0} | self.spent | self.earlier.spent
         row |= self.track() | self.check_now()
         self.show(row)
-        self.rows.append(row)
+        self.record(row)
         self.spent = dict.fromkeys(self.spent, 0.0)
         self.tracker.seconds = dict.fromkeys(self.fixed, 0.0)
         self.save_checkpoint()
         self.save_state(None)
         self.guard.settle(0, lambda: None)
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Keep what a step gave, with the time that all took so far, and show it."""
+        self.rows.append({"seconds": self.seconds} | self.spent | self.earlier.spent | row)
+        self.observer.row(row)
 
     def training_batches(self, first: int) -> Iterator[tuple[Batch, Batch | None]]:
         """What each step from `first` on sees: photographs, and class images if any."""
@@ -372,6 +378,7 @@ class _Driver:
         try:
             if self.previews:
                 similarity = self.previews.similarity()
+                self.observer.pictures(self.step, self.previews.pictures)
         except BrokenPicture as error:
             self.guard.pending.append(f"clip_img became nan at step {self.step}: {error}")
         self.spent["check_seconds"] += time.monotonic() - started
@@ -425,8 +432,3 @@ class _Driver:
             write_part(self.run.train_directory, TRAIN_COLUMNS, self.rows)
             self.rows = []
         self.tracker.write_samples(self.run.tracked_directory)
-
-
-def quiet() -> AbstractContextManager[Any]:
-    """Criteria say nothing of losses that are not finite, of which the guard says more."""
-    return warnings.catch_warnings(action="ignore", category=NonFiniteLossWarning)

@@ -1,8 +1,10 @@
 """What a training does where a number is NaN or infinite: it stops with one line, or goes on."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ from noiseprobe.core.progress import Reporter
 from noiseprobe.draws.draws import Batch
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
+from noiseprobe.stopping import NonFiniteLossWarning
 from noiseprobe.training.fixed_losses import FixedLosses
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import Objective
@@ -212,3 +215,8 @@ class Guard:
 
 def _more(count: int) -> str:
     return f" and {count - 1} more" if count > 1 else ""
+
+
+def quiet() -> AbstractContextManager[Any]:
+    """Criteria say nothing of losses that are not finite, of which the guard says more."""
+    return warnings.catch_warnings(action="ignore", category=NonFiniteLossWarning)

@@ -81,6 +81,8 @@ def _of_train() -> dict[str, tuple[tuple[object, ...], str]]:
             "magic",
         ),
         "--clip of nothing": (("--checks", "--clip", "/gone"), "--clip"),
+        "--log-with of nonsense": (("--log-with", "tensorboard,magic"), "magic"),
+        "--log-with with an escape": (("--log-with", "\x1b[2J"), r"\x1b[2J"),
         "an unknown flag": (("--magic",), "--magic"),
         "an unknown flag with an escape": (("--\x1b[31m",), r"\x1b[31m"),
     }

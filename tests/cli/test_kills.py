@@ -18,6 +18,7 @@ from noiseprobe.run.verifying import findings
 from tests.commands import Commands
 from tests.conftest import short
 from tests.crashing import content
+from tests.stages.test_log_with import in_tensorboard, recorded
 
 pytestmark = pytest.mark.long
 
@@ -59,7 +60,7 @@ PICK = (
     "picked",
 )
 CASES = [
-    Case("inversion", TRAIN, HELD_OUT | {"paired_every": 2}),
+    Case("inversion", TRAIN, HELD_OUT | {"paired_every": 2, "log_with": ["tensorboard"]}),
     Case("dreambooth", TRAIN, {"method": "dreambooth", "lr_schedule": "cosine"}),
     Case("lora", TRAIN, {"method": "dreambooth-lora", "gradient_accumulation": 2}),
     Case(
@@ -113,6 +114,8 @@ def test_a_command_that_is_killed_and_given_again_ends_as_one_that_is_not(
         assert content(place) == reference, told
         for run in find_runs([place]):
             assert [each for each in findings(run) if each.wrong] == [], told
+            if run.config.log_with:
+                assert in_tensorboard(run) == recorded(run, np.float32), told
     assert kills
     print(f"{case.name}: killed {kills} times")
 

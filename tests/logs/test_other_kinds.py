@@ -321,7 +321,8 @@ def history(step: int, **values: Any) -> bytes:
 @pytest.mark.parametrize("padding", [1, 30000, 32755, 70000])
 def test_the_own_file_of_wandb_is_read(tmp_path: Path, padding: int) -> None:
     path = tmp_path / "run-abc.wandb"
-    records = [b"", history(0, note="x" * padding)]
+    picture = {"_type": "images/separated", "width": 64, "count": 1}
+    records = [b"", history(0, note="x" * padding, pictures=picture)]
     losses = [1.0, math.nan, 0.5]
     records += [history(10 * place, loss=loss, lr=1e-4) for place, loss in enumerate(losses)]
     path.write_bytes(wandb_file(records))
@@ -339,8 +340,11 @@ def test_numbers_that_wandb_stores_as_numbers_are_read(tmp_path: Path) -> None:
     record.history.item.add(key=b"loss", number=0.25)
     record.history.item.add(key=b"epoch_size", integer=3)
     record.history.item.add(key=b"_step", value_json=b"9")
+    for name, told in ((b"_type", b'"image-file"'), (b"width", b"64")):
+        record.history.item.add(nested_key=[b"drawn", name], value_json=told)
     path = tmp_path / "run.wandb"
     path.write_bytes(wandb_file([record.SerializeToString()]))
+    assert read_log(path).tags == ("loss", "epoch_size")
     series = read_series(path, "loss")
     assert (series.steps.tolist(), series.values.tolist()) == ([9], [0.25])
 

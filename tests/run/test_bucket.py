@@ -141,6 +141,14 @@ def test_what_is_there_is_not_sent_again(bucket: Bucket, tmp_path: Path) -> None
     assert sent == []
 
 
+def test_what_grows_at_any_time_is_not_sent(bucket: Bucket, tmp_path: Path) -> None:
+    run = bucket.run(NAME)
+    run.begin(tmp_path / "none")
+    live = {"logs/tensorboard/events": "a loss", "logs/aim.txt": "a name"}
+    run.push(laid_out(tmp_path / "run", BEFORE | live))
+    assert read(run, tmp_path / "copy") == BEFORE
+
+
 class Recording:
     """A file system that tells what is sent to it."""
 
