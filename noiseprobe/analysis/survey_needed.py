@@ -1,0 +1,212 @@
+"""How many raters, concepts and pairs a win rate needs: what makes answers differ, and by how much.
+
+An answer is a rater's habit, a concept's and a picture pair's own, a rater's about a concept, and
+chance: crossed random effects, whose variances are told apart by which of them two answers share.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+from scipy.stats import nct
+
+from noiseprobe.analysis.survey_scores import OF_A_PAIR
+
+Floats = NDArray[np.float64]
+
+REACH = 0.05
+"""Half of the width of the interval that is planned for."""
+
+MATTERS = 0.6
+"""A preference that one would want to find: three of five."""
+
+MOST = 100_000
+"""Raters or concepts; where as many do not help, none do."""
+
+_UPPER = 0.975
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Variances of an answer (1: a win, 0: none), each at least 0; NaN where unknown."""
+
+    rater: float
+    concept: float
+    pair: float
+    rater_concept: float
+    rest: float
+
+    @property
+    def total(self) -> float:
+        """The variance of one answer."""
+        return self.rater + self.concept + self.pair + self.rater_concept + self.rest
+
+    def of_mean(self, raters: Floats | float, concepts: Floats | float, pairs: float) -> Floats:
+        """The variance of the win rate where each rater answers `pairs` pairs of each concept."""
+        both = np.multiply(raters, concepts)
+        alone = self.rater / np.asarray(raters) + self.concept / np.asarray(concepts)
+        shared = self.pair / np.multiply(concepts, pairs) + self.rater_concept / both
+        return np.asarray(alone + shared + self.rest / (both * pairs))
+
+    def shares(self) -> dict[str, float]:
+        """Intraclass correlations: the share of the total that raters, … are."""
+        names = ("rater", "concept", "pair", "rater_concept")
+        return {name: getattr(self, name) / self.total if self.total else 0.0 for name in names}
+
+
+def variances(answers: pd.DataFrame) -> Variances:
+    """The variances, by moments: how alike two answers are that share a rater, a concept, ….
+
+    Each is a difference of mean products over pairs of answers, which has no bias in however
+    unbalanced a survey (Koch, Technometrics 10, 1968), except that one below 0 is taken as 0. NaN
+    where no two answers differ in both rater and concept.
+
+    Args:
+        answers: columns win, rater, concept, and `pair`, the label of what was shown.
+    """
+    y = answers["win"].to_numpy(dtype=np.float64)
+    sums: dict[str, tuple[float, float]] = {
+        "all": (y.sum() ** 2, float(len(y)) ** 2),
+        "one": (float((y**2).sum()), float(len(y))),
+    }
+    for name, by in (
+        ("rater", ["rater"]),
+        ("concept", ["concept"]),
+        ("pair", ["pair"]),
+        ("rater_concept", ["rater", "concept"]),
+        ("rater_pair", ["rater", "pair"]),
+    ):
+        found = answers.groupby(by, sort=False)["win"].agg(["sum", "size"])
+        sums[name] = float((found["sum"] ** 2).sum()), float((found["size"] ** 2).sum())
+
+    def mean(*terms: tuple[int, str]) -> float:
+        top, count = (sum(sign * sums[name][part] for sign, name in terms) for part in (0, 1))
+        return top / count if count > 0.5 else np.nan
+
+    apart = mean((1, "all"), (-1, "rater"), (-1, "concept"), (1, "rater_concept"))
+    rater = mean((1, "rater"), (-1, "rater_concept"))
+    concept = mean((1, "concept"), (-1, "rater_concept"), (-1, "pair"), (1, "rater_pair"))
+    pair = mean((1, "pair"), (-1, "rater_pair"))
+    both = mean((1, "rater_concept"), (-1, "rater_pair"))
+    if np.isnan(apart):
+        return Variances(*[np.nan] * 5)
+    # Where a concept has one pair, both are one: what is found is counted as the concept's.
+    of_concept = (pair if np.isnan(concept) else concept) - apart
+    of_pair = pair - concept
+    of_both = both - rater - (apart + of_concept) + apart
+    found = [rater - apart, of_concept, of_pair, of_both]
+    kept = [max(float(np.nan_to_num(each)), 0.0) for each in found]
+    total = float((y**2).mean()) - apart
+    return Variances(*kept, max(total - sum(kept), 0.0))
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What a precision needs.
+
+    Attributes:
+        reach: half of the width of the 95% interval that is asked for.
+        now: that of this survey's size, with every rater answering `pairs` pairs of each concept.
+        most_raters: that which however many raters leave with as many concepts.
+        raters: how many reach it with as many concepts; None where no number does.
+        concepts: how many reach it with as many raters; None where no number does.
+        pairs: pairs of pictures that each rater answers about each concept.
+    """
+
+    reach: float
+    now: float
+    most_raters: float
+    raters: int | None
+    concepts: int | None
+    pairs: int
+
+
+def needed(
+    found: Variances, raters: int, concepts: int, pairs: int, reach: float = REACH
+) -> Needed:
+    """What a 95% interval of ± `reach` needs, from the variances that a survey found."""
+    return Needed(
+        reach,
+        float(_reach(found, raters, concepts, pairs)),
+        float(_reach(found, MOST, concepts, pairs)),
+        _fewest(found, None, concepts, pairs, reach),
+        _fewest(found, raters, None, pairs, reach),
+        pairs,
+    )
+
+
+def power(found: Variances, raters: int, concepts: int, pairs: int, win: float) -> float:
+    """The chance that a survey of this size tells a win rate of `win` from one half.
+
+    By the noncentral t distribution, with one degree of freedom less than the rarer clusters.
+    """
+    freedom = min(raters, concepts) - 1
+    away = (win - 0.5) / np.sqrt(found.of_mean(raters, concepts, pairs))
+    far = stdtrit(freedom, _UPPER)
+    return float(nct.sf(far, freedom, away) + nct.cdf(-far, freedom, away))
+
+
+def _reach(
+    found: Variances, raters: Floats | float, concepts: Floats | float, pairs: int
+) -> Floats:
+    fewest = np.maximum(np.minimum(raters, concepts) - 1, 1)
+    far: Floats = stdtrit(fewest, _UPPER)
+    return np.asarray(far * np.sqrt(found.of_mean(raters, concepts, pairs)))
+
+
+def _fewest(
+    found: Variances, raters: int | None, concepts: int | None, pairs: int, reach: float
+) -> int | None:
+    """How many of what is None, from 2 on, reach it."""
+    counts = np.arange(2.0, MOST + 1)
+    there = _reach(
+        found,
+        counts if raters is None else float(raters),
+        counts if concepts is None else float(concepts),
+        pairs,
+    )
+    enough = np.flatnonzero(there <= reach)
+    return int(counts[enough[0]]) if len(enough) else None
+
+
+def planned(known: pd.DataFrame, wins: pd.DataFrame) -> list[dict[str, Any]]:
+    """What each row of `wins` needs for ± 5 points, with what makes its answers differ.
+
+    Args:
+        known: answers that count, as `noiseprobe.analysis.survey_scores.joined` gives them.
+        wins: those of `Scores`.
+
+    Returns:
+        A row each: kind, method, first, second, the shares of the variance of an answer, the
+        attributes of `Needed`, and `power`, the chance to tell a preference of 60% with this size;
+        None where two answers never differ in both rater and concept.
+    """
+    by = ["kind", "method", "first", "second"]
+    rows = []
+    for row in wins.to_dict("records"):
+        part = known[(known[by] == [row[name] for name in by]).all(axis=1)]
+        labelled = part.assign(pair=part.groupby(OF_A_PAIR).ngroup())
+        found = variances(labelled)
+        size = int(row["raters"]), int(row["concepts"])
+        told: dict[str, Any] = {name: row[name] for name in by}
+        if math.isnan(found.total) or min(size) < 2:
+            rows.append(told | dict.fromkeys(["shares", *Needed.__annotations__, "power"]))
+            continue
+        rows.append(told | _plan(found, *size, _pairs_of_each(labelled)))
+    return rows
+
+
+def _plan(found: Variances, raters: int, concepts: int, pairs: int) -> dict[str, Any]:
+    plan = needed(found, raters, concepts, pairs)
+    told = power(found, raters, concepts, pairs, MATTERS)
+    return {"shares": found.shares(), **asdict(plan), "power": told}
+
+
+def _pairs_of_each(answers: pd.DataFrame) -> int:
+    """How many pairs a rater answered about each concept, on average over all concepts."""
+    every = answers["rater"].nunique() * answers["concept"].nunique()
+    return max(round(len(answers) / every), 1)
