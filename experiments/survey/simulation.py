@@ -1,9 +1,9 @@
 """Raters who do not exist, whose preferences are known exactly.
 
-An answer is a win where a normal variable exceeds 0: a level, plus what the rater, the concept, the
-pair of pictures and the rater with the concept add, plus chance (the probit model of crossed random
-effects). So the win rate over all raters, concepts and pairs has a closed form, and the variances of
-an answer are those of two normals that share some of these.
+An answer is a win where a normal variable exceeds 0: a level, plus what the rater, the concept,
+the pair of pictures and the rater with the concept add, plus chance (the probit model of crossed
+random effects). So the win rate over all raters, concepts and pairs has a closed form, and the
+variances of an answer are those of two normals that share some of these.
 """
 
 from collections.abc import Mapping

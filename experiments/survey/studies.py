@@ -25,13 +25,19 @@ Size = tuple[int, int, int]
 """Raters, concepts, and pairs of each concept that every rater sees."""
 
 
-def coverage(population: Population, size: Size, repetitions: int, seed: int) -> dict[str, float]:
-    """How often intervals hold the true win rate; the median width of ours."""
+def coverage(
+    population: Population, size: Size, repetitions: int, seed: int, forms: int = 1
+) -> dict[str, float]:
+    """How often intervals hold the true win rate; the median width of ours.
+
+    With several `forms` each rater sees the pairs of one of them.
+    """
     rng = np.random.default_rng(seed)
     held = {"both": 0, "raters alone": 0, "independent": 0}
     widths = []
     for _ in range(repetitions):
         seen = crossed(population, *size, rng)
+        seen = seen[seen["pair"] % forms == seen["rater"] % forms]
         alike = np.zeros(len(seen))
         _, low, high = win_interval(seen["win"], seen["rater"], seen["concept"])
         widths.append(high - low)
@@ -120,7 +126,7 @@ def caught(rule: Rule, attention: float, raters: int, seed: int) -> dict[str, fl
     }
 
 
-def sides(key: dict[str, object], of: Sequence[str] = OF_A_PAIR) -> pd.DataFrame:
+def sides(key: dict[str, object], of: Sequence[str] = OF_A_PAIR) -> "pd.Series[float]":
     """How often each pair's first variant stands left, over all questionnaires."""
     questions = pd.DataFrame(list(key["questions"].values()))  # type: ignore[attr-defined]
     asked = questions[~questions["trial"].astype(bool)]

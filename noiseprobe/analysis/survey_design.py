@@ -165,12 +165,12 @@ def forms(
     found = []
     for kind in KINDS:
         own = [pair for pair in pairs if pair.kind == kind]
-        rng.shuffle(own)  # type: ignore[arg-type]
+        rng.shuffle(own)
         own.sort(key=lambda pair: (pair.method, pair.concept))
         count = math.ceil(len(own) / most)
         for number in range(count):
             asked = own[number::count]
-            rng.shuffle(asked)  # type: ignore[arg-type]
+            rng.shuffle(asked)
             catching = _chosen([each for each in trials if each.kind == kind], rule.trials, rng)
             found += _versions(f"{kind}-{number + 1}", kind, asked, catching, rng)
     return found
@@ -191,7 +191,7 @@ def _versions(
     ordered = [asked[place] for place in np.argsort(places, kind="stable")]
     swapped = [(about, not flipped) for about, flipped in reversed(ordered)]
     return [
-        Form(name + version, kind, tuple(_question(*each, rng) for each in order))
+        Form(name + version, kind, tuple(_question(about, flip, rng) for about, flip in order))
         for version, order in zip(VERSIONS, (ordered, swapped), strict=True)
     ]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import logit, stdtrit
 from scipy.stats import nct
 
 from noiseprobe.analysis.survey_scores import OF_A_PAIR
@@ -93,15 +93,18 @@ def variances(answers: pd.DataFrame) -> Variances:
     pair = mean((1, "pair"), (-1, "rater_pair"))
     both = mean((1, "rater_concept"), (-1, "rater_pair"))
     if np.isnan(apart):
-        return Variances(*[np.nan] * 5)
+        return Variances(np.nan, np.nan, np.nan, np.nan, np.nan)
     # Where a concept has one pair, both are one: what is found is counted as the concept's.
     of_concept = (pair if np.isnan(concept) else concept) - apart
     of_pair = pair - concept
     of_both = both - rater - (apart + of_concept) + apart
-    found = [rater - apart, of_concept, of_pair, of_both]
-    kept = [max(float(np.nan_to_num(each)), 0.0) for each in found]
+    kept = [
+        max(float(np.nan_to_num(each)), 0.0)
+        for each in (rater - apart, of_concept, of_pair, of_both)
+    ]
     total = float((y**2).mean()) - apart
-    return Variances(*kept, max(total - sum(kept), 0.0))
+    rest = max(total - sum(kept), 0.0)
+    return Variances(kept[0], kept[1], kept[2], kept[3], rest)
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,12 @@ def needed(
 def power(found: Variances, raters: int, concepts: int, pairs: int, win: float) -> float:
     """The chance that a survey of this size tells a win rate of `win` from one half.
 
-    By the noncentral t distribution, with one degree of freedom less than the rarer clusters.
+    By the noncentral t distribution of the log-odds, with one degree of freedom less than the
+    rarer clusters. A little too high with few of them (experiments/survey/RESULTS.md).
     """
     freedom = min(raters, concepts) - 1
-    away = (win - 0.5) / np.sqrt(found.of_mean(raters, concepts, pairs))
+    spread = np.sqrt(found.of_mean(raters, concepts, pairs)) / (win * (1 - win))
+    away = logit(win) / spread
     far = stdtrit(freedom, _UPPER)
     return float(nct.sf(far, freedom, away) + nct.cdf(-far, freedom, away))
 

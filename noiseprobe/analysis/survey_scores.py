@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, stdtrit
+from scipy.stats import beta
 
 from noiseprobe.analysis.survey_design import KNOWN, Rule
 from noiseprobe.core.errors import UserError
@@ -160,17 +161,18 @@ def _wins(kept: pd.DataFrame, everyone: pd.DataFrame) -> pd.DataFrame:
 
 
 def win_interval(
-    wins: Sequence[float] | pd.Series,
-    raters: Sequence[object] | pd.Series,
-    concepts: Sequence[object] | pd.Series,
+    wins: ArrayLike | pd.Series,
+    raters: ArrayLike | pd.Series,
+    concepts: ArrayLike | pd.Series,
 ) -> tuple[float, float, float]:
     """A win rate and its 95% interval, clustered by rater and by concept.
 
     Student's interval of the log-odds, with one degree of freedom less than the clusters of the
     kind of which there are fewer; the variance is never less than that by rater, or by concept,
     alone. Where only one rater or one concept is there, it is about that one alone. Where all
-    answers are the same, the interval is the exact one of as many independent answers as there are
-    clusters of the rarer kind. NaN at the ends where both kinds have one cluster.
+    answers are the same, the interval is the exact one (Clopper & Pearson, Biometrika 26, 1934) of
+    as many independent answers as there are clusters of the rarer kind. NaN at the ends where both
+    kinds have one cluster.
     """
     values = np.asarray(wins, dtype=np.float64)
     groups = _groups(raters, concepts)
@@ -178,17 +180,19 @@ def win_interval(
     if not groups:
         return rate, math.nan, math.nan
     fewest = min(len(np.unique(group)) for group in groups)
-    if rate in (0.0, 1.0):
-        away = ((1 - LEVEL) / 2) ** (1 / fewest)
-        return (rate, away, 1.0) if rate else (rate, 0.0, 1 - away)
+    if np.ptp(values) == 0:
+        won = rate * fewest
+        low = beta.ppf(1 - _UPPER, won, fewest - won + 1) if rate > 0 else 0.0
+        high = beta.ppf(_UPPER, won + 1, fewest - won) if rate < 1 else 1.0
+        return rate, float(low), float(high)
     fitted, spread = _logistic(values, np.ones((len(values), 1)), groups)
     reach = stdtrit(fewest - 1, _UPPER) * math.sqrt(spread[0, 0])
     return rate, float(expit(fitted[0] - reach)), float(expit(fitted[0] + reach))
 
 
-def _groups(*labels: Sequence[object] | pd.Series) -> list[NDArray[np.int64]]:
+def _groups(*labels: ArrayLike | pd.Series) -> list[NDArray[np.int64]]:
     """Numbers for the labels of each kind that has several."""
-    coded = [pd.factorize(pd.Series(each).to_numpy())[0].astype(np.int64) for each in labels]
+    coded = [pd.factorize(np.asarray(each))[0].astype(np.int64) for each in labels]
     return [each for each in coded if each.max() > 0]
 
 

@@ -217,7 +217,8 @@ def _drawn(shown: Sequence[_Of], variants: Sequence[str]) -> tuple[list[dict[str
     rows: list[dict[str, Any]] = []
     skipped = []
     for each in shown:
-        steps, same = {}, []
+        steps: dict[str, int] = {}
+        same = []
         for variant in (name for name in variants if name in each.steps):
             step = each.steps[variant]
             if step in steps.values():
@@ -283,7 +284,8 @@ class _Pictures:
 
     def _wrong(self, run: str) -> list[Source]:
         """What is surely not the thing: other nouns' photographs, and noise."""
-        noun, others = self._shown[run].noun, {}
+        noun = self._shown[run].noun
+        others: dict[str, Source] = {}
         for name, each in self._shown.items():
             if each.noun != noun and self._photographs[name]:
                 others.setdefault(each.noun, ("photograph", name, 0))

@@ -94,7 +94,11 @@ of("rater").addEventListener("keydown", (event) => { if (event.key === "Enter") 
 of("back").addEventListener("click", () => ask(place - 1));
 of("again").addEventListener("click", () => ask(questions.length - 1));
 of("save").addEventListener("click", save);
-for (const each of choices) each.addEventListener("click", () => answer(each.dataset.answer));
+for (const each of choices) {
+  each.addEventListener("click", (event) => {
+    if (event.detail < 2) answer(each.dataset.answer); // the second click of two would answer the next pair
+  });
+}
 addEventListener("keydown", (event) => {
   if (of("ask").hidden || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
   const given = KEYS[event.key];
