@@ -2,8 +2,8 @@
 
     python -m experiments.survey
 
-Writes `coverage.csv`, `power.csv`, `components.csv` and `RESULTS.md` beside this file; two minutes
-on one core.
+Writes `coverage.csv`, `power.csv`, `components.csv`, `rules.csv`, `strengths.csv` and, made from
+these, `RESULTS.md` beside this file; four minutes on one core.
 """
 
 import argparse
@@ -75,11 +75,14 @@ def main() -> None:
             for attention in (0.99, 0.9)
         ]
     )
-    several = strengths({"dvar": 0.5, "few": 0.2, "baseline": 0.0}, (20, 9, 3), count // 4, 0)
+    some = max(count // 4, 2)
+    held = strengths({"dvar": 0.5, "few": 0.2, "baseline": 0.0}, (20, 9, 3), some, 0)
+    tables |= {"rules": rules, "strengths": pd.DataFrame([{"surveys": some, "held": held}])}
+    tables["coverage"]["surveys"] = count
     for name, table in tables.items():
         with written_whole(chosen.out / f"{name}.csv") as beside:
             table.to_csv(beside, index=False, float_format="%.4g")
-    write_report(chosen.out, count, tables, rules, several)
+    write_report(chosen.out)
 
 
 def named(kind: str, size: tuple[int, int, int], win: float) -> dict[str, Any]:

@@ -10,24 +10,21 @@ from experiments.survey.studies import USUAL
 from noiseprobe.cli.tables import markdown
 from noiseprobe.core.files import written_whole
 
+TABLES = ("coverage", "power", "components", "rules", "strengths")
 
-def write_report(
-    out: Path,
-    count: int,
-    tables: Mapping[str, pd.DataFrame],
-    rules: pd.DataFrame,
-    strengths: float,
-) -> None:
-    """Write RESULTS.md into the folder `out`."""
+
+def write_report(out: Path) -> None:
+    """Write RESULTS.md into the folder `out`, which has the `TABLES`."""
+    tables = {name: pd.read_csv(out / f"{name}.csv") for name in TABLES}
     with written_whole(out / "RESULTS.md") as beside:
-        beside.write_text(report(count, tables, rules, strengths), encoding="utf-8")
+        beside.write_text(report(tables), encoding="utf-8")
 
 
-def report(
-    count: int, tables: Mapping[str, pd.DataFrame], rules: pd.DataFrame, strengths: float
-) -> str:
+def report(tables: Mapping[str, pd.DataFrame]) -> str:
     """The whole page."""
     covered, power, parts = tables["coverage"], tables["power"], tables["components"]
+    rules, several = tables["rules"], tables["strengths"].iloc[0]
+    count = int(covered["surveys"].iloc[0])
     usual = covered[covered["kind"].str.startswith("usual")]
     error = 196 * np.sqrt(0.95 * 0.05 / count)
     shared = ", ".join(f"{name.replace('_', ' and ')} {value:g}" for name, value in USUAL.items())
@@ -54,11 +51,11 @@ def report(
             "",
             f"Over the usual rows *both* holds the truth in {usual['both'].min():.1%} to "
             f"{usual['both'].max():.1%}; *independent* in {usual['independent'].min():.1%} to "
-            f"{usual['independent'].max():.1%}. The dearest row of *both*, where answers share "
-            f"least, holds it in {covered['both'].max():.1%}: it is wider than it need be there.",
+            f"{usual['independent'].max():.1%}. Where answers share nothing *both* holds it in "
+            f"{_share_of(covered, 'none')}: what it costs not to know that.",
             "",
-            f"Bradley–Terry strengths of three variants (20 raters, 9 concepts, {count // 4} "
-            f"surveys): held in {strengths:.1%}.",
+            f"Bradley–Terry strengths of three variants (20 raters, 9 concepts, "
+            f"{several['surveys']:.0f} surveys): held in {several['held']:.1%}.",
             "",
             "## Power",
             "",
@@ -112,6 +109,10 @@ def report(
 
 _FOUND = ("truth", "mean", "error")
 _KEPT = ("attention", "attentive", "guessing", "stated")
+
+
+def _share_of(covered: pd.DataFrame, kind: str) -> str:
+    return f"{covered.loc[covered['kind'] == kind, 'both'].iloc[0]:.1%}"
 
 
 def _table(table: pd.DataFrame, shares: list[str], numbers: list[str]) -> str:

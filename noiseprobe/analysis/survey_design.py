@@ -157,7 +157,7 @@ def forms(
     Every pair is asked once in version a and once in b. b has the sides swapped and the order
     reversed, so that over both each variant stands left as often as right, and early as often as
     late. Within a version half of the pairs stand each way (or one more). Concepts are dealt
-    evenly. Of `trials`, those of the form's concepts come first.
+    evenly, and catch trials, of which none comes twice before all of their kind did, are spread.
     """
     if most < 1:
         raise UserError(f"--questions {most}: a questionnaire needs at least one")

@@ -45,12 +45,23 @@ class Variances:
         """The variance of one answer."""
         return self.rater + self.concept + self.pair + self.rater_concept + self.rest
 
-    def of_mean(self, raters: Floats | float, concepts: Floats | float, pairs: float) -> Floats:
-        """The variance of the win rate where each rater answers `pairs` pairs of each concept."""
+    def of_mean(
+        self,
+        raters: Floats | float,
+        concepts: Floats | float,
+        pairs: float,
+        answers: float | None = None,
+    ) -> Floats:
+        """The variance of the win rate where `pairs` pairs are asked of each concept.
+
+        `answers` is how many of them each rater answers, on average over all concepts; all unless
+        given. Below 1 a rater sees so large a share of the concepts.
+        """
+        each = pairs if answers is None else answers
         both = np.multiply(raters, concepts)
         alone = self.rater / np.asarray(raters) + self.concept / np.asarray(concepts)
-        shared = self.pair / np.multiply(concepts, pairs) + self.rater_concept / both
-        return np.asarray(alone + shared + self.rest / (both * pairs))
+        seen = self.pair / np.multiply(concepts, pairs) + self.rater_concept / (both * min(each, 1))
+        return np.asarray(alone + seen + self.rest / (both * each))
 
     def shares(self) -> dict[str, float]:
         """Intraclass correlations: the share of the total that raters, … are."""
@@ -113,11 +124,12 @@ class Needed:
 
     Attributes:
         reach: half of the width of the 95% interval that is asked for.
-        now: that of this survey's size, with every rater answering `pairs` pairs of each concept.
+        now: that of this survey's size.
         most_raters: that which however many raters leave with as many concepts.
         raters: how many reach it with as many concepts; None where no number does.
         concepts: how many reach it with as many raters; None where no number does.
-        pairs: pairs of pictures that each rater answers about each concept.
+        pairs: pairs of pictures that are asked of each concept.
+        answers: how many of these each rater answers, on average over all concepts.
     """
 
     reach: float
@@ -125,46 +137,73 @@ class Needed:
     most_raters: float
     raters: int | None
     concepts: int | None
-    pairs: int
+    pairs: float
+    answers: float
 
 
 def needed(
-    found: Variances, raters: int, concepts: int, pairs: int, reach: float = REACH
+    found: Variances,
+    raters: int,
+    concepts: int,
+    pairs: float,
+    answers: float | None = None,
+    reach: float = REACH,
 ) -> Needed:
-    """What a 95% interval of ± `reach` needs, from the variances that a survey found."""
+    """What a 95% interval of ± `reach` needs, from the variances that a survey found.
+
+    `pairs` and `answers` are those of `Variances.of_mean`, and stay.
+    """
+    each = pairs if answers is None else answers
     return Needed(
         reach,
-        float(_reach(found, raters, concepts, pairs)),
-        float(_reach(found, MOST, concepts, pairs)),
-        _fewest(found, None, concepts, pairs, reach),
-        _fewest(found, raters, None, pairs, reach),
+        float(_reach(found, raters, concepts, pairs, each)),
+        float(_reach(found, MOST, concepts, pairs, each)),
+        _fewest(found, None, concepts, pairs, each, reach),
+        _fewest(found, raters, None, pairs, each, reach),
         pairs,
+        each,
     )
 
 
-def power(found: Variances, raters: int, concepts: int, pairs: int, win: float) -> float:
+def power(
+    found: Variances,
+    raters: int,
+    concepts: int,
+    pairs: float,
+    win: float,
+    answers: float | None = None,
+) -> float:
     """The chance that a survey of this size tells a win rate of `win` from one half.
 
     By the noncentral t distribution of the log-odds, with one degree of freedom less than the
-    rarer clusters. A little too high with few of them (experiments/survey/RESULTS.md).
+    rarer clusters; how near that comes is in experiments/survey/RESULTS.md.
     """
     freedom = min(raters, concepts) - 1
-    spread = np.sqrt(found.of_mean(raters, concepts, pairs)) / (win * (1 - win))
+    spread = np.sqrt(found.of_mean(raters, concepts, pairs, answers)) / (win * (1 - win))
     away = logit(win) / spread
     far = stdtrit(freedom, _UPPER)
     return float(nct.sf(far, freedom, away) + nct.cdf(-far, freedom, away))
 
 
 def _reach(
-    found: Variances, raters: Floats | float, concepts: Floats | float, pairs: int
+    found: Variances,
+    raters: Floats | float,
+    concepts: Floats | float,
+    pairs: float,
+    answers: float,
 ) -> Floats:
     fewest = np.maximum(np.minimum(raters, concepts) - 1, 1)
     far: Floats = stdtrit(fewest, _UPPER)
-    return np.asarray(far * np.sqrt(found.of_mean(raters, concepts, pairs)))
+    return np.asarray(far * np.sqrt(found.of_mean(raters, concepts, pairs, answers)))
 
 
 def _fewest(
-    found: Variances, raters: int | None, concepts: int | None, pairs: int, reach: float
+    found: Variances,
+    raters: int | None,
+    concepts: int | None,
+    pairs: float,
+    answers: float,
+    reach: float,
 ) -> int | None:
     """How many of what is None, from 2 on, reach it."""
     counts = np.arange(2.0, MOST + 1)
@@ -173,6 +212,7 @@ def _fewest(
         counts if raters is None else float(raters),
         counts if concepts is None else float(concepts),
         pairs,
+        answers,
     )
     enough = np.flatnonzero(there <= reach)
     return int(counts[enough[0]]) if len(enough) else None
@@ -201,17 +241,8 @@ def planned(known: pd.DataFrame, wins: pd.DataFrame) -> list[dict[str, Any]]:
         if math.isnan(found.total) or min(size) < 2:
             rows.append(told | dict.fromkeys(["shares", *Needed.__annotations__, "power"]))
             continue
-        rows.append(told | _plan(found, *size, _pairs_of_each(labelled)))
+        pairs, each = row["pairs"] / size[1], row["answers"] / (size[0] * size[1])
+        plan = needed(found, *size, pairs, each)
+        told |= {"shares": found.shares(), **asdict(plan)}
+        rows.append(told | {"power": power(found, *size, pairs, MATTERS, each)})
     return rows
-
-
-def _plan(found: Variances, raters: int, concepts: int, pairs: int) -> dict[str, Any]:
-    plan = needed(found, raters, concepts, pairs)
-    told = power(found, raters, concepts, pairs, MATTERS)
-    return {"shares": found.shares(), **asdict(plan), "power": told}
-
-
-def _pairs_of_each(answers: pd.DataFrame) -> int:
-    """How many pairs a rater answered about each concept, on average over all concepts."""
-    every = answers["rater"].nunique() * answers["concept"].nunique()
-    return max(round(len(answers) / every), 1)

@@ -56,9 +56,12 @@ SIDE, QUALITY = 512, 92
 COLUMNS = {
     "rater": ("rater", "WorkerId", "ASSIGNMENT:worker_id", "annotator"),
     "question": ("question", "Input.question", "INPUT:question"),
-    "answer": ("answer", "Answer.answer", "OUTPUT:answer"),
+    "answer": ("answer", "Answer.answer", "OUTPUT:answer", "OUTPUT:result"),
 }
 """What columns are called: by our questionnaires, MTurk, Toloka and Label Studio."""
+
+TOLOKA = {"left": "image_left", "right": "image_right"}
+"""What Toloka's own template for two images beside each other calls its columns."""
 
 _SURVEY = ("survey", "Input.survey", "INPUT:survey")
 
@@ -222,7 +225,10 @@ def _drawn(shown: Sequence[_Of], variants: Sequence[str]) -> tuple[list[dict[str
         for variant in (name for name in variants if name in each.steps):
             step = each.steps[variant]
             if step in steps.values():
-                same.append(f"{variant} ends where another does (step {step}): no difference")
+                same.append(
+                    f"{variant} ends where another does (step {step}), so that they do not differ; "
+                    "a run that went on (--stop none) says where each would have"
+                )
             else:
                 steps[variant] = step
         skipped += [f"{each.name}: {told}" for told in same]
@@ -349,7 +355,7 @@ def _write(
         with written_whole(raters / PICTURES / f"{name}.png") as beside:
             pictures.image(source).save(beside, "PNG")
     _write_text(raters / "tasks.csv", _table(rows, ","))
-    toloka = [{f"INPUT:{name}": cell for name, cell in row.items()} for row in rows]
+    toloka = [{f"INPUT:{TOLOKA.get(name, name)}": row[name] for name in row} for row in rows]
     _write_text(raters / "tasks-toloka.tsv", _table(toloka, "\t"))
     write_json(out / KEY, key)
 

@@ -174,6 +174,17 @@ def test_variances_are_found_without_bias() -> None:
         assert error < 0.1 * true
 
 
+def test_a_survey_in_forms_varies_as_much_as_is_planned_with() -> None:
+    population = Population(0.6, rater=0.3, concept=0.4, pair=0.8, rater_concept=0.6)
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(1500):
+        seen = crossed(population, 12, 6, 3, rng)
+        rates.append(seen["win"][seen["pair"] % 3 == seen["rater"] % 3].mean())
+    expected = population.variances().of_mean(12, 6, 3, answers=1)
+    assert np.var(rates) == pytest.approx(float(expected), rel=4 * math.sqrt(2 / 1500))
+    assert float(expected) > 1.2 * float(population.variances().of_mean(12, 6, 3))
+
+
 def test_what_a_precision_needs_reaches_it_and_one_less_does_not() -> None:
     of = Variances(0.01, 0.02, 0.01, 0.005, 0.2)
     plan = needed(of, raters=20, concepts=9, pairs=4)
