@@ -5,6 +5,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -98,6 +99,7 @@ class _Of:
     config: RunConfig
     steps: dict[str, int]
     noun: str
+    photographs: list[Image.Image]
 
     @property
     def name(self) -> str:
@@ -109,10 +111,9 @@ class _Of:
 
     def plain(self, caption: str) -> str:
         """A caption with the class noun in the place of the word that was learned."""
-        noun = self.noun
-        for word in (self.config.placeholder, self.config.rare_word):
-            caption = caption.replace(f"{word} {noun}", noun).replace(word, noun)
-        return caption
+        words = "|".join(map(re.escape, (self.config.placeholder, self.config.rare_word)))
+        thing = rf"(?<!\w)(?:{words})(?: {re.escape(self.noun)})?(?!\w)"
+        return re.sub(thing, lambda _: self.noun, caption)
 
 
 def make_survey(
@@ -203,16 +204,19 @@ def _shown(runs: Sequence[Run], variants: Sequence[str]) -> tuple[list[_Of], lis
             for name in variants
             if name not in ends
         ]
-        found.append(_Of(run, config, there, _noun(config)))
+        photographs = [_small(each) for each in photographs_of(config)]
+        if not photographs:
+            skipped.append(f"{run.directory}: the photographs in '{config.concept}' cannot be read")
+            continue
+        noun = load_concept(config.concept, config.class_noun, config.placeholder).class_noun
+        found.append(_Of(run, config, there, noun, photographs))
     return found, skipped
 
 
-def _noun(config: RunConfig) -> str:
-    """What kind of thing a concept is; "thing" where its folder is no longer as it was."""
-    try:
-        return load_concept(config.concept, config.class_noun, config.placeholder).class_noun
-    except UserError:
-        return config.class_noun or "thing"
+def _small(photograph: Image.Image) -> Image.Image:
+    """A photograph no larger than is shown on the best of screens: many are held at a time."""
+    photograph.thumbnail((2 * SIDE, 2 * SIDE))
+    return photograph
 
 
 def _drawn(shown: Sequence[_Of], variants: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -266,7 +270,6 @@ class _Pictures:
     def __init__(self, shown: Mapping[str, _Of], seed: int) -> None:
         self._shown = shown
         self._rng = np.random.default_rng([seed, 1])
-        self._photographs = {name: photographs_of(each.config) for name, each in shown.items()}
         self._samples = cache(lambda run, step: read_samples(shown[run].run, step))
         self.names: dict[Source, str] = {}
 
@@ -276,13 +279,11 @@ class _Pictures:
 
     def references(self, run: str) -> list[Source]:
         """The photographs of the thing that are shown beside pairs."""
-        count = len(self._photographs[run])
+        count = len(self._shown[run].photographs)
         return [("photograph", run, place) for place in range(min(max(count - 1, 1), REFERENCES))]
 
     def trials(self, run: str, kind: str) -> list[Trial]:
-        """The catch trials about a run's concept; none where its photographs are not there."""
-        if not self._photographs[run]:
-            return []
+        """The catch trials about a run's concept."""
         each = self._shown[run]
         prompt = f"a photo of a {each.noun}" if kind == "customization" else ""
         count = len(self._wrong(run))
@@ -293,7 +294,7 @@ class _Pictures:
         noun = self._shown[run].noun
         others: dict[str, Source] = {}
         for name, each in self._shown.items():
-            if each.noun != noun and self._photographs[name]:
+            if each.noun != noun:
                 others.setdefault(each.noun, ("photograph", name, 0))
         return [*list(others.values())[:3], ("noise", run)]
 
@@ -303,7 +304,7 @@ class _Pictures:
             return "drawn", about.run, self._shown[about.run].steps[side], about.kind, about.place
         if side == WRONG:
             return self._wrong(about.run)[about.number]
-        return "photograph", about.run, len(self._photographs[about.run]) - 1
+        return "photograph", about.run, len(self._shown[about.run].photographs) - 1
 
     def image(self, source: Source) -> Image.Image:
         """The pixels, and nothing that a file told beside them."""
@@ -311,7 +312,7 @@ class _Pictures:
             noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3))
             image = Image.fromarray(noise.astype(np.uint8)).resize((SIDE, SIDE))
         elif source[0] == "photograph":
-            image = self._photographs[source[1]][source[2]].convert("RGB")
+            image = self._shown[source[1]].photographs[source[2]].convert("RGB")
             side = min(image.size)
             image = ImageOps.fit(image, (side, side))
         else:

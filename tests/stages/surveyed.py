@@ -21,10 +21,10 @@ GREY = {STOP: 80, STEPS: 160}
 """What all pixels of the pictures of a step are, but for the place of the prompt."""
 
 
-def surveyed(out: Path, concept: str, *, learns: int = 30, hostile: str = "") -> Run:
-    """A run on a bundled concept; with `learns` at `STEPS` DVAR never fires."""
+def surveyed(out: Path, concept: str, *, learns: int = 30, hostile: str = "", **more: str) -> Run:
+    """A run on a concept; with `learns` at `STEPS` DVAR never fires."""
     given = {"window": 10, "threshold": 0.001, "eval_every": 1, "steps": STEPS}
-    config = resolve({"concept": concept} | given)
+    config = resolve({"concept": concept} | given | more)
     run = Run.create(out, config, "cpu")
     steps = np.arange(STEPS + 1)
     train = pd.DataFrame({"step": steps, "l_det": 1 - np.minimum(steps / learns, 1) / 2})

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from noiseprobe.analysis.survey_design import Rule
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.directory import Run
 from noiseprobe.stages.surveying import make_survey, read_answers, read_key
+from tests.conftest import four_photographs
 from tests.stages.surveyed import GREY, PROMPTS, STEPS, STOP, surveyed
 
 CONCEPTS = ("banded-cup", "patched-dog")
@@ -122,6 +124,24 @@ def test_pictures_that_are_missing_are_told_with_the_command(tmp_path: Path) -> 
         make_survey([run], tmp_path / "out")
 
 
+def test_a_run_whose_photographs_are_gone_is_not_asked(runs: list[Run], tmp_path: Path) -> None:
+    photographs = four_photographs(tmp_path / "thing")
+    gone = surveyed(tmp_path / "gone", str(photographs), class_noun="lamp")
+    assert make_survey([gone, runs[0]], tmp_path / "there").skipped == []
+    next(photographs.iterdir()).write_bytes(b"no image")
+    (told,) = make_survey([gone, runs[0]], tmp_path / "broken").skipped
+    shutil.rmtree(photographs)
+    assert make_survey([gone, runs[0]], tmp_path / "out").skipped == [told]
+    assert told == f"{gone.directory}: the photographs in '{photographs}' cannot be read"
+
+
+def test_the_learned_word_is_replaced_where_it_is_a_word(tmp_path: Path) -> None:
+    run = surveyed(tmp_path / "run", "banded-cup", hostile=" by the sea, <v>ery sks cup, rusks")
+    make_survey([run], tmp_path / "out")
+    tasks = pd.read_csv(tmp_path / "out" / "raters" / "tasks.csv", keep_default_na=False)
+    assert "a photo of a cup at place 0 by the sea, <v>ery cup, rusks" in set(tasks["prompt"])
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
@@ -178,6 +198,7 @@ def test_what_is_no_table_of_answers_is_told(tmp_path: Path, text: str, told: st
 
 def test_the_commands_make_and_score(call: Any, runs: list[Run], tmp_path: Path) -> None:
     pytest.importorskip("statsmodels")
+    pytest.importorskip("krippendorff")
     import numpy as np
 
     folder, out = tmp_path / "out", [run.directory for run in runs]
