@@ -3,7 +3,7 @@
     python -m experiments.survey
 
 Writes `coverage.csv`, `power.csv`, `components.csv`, `rules.csv`, `strengths.csv` and, made from
-these, `RESULTS.md` beside this file; four minutes on one core.
+these, `RESULTS.md` beside this file; eight minutes on one core.
 """
 
 import argparse

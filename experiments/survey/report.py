@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.survey.studies import USUAL
+from experiments.survey.studies import INTERVALS, USUAL
 from noiseprobe.cli.tables import markdown
 from noiseprobe.core.files import written_whole
 
@@ -42,17 +42,20 @@ def report(tables: Mapping[str, pd.DataFrame]) -> str:
             "",
             "## Coverage of the 95% interval of a win rate",
             "",
-            "*both*: clustered by rater and concept, what `noiseprobe survey score` prints. "
+            "*both*: clustered by rater and concept, what `noiseprobe survey score` prints. The "
+            "same with the *normal* quantile instead of Student's t, and in *points* instead of "
+            "log-odds. *bootstrap*: percentiles over redrawn raters and concepts (400 draws). "
             "*raters alone*: by rater, as if the concepts were all there are. *independent*: "
             "Wilson's interval over all answers. With *4 forms* each rater sees a quarter of the "
             "pairs.",
             "",
-            _table(covered, ["both", "raters alone", "independent"], ["width"]),
+            _table(covered, list(INTERVALS), ["width"]),
             "",
-            f"Over the usual rows *both* holds the truth in {usual['both'].min():.1%} to "
-            f"{usual['both'].max():.1%}; *independent* in {usual['independent'].min():.1%} to "
-            f"{usual['independent'].max():.1%}. Where answers share nothing *both* holds it in "
-            f"{_share_of(covered, 'none')}: what it costs not to know that.",
+            "Over the usual rows the truth is held in: "
+            + ", ".join(
+                f"*{name}* {usual[name].min():.1%} to {usual[name].max():.1%}" for name in INTERVALS
+            )
+            + f". Where answers share nothing, *both* holds it in {_share_of(covered, 'none')}.",
             "",
             f"Bradley–Terry strengths of three variants (20 raters, 9 concepts, "
             f"{several['surveys']:.0f} surveys): held in {several['held']:.1%}.",

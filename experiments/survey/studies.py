@@ -5,7 +5,8 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, norm
+from scipy.special import expit, logit
+from scipy.stats import binomtest, norm, t
 
 from experiments.survey.simulation import Population, answered, crossed, survey_key
 from noiseprobe.analysis.survey_design import Rule
@@ -21,6 +22,10 @@ from noiseprobe.analysis.survey_scores import (
 USUAL = {"rater": 0.3, "concept": 0.4, "pair": 0.4, "rater_concept": 0.2}
 """What answers share: about a fifth of the variance of the normal variable."""
 
+INTERVALS = ("both", "normal", "points", "bootstrap", "raters alone", "independent")
+"""Ours; by the normal quantile instead of Student's; on win rates instead of log-odds; the
+bootstrap of both kinds of clusters; two that leave clusters out."""
+
 Size = tuple[int, int, int]
 """Raters, concepts, and pairs of each concept that every rater sees."""
 
@@ -33,21 +38,48 @@ def coverage(
     With several `forms` each rater sees the pairs of one of them.
     """
     rng = np.random.default_rng(seed)
-    held = {"both": 0, "raters alone": 0, "independent": 0}
+    held = dict.fromkeys(INTERVALS, 0)
     widths = []
     for _ in range(repetitions):
         seen = crossed(population, *size, rng)
         seen = seen[seen["pair"] % forms == seen["rater"] % forms]
-        alike = np.zeros(len(seen))
-        _, low, high = win_interval(seen["win"], seen["rater"], seen["concept"])
-        widths.append(high - low)
-        held["both"] += low <= population.win <= high
-        _, low, high = win_interval(seen["win"], seen["rater"], alike)
-        held["raters alone"] += low <= population.win <= high
-        exact = binomtest(int(seen["win"].sum()), len(seen)).proportion_ci(method="wilson")
-        held["independent"] += exact.low <= population.win <= exact.high
+        for name, (low, high) in intervals(seen, rng).items():
+            held[name] += bool(low <= population.win <= high)
+            widths += [high - low] if name == "both" else []
     shares = {name: count / repetitions for name, count in held.items()}
     return shares | {"width": float(np.median(widths))}
+
+
+def intervals(seen: pd.DataFrame, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """95% intervals of the win rate by each of `INTERVALS`."""
+    wins, raters, concepts = (seen[name].to_numpy() for name in ("win", "rater", "concept"))
+    rate, low, high = win_interval(wins, raters, concepts)
+    alone = win_interval(wins, raters, np.zeros(len(seen)))
+    exact = binomtest(int(wins.sum()), len(seen)).proportion_ci(method="wilson")
+    normal = points = low, high
+    if 0 < rate < 1:
+        freedom = min(len(np.unique(raters)), len(np.unique(concepts))) - 1
+        spread = (logit(high) - logit(rate)) / t.ppf(0.975, freedom)
+        away = norm.ppf(0.975) * spread
+        normal = expit(logit(rate) - away), expit(logit(rate) + away)
+        reach = t.ppf(0.975, freedom) * spread * rate * (1 - rate)
+        points = rate - reach, rate + reach
+    found = ((low, high), normal, points, pigeonhole(seen, rng), alone[1:], tuple(exact))
+    return dict(zip(INTERVALS, found, strict=True))
+
+
+def pigeonhole(seen: pd.DataFrame, rng: np.random.Generator, draws: int = 400) -> tuple[float, ...]:
+    """The percentile interval of a bootstrap of raters and concepts (Owen, Ann. Appl. Stat. 1)."""
+    table = seen.groupby(["rater", "concept"])["win"].agg(["sum", "size"]).unstack(fill_value=0)
+    raters, concepts = (
+        rng.multinomial(count, np.full(count, 1 / count), draws)
+        for count in (len(table), table["sum"].shape[1])
+    )
+    won, asked = (
+        np.einsum("br,rc,bc->b", raters, table[part].to_numpy(), concepts, optimize=True)
+        for part in ("sum", "size")
+    )
+    return tuple(np.quantile(won / asked, [0.025, 0.975]))
 
 
 def found(population: Population, size: Size, repetitions: int, seed: int) -> dict[str, float]:

@@ -19,8 +19,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, stdtrit
 from scipy.stats import beta
 
-from noiseprobe.analysis.survey_design import KNOWN, Rule
+from noiseprobe.analysis.survey_design import KINDS, KNOWN, Rule
 from noiseprobe.core.errors import UserError
+from noiseprobe.run.defaults import METHODS
 
 Floats = NDArray[np.float64]
 
@@ -74,6 +75,12 @@ def score(key: Mapping[str, Any], answers: pd.DataFrame) -> Scores:
     raters = raters_of(known, rule)
     kept = set(raters.loc[raters["kept"], "rater"])
     asked = known[~known["trial"]]
+    order = {name: at for at, name in enumerate([*KINDS, *METHODS, *key["variants"]])}
+    asked = asked.sort_values(
+        ["kind", "method", "first", "second"],
+        key=lambda names: names.map(order).fillna(len(order)),
+        kind="stable",
+    )
     counting = asked[asked["rater"].isin(kept)]
     if counting.empty:
         raise UserError(

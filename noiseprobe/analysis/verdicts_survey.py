@@ -14,7 +14,6 @@ FEW = 5
 """Clusters below which an interval is hardly more than a guess."""
 
 _EACH = "In {where}, {first} was preferred to {second} in {win:.1%} of {answers} answers"
-_BY = "{raters} raters, {concepts} concepts"
 
 
 def of_scores(scores: Scores, plans: list[dict[str, Any]], skipped: int = 0) -> list[str]:
@@ -33,8 +32,8 @@ def of_scores(scores: Scores, plans: list[dict[str, Any]], skipped: int = 0) -> 
     told += [_agreed(row) for row in scores.agreement.to_dict("records")]
     if skipped:
         told.append(
-            f"{skipped} things were not asked (the key says which): what is said here holds for "
-            "the pairs that were."
+            f"Not everything was asked ({skipped} left out, as the key says): what is said here "
+            "holds for the pairs that were."
         )
     return told
 
@@ -44,7 +43,7 @@ def _preference(row: Mapping[Any, Any]) -> str:
     each = _EACH.format(
         where=f"{row['kind']} ({row['method']})", win=row["win"], answers=row["answers"], **names
     )
-    by = _BY.format(**row)
+    by = ", ".join(_count(row[f"{what}s"], what) for what in ("rater", "concept"))
     if math.isnan(row["low"]):
         return f"{each} ({by}): one rater and one concept say nothing of others."
     interval = f"{each} (95%: {row['low']:.1%} to {row['high']:.1%}; {by})"
@@ -57,6 +56,10 @@ def _preference(row: Mapping[Any, Any]) -> str:
     few = [what for what in ("raters", "concepts") if 1 < row[what] < FEW]
     doubt = f", from few {enumerated(few)}" if few else ""
     return f"{interval}: {better} is preferred{doubt}."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def _published(row: Mapping[Any, Any]) -> list[str]:

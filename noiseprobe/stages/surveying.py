@@ -5,10 +5,12 @@
 
 import csv
 import io
+import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +272,8 @@ class _Pictures:
     def __init__(self, shown: Mapping[str, _Of], seed: int) -> None:
         self._shown = shown
         self._rng = np.random.default_rng([seed, 1])
-        self._samples = cache(lambda run, step: read_samples(shown[run].run, step))
+        # Strips of many runs would not fit into memory; they are asked for in the order of runs.
+        self._samples = lru_cache(2)(lambda run, step: read_samples(shown[run].run, step))
         self.names: dict[Source, str] = {}
 
     def name(self, source: Source) -> str:
@@ -340,21 +343,23 @@ def _write(
 ) -> None:
     """Write what raters see, and the key last: where it is, the survey is whole."""
     raters = out / RATERS
-    rows = []
-    addressed = cache(lambda source: as_address(_fitted(pictures.image(source)), SIDE, QUALITY))
-    for form in made:
-        asked = [pictures.asked(each) for each in form.questions]
-        used = {name for each in asked for name in (each.left, each.right, *each.references)}
-        by_name = {name: source for source, name in pictures.names.items() if name in used}
-        addresses = {name: addressed(by_name[name]) for name in sorted(used)}
-        shown = Questionnaire(
-            key["survey"], form.name, ASKED[form.kind], key["ties"], asked, addresses
-        )
-        _write_text(raters / f"{form.name}.html", page(shown))
-        rows += [_task(key["survey"], form, each, url) for each in asked]
-    for source, name in pictures.names.items():
+    shown = {form.name: [pictures.asked(each) for each in form.questions] for form in made}
+    addresses, moment = {}, time.time()
+    for source, name in sorted(pictures.names.items(), key=lambda each: list(map(str, each[0]))):
+        image = pictures.image(source)
+        addresses[name] = as_address(_fitted(image), SIDE, QUALITY)
         with written_whole(raters / PICTURES / f"{name}.png") as beside:
-            pictures.image(source).save(beside, "PNG")
+            image.save(beside, "PNG")
+    for name in addresses:  # when it was written would tell of which step a picture is
+        os.utime(raters / PICTURES / f"{name}.png", (moment, moment))
+    rows = []
+    for form in made:
+        asked = shown[form.name]
+        used = {name for each in asked for name in (each.left, each.right, *each.references)}
+        own = {name: addresses[name] for name in sorted(used)}
+        text = Questionnaire(key["survey"], form.name, ASKED[form.kind], key["ties"], asked, own)
+        _write_text(raters / f"{form.name}.html", page(text))
+        rows += [_task(key["survey"], form, each, url) for each in asked]
     _write_text(raters / "tasks.csv", _table(rows, ","))
     toloka = [{f"INPUT:{TOLOKA.get(name, name)}": row[name] for name in row} for row in rows]
     _write_text(raters / "tasks-toloka.tsv", _table(toloka, "\t"))
@@ -457,7 +462,7 @@ def _table_of(file: Path) -> pd.DataFrame:
     head = text.partition("\n")[0]
     try:
         rows = io.StringIO(text)
-        between = "\t" if "\t" in head else ","
+        between = max("\t,;", key=head.count)  # ; is what some spreadsheets save
         table = pd.read_csv(rows, sep=between, dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split())

@@ -282,7 +282,25 @@ def test_a_score_says_who_was_left_out_what_was_found_and_what_was_published() -
     assert f"DVAR was preferred to Baseline in {row['win']:.1%}" in told
     assert "DVAR is preferred" in told
     assert "Published for this question: 79.9%" in told
-    assert "2 things were not asked" in told
+    assert "Not everything was asked (2 left out" in told
+
+
+def test_of_three_variants_strengths_are_told_in_their_order() -> None:
+    true = {"dvar": 0.0, "few": 1.2, "baseline": -0.6}
+    key = survey_key(8, 3, tuple(true), most=100)
+    answers = answered(key, true, Population(0.5, rater=0.2), 20, np.random.default_rng(0))
+    scores = score(key, answers)
+    assert list(zip(scores.wins["first"], scores.wins["second"], strict=True)) == [
+        *[("dvar", "few"), ("dvar", "baseline"), ("few", "baseline")]
+    ]
+    found = scores.strengths.set_index("variant")
+    assert list(found.index) == ["dvar", "few"]
+    assert set(found["against"]) == {"baseline"}
+    ends = found[["low", "high"]].to_numpy(dtype=np.float64)
+    assert 0 < ends[0, 0] < ends[0, 1] < ends[1, 0]
+    told = scores.wins.set_index(["first", "second"])["published"]
+    assert told["dvar", "baseline"] == PUBLISHED["textual-inversion", "customization"]
+    assert told.drop(("dvar", "baseline")).isna().all()
 
 
 def test_a_tie_is_half_a_win() -> None:

@@ -42,4 +42,4 @@ def test_the_report_says_what_its_tables_say() -> None:
     tables["coverage"].loc[0, "both"] = 0.4321
     text = report(tables)
     assert "held in 12.3%" in text
-    assert "*both* holds the truth in 43.2% to" in text
+    assert "*both* 43.2% to" in text

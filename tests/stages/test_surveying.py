@@ -64,6 +64,9 @@ def test_nothing_that_raters_get_names_a_variant_a_run_or_a_side(survey: Path) -
             assert not re.search(names, file.read_text(), re.IGNORECASE)
         elif file.suffix == ".png":
             assert Image.open(file).info == {}
+    pictures = list((survey / "raters" / "pictures").iterdir())
+    assert len({file.stat().st_mtime for file in pictures}) == 1
+    assert len(pictures) > 20
 
 
 def test_a_prompt_names_the_kind_of_thing_and_not_the_word_that_was_learned(survey: Path) -> None:
@@ -179,6 +182,16 @@ def test_answers_of_platforms_are_read_by_their_columns(
     answers, notes = read_answers([tmp_path], "s")
     assert answers.to_dict("records") == [{"rater": "7", "question": "q1", "answer": "left"}]
     assert notes == [f"{file}: 1 rows without an answer are left out"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["rater;question;answer\n7;q1;left\n", "\ufeffrater,question,answer\r\n7,q1,left\r\n"],
+)
+def test_answers_that_a_spreadsheet_saved_are_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
+    answers, _ = read_answers([tmp_path / "a.csv"], "s")
+    assert answers.to_dict("records") == [{"rater": "7", "question": "q1", "answer": "left"}]
 
 
 @pytest.mark.parametrize(
