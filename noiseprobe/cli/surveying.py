@@ -132,7 +132,7 @@ def score(
     from noiseprobe.analysis import survey_scores
     from noiseprobe.analysis.survey_needed import planned
     from noiseprobe.analysis.verdicts_survey import of_scores
-    from noiseprobe.stages.surveying import read_answers, read_key
+    from noiseprobe.stages.survey_answers import read_answers, read_key
 
     document = read_key(key)
     said, notes = read_answers(answers, document["survey"])

@@ -14,7 +14,8 @@ from experiments.survey.simulation import Population, answered
 from noiseprobe.analysis.survey_design import Rule
 from noiseprobe.core.errors import UserError
 from noiseprobe.run.directory import Run
-from noiseprobe.stages.surveying import make_survey, read_answers, read_key
+from noiseprobe.stages.survey_answers import read_answers, read_key
+from noiseprobe.stages.surveying import make_survey
 from tests.conftest import four_photographs
 from tests.stages.surveyed import GREY, PROMPTS, STEPS, STOP, surveyed
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from noiseprobe.analysis.survey_design import Rule
-from noiseprobe.stages.surveying import make_survey, read_answers, read_key
+from noiseprobe.stages.survey_answers import read_answers, read_key
+from noiseprobe.stages.surveying import make_survey
 from tests.browser import browser, shown
 from tests.plots.report.test_in_browser import SERIOUS
 from tests.stages.reported import HOSTILE
