@@ -16,6 +16,7 @@ from noiseprobe.cli import (
     probing,
     recorded,
     reporting,
+    surveying,
     training,
     verifying,
 )
@@ -50,14 +51,18 @@ def about(
     """
 
 
-def add(function: Callable[..., None], name: str, few: bool = False) -> None:
+survey = typer.Typer(no_args_is_help=True)
+app.add_typer(survey, name="survey", help="Ask people which pictures they prefer, blindly.")
+
+
+def add(function: Callable[..., None], name: str, few: bool = False, to: typer.Typer = app) -> None:
     """Make a function a command; with `few`, its `--help` shows the common settings alone."""
     # A paragraph is one line: where it is broken is for the terminal to say.
     told = [" ".join(part.split()) for part in (inspect.getdoc(function) or "").split("\n\n")]
     more: dict[str, Any] = (
         {"cls": FewFlags, "epilog": f"Every flag: noiseprobe {name} --help-all"} if few else {}
     )
-    app.command(name, help="\n\n".join(told), **more)(function)
+    to.command(name, help="\n\n".join(told), **more)(function)
 
 
 add(training.run, "run", few=True)
@@ -77,6 +82,8 @@ add(recorded.criteria, "criteria")
 add(recorded.regret, "regret")
 add(doctoring.doctor, "doctor")
 add(verifying.verify, "verify")
+add(surveying.make, "make", to=survey)
+add(surveying.score, "score", to=survey)
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ MOST_BYTES = 4_500_000
 """Of all pictures of a page together: with 1 MB of code and its curves, it stays below 8 MB."""
 
 
-def as_address(picture: Image.Image, side: int = SIDE) -> str:
+def as_address(picture: Image.Image, side: int = SIDE, quality: int = QUALITY) -> str:
     """The picture as a `data:` address: WebP, without what its file told beside the pixels."""
     small = picture.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     written = io.BytesIO()
-    small.save(written, "WEBP", quality=QUALITY)
+    small.save(written, "WEBP", quality=quality)
     return f"data:image/webp;base64,{base64.b64encode(written.getvalue()).decode('ascii')}"
 
 

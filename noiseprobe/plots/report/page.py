@@ -5,9 +5,6 @@ The page forbids itself whatever it does not hold, and of scripts runs none but 
 it knows by their checksums (Content Security Policy level 2).
 """
 
-import base64
-import hashlib
-import json
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -16,22 +13,13 @@ from noiseprobe.core.words import visible
 from noiseprobe.plots.report import charts, charts_beside, tables
 from noiseprobe.plots.report.contents import Report, RunReport, TraceReport
 from noiseprobe.plots.report.vega import Chart
+from noiseprobe.plots.whole_page import in_script, ours, policy, template
 
-_ENDS_SCRIPTS = "<>&\u2028\u2029"
 _HERE = "noiseprobe.plots.report"
 
 
 def page(report: Report) -> str:
     """The whole page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader(_HERE, "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     runs = [_run(run, full=len(report.runs) == 1) for run in report.runs]
     traces = [_trace(trace, place) for place, trace in enumerate(report.traces)]
     compared = _compared(report)
@@ -39,41 +27,17 @@ def page(report: Report) -> str:
     found = [chart for part in parts for chart in part["charts"].values() if chart]
     specs = {chart.name: chart.spec for chart in found}
     library, own = charting(), _file("report.js")
-    return environment.get_template("report.html").render(
+    return template(_HERE, "report.html").render(
         report=report,
         runs=runs,
         traces=traces,
         compared=compared,
         policy=policy(library, own),
-        style=_ours(_file("report.css")),
-        specs=_ours(in_script(specs)),
-        library=_ours(library),
-        script=_ours(own),
+        style=ours(_file("report.css")),
+        specs=ours(in_script(specs)),
+        library=ours(library),
+        script=ours(own),
         charted=bool(specs),
-    )
-
-
-def _ours(text: str) -> Any:
-    """What stands in the page as it is: files of the package, and data that `in_script` escaped."""
-    from markupsafe import Markup
-
-    return Markup(text)  # nosec B704: see above
-
-
-def in_script(document: Any) -> str:
-    """A document as JSON that may stand in a `<script>`: nothing in it ends or comments that."""
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for letter in _ENDS_SCRIPTS:
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text
-
-
-def policy(*scripts: str) -> str:
-    """What the page may do: run these scripts, show pictures that it holds, style itself."""
-    known = " ".join(f"'sha256-{_checksum(script)}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
     )
 
 
@@ -85,10 +49,6 @@ def charting() -> str:
     text = str(vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;"))
     # A page's script ends where it says so; in JavaScript these are the same text.
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _checksum(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
 def _file(name: str) -> str:

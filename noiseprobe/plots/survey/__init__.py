@@ -1,0 +1,1 @@
+"""A questionnaire as one self-contained HTML page."""
