@@ -90,8 +90,9 @@ def report(
         "# Stopping criteria compared on the bundled model",
         "",
         "Made by `python -m experiments.comparison run report`. A run per concept and method goes "
-        "on to its last step with L_det, as often as by default, and CLIP checks recorded; where each criterion would have "
-        "ended it is read from its trace, and the checkpoint there is measured. The table is over "
+        "on to its last step with L_det, as often as by default, and CLIP checks recorded; where "
+        "each criterion would have ended it is read from its trace, and the checkpoint there is "
+        "measured. The table is over "
         "the concepts that DVAR's window and threshold were not chosen on ("
         + ", ".join(f"{method}: {concepts[method]}" for method in METHODS if method in concepts)
         + "); [TUNING.md](TUNING.md) says how they were chosen. Mean and 95% bootstrap interval "
