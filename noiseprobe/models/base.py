@@ -6,8 +6,8 @@ out anew. Loading (`noiseprobe.models.loading`) makes frozen modules of its own.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -23,6 +23,9 @@ from noiseprobe.models.noise_paths import NoisePath, path_of
 from noiseprobe.models.upcasting import in_enough_bits
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Fast = Callable[[int], AbstractContextManager[object]]
+"""By the samples of a pass, the context in which it is computed (`noiseprobe.models.compiling`)."""
 
 Conditioning = dict[str, Tensor]
 """What a denoiser is told beside latents and time: tensors by name, whose first dimension is B."""
@@ -91,11 +94,14 @@ class DiffusionModel(ABC):
         self.vae: Any = self.parts["vae"]
         self.denoiser: Any = self.parts[self.denoiser_name]
         self._settled: torch.dtype | None = None
+        self._mixed: bool | None = None
+        self.fast: Fast | None = None
         self.clip_skip = clip_skip
         if clip_skip is not None:
             self._check_skipped(clip_skip)
         self.check()
         self.cell, self._scaling = self.vae_cell(), scaling_of(self.vae.config)
+        self._scaled: dict[torch.device, tuple[Tensor | None, Tensor]] = {}
         self.resolution = self.usual_resolution() if resolution is None else resolution
         grain = self.cell * self.patch
         if self.resolution < grain or self.resolution % grain:
@@ -226,13 +232,27 @@ class DiffusionModel(ABC):
 
         Weights in 4 or 8 bits are not computed in, and do not count.
         """
-        if self._settled is not None:
-            return self._settled
+        return self._settled or self._types()[0]
+
+    def _types(self) -> tuple[torch.dtype, bool]:
+        """What the denoiser computes in, and whether some of its weights are of another type.
+
+        Modules that are settled are asked once, for that takes milliseconds; others may have been
+        cast since.
+        """
+        if (settled := self._settled) is not None:
+            if self._mixed is None:
+                self._mixed = any(each.dtype != settled for each in self.denoiser.parameters())
+            return settled, self._mixed
         counts: Counter[torch.dtype] = Counter()
         for weight in self.denoiser.parameters():
-            if weight.dtype in PRECISIONS.values():
-                counts[weight.dtype] += weight.numel()
-        return counts.most_common(1)[0][0]
+            counts[weight.dtype] += weight.numel()
+        known = [(count, dtype) for dtype, count in counts.items() if dtype in PRECISIONS.values()]
+        return max(known, key=lambda each: each[0])[1], len(counts) > 1
+
+    def changed(self) -> None:
+        """To be called where weights or words of settled modules were added, taken out or cast."""
+        self._mixed = None
 
     def settle(self, precision: str) -> None:
         """Cast what is frozen of the denoiser to `precision`, and compute in it from now on.
@@ -246,6 +266,7 @@ class DiffusionModel(ABC):
             for name, weight in module.named_parameters():
                 if not weight.requires_grad and weight.dtype in PRECISIONS.values():
                     weight.data = weight.data.to(type_of(module, name, self._settled))
+        self.changed()
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -271,11 +292,12 @@ class DiffusionModel(ABC):
 
     def sample_latents(self, mean: Tensor, std: Tensor, vae_noise: Tensor) -> Tensor:
         """The latents (mean + std · vae_noise - shift) · scale, (B, C, h, w) float32."""
-        shift, scale = self._scaling
         latents = mean + std * vae_noise
-        if shift is not None:
-            latents = latents - shift.to(latents.device)
-        return latents * scale.to(latents.device)
+        if (device := latents.device) not in self._scaled:
+            shift, scale = self._scaling
+            self._scaled[device] = None if shift is None else shift.to(device), scale.to(device)
+        shift, scale = self._scaled[device]
+        return (latents if shift is None else latents - shift) * scale
 
     def loss(
         self,
@@ -299,7 +321,7 @@ class DiffusionModel(ABC):
             places: (B, 4), see `predict`; None: photographs of just this size.
         """
         noisy = self.path.noisy(latents, noise, times)
-        device, dtype = self.device, self.dtype
+        device, (dtype, mixed) = self.device, self._types()
         if places is None:
             whole = torch.tensor([self.resolution, self.resolution, 0, 0])
             places = whole.expand(len(latents), 4)
@@ -309,11 +331,12 @@ class DiffusionModel(ABC):
         }
         # Weights that are trained stay in float32 and are cast where they are used. Where all are
         # of one type, the autocast of whoever calls, if any, is let be.
-        mixed = dtype != torch.float32 and any(
-            weight.dtype != dtype for weight in self.denoiser.parameters()
-        )
-        with torch.autocast(device.type, dtype) if mixed else nullcontext():
-            prediction = self.predict(noisy.to(dtype), times, told, places.to(device))
+        mixed = mixed and dtype != torch.float32
+        with (
+            torch.autocast(device.type, dtype) if mixed else nullcontext(),
+            self.fast(len(noisy)) if self.fast else nullcontext(),
+        ):
+            prediction = self.predict(noisy.to(dtype), times, told, uploaded(places, device))
         if prediction.shape[1] == 2 * latents.shape[1]:
             prediction = prediction.chunk(2, dim=1)[0]  # the other half is a learned variance
         target = self.path.target(latents, noise, times)
@@ -393,6 +416,13 @@ def type_of(module: Any, name: str, dtype: torch.dtype) -> torch.dtype:
     kept = getattr(module, "_keep_in_fp32_modules", None) or ()
     exact = dtype == torch.float16 and not set(name.split(".")).isdisjoint(kept)
     return torch.float32 if exact else dtype
+
+
+def uploaded(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; to a GPU from pinned memory, so that nobody waits for it."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def device_of(module: Any) -> torch.device:

@@ -39,6 +39,10 @@ class Flux(DiffusionModel):
     optional = ("image_encoder", "feature_extractor")
     patch = 2
 
+    def __init__(self, *given: Any, **options: Any) -> None:
+        self._places: dict[tuple[Any, ...], Tensor] = {}  # of tokens, by sides, device and type
+        super().__init__(*given, **options)
+
     def usual_resolution(self) -> int:
         """1024 pixels, with a usual VAE."""
         return SIDE * self.vae_cell()
@@ -69,9 +73,9 @@ class Flux(DiffusionModel):
         """What the transformer predicts, unpacked."""
         count, channels, height, width = noisy.shape
         device, dtype = noisy.device, noisy.dtype
-        places_of_tokens = FluxPipeline._prepare_latent_image_ids(
-            count, height // 2, width // 2, device, dtype
-        )
+        where = height // 2, width // 2, device, dtype
+        if where not in self._places:
+            self._places[where] = FluxPipeline._prepare_latent_image_ids(count, *where)
         packed = FluxPipeline._pack_latents(noisy, count, channels, height, width)
         words = conditioning["words"]
         predicted = self.denoiser(
@@ -81,7 +85,7 @@ class Flux(DiffusionModel):
             pooled_projections=conditioning["pooled"],
             encoder_hidden_states=words,
             txt_ids=torch.zeros(words.shape[1], 3, device=device, dtype=dtype),
-            img_ids=places_of_tokens,
+            img_ids=self._places[where],
             return_dict=False,
         )[0]
         sides = height * self.cell, width * self.cell

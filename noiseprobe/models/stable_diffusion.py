@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor
 
 from noiseprobe.core.errors import UserError
-from noiseprobe.models.base import Conditioning, DiffusionModel, device_of
+from noiseprobe.models.base import Conditioning, DiffusionModel, device_of, uploaded
 
 
 class StableDiffusion(DiffusionModel):
@@ -19,6 +20,15 @@ class StableDiffusion(DiffusionModel):
     worded = ("text_encoder",)
     optional = ("safety_checker", "feature_extractor", "image_encoder")
     skips_layers = True
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        self._tokens: dict[int, dict[str, Tensor]] = {}
+        super().__init__(*given, **options)
+
+    def changed(self) -> None:
+        """Forget the tokens of captions as well."""
+        super().changed()
+        self._tokens.clear()
 
     def check(self) -> None:
         """Refuse UNets of SDXL as well."""
@@ -38,19 +48,25 @@ class StableDiffusion(DiffusionModel):
 
     def _encoded(self, captions: Sequence[str], skipped: int) -> Conditioning:
         [encoder] = self.encoders
-        tokenizer, spelt = encoder.tokenizer, TextualInversionLoaderMixin().maybe_convert_prompt
-        tokens = tokenizer(
-            spelt(list(captions), tokenizer),
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        ids = tokens.input_ids.to(device_of(encoder.module))
+        ids = uploaded(self._ids(encoder.tokenizer, captions), device_of(encoder.module))
         if not skipped:
             return {"words": encoder.module(ids)[0]}
         states = encoder.module(ids, output_hidden_states=True).hidden_states
         return {"words": _final_norm(encoder.module)(states[-(skipped + 1)])}
+
+    def _ids(self, tokenizer: Any, captions: Sequence[str]) -> Tensor:
+        """The tokens (N, tokens) of captions; of settled modules each is tokenized once."""
+        known = self._tokens.setdefault(len(tokenizer), {}) if self._settled else {}
+        if new := [each for each in dict.fromkeys(captions) if each not in known]:
+            found = tokenizer(
+                TextualInversionLoaderMixin().maybe_convert_prompt(new, tokenizer),
+                padding="max_length",
+                max_length=tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
+            )
+            known |= dict(zip(new, found.input_ids, strict=True))
+        return torch.stack([known[each] for each in captions])
 
     def predict(
         self, noisy: Tensor, times: Tensor, conditioning: Conditioning, places: Tensor

@@ -2,13 +2,13 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,20 +25,22 @@ from noiseprobe.stopping import DVAR, bare
 from noiseprobe.training.changes import Changes
 from noiseprobe.training.earlier import EarlierWeights
 from noiseprobe.training.fixed_losses import fixed_losses_of
-from noiseprobe.training.gradients import Gradients
-from noiseprobe.training.guarding import Guard, Seen, quiet
+from noiseprobe.training.guarding import Guard, WithLosses, quiet
 from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import MicroBatches, Objective, ahead
 from noiseprobe.training.observing import Nobody, Observer
-from noiseprobe.training.optimising import optimiser, schedule, set_rate
 from noiseprobe.training.prior import Prior
 from noiseprobe.training.states import load_state, save_state
+from noiseprobe.training.stepping import Seen, Stepper
 from noiseprobe.training.team import ALONE, Team
 from noiseprobe.training.tracker import Tracker
 from noiseprobe.training.watching import distinct, evaluated, keeper, show_recorded, watches
 
 COUNTED = ("step", "seconds", "fixed_weights", "best_step", "best")
 """What the driver keeps beside tensors, and goes on with."""
+
+TOGETHER = 16
+"""On a GPU, the numbers of so many steps are read at once, unless something is due before."""
 
 SAVE_SECONDS = 120.0
 """State is saved at least so far apart between checkpoints."""
@@ -102,6 +104,7 @@ class _Driver:
     best: dict[str, Tensor] = field(default_factory=dict)
     keep_this: bool = False
     goes_on: bool = False
+    again: deque[Seen] = field(default_factory=deque)
     rows: list[dict[str, Any]] = field(default_factory=list)
     latest: dict[str, float] = field(default_factory=dict)
     saved_at: float = field(default_factory=time.monotonic)
@@ -109,19 +112,12 @@ class _Driver:
 
     def __post_init__(self) -> None:
         config, captions = self.config, len(self.method.captions)
-        self.optimiser = optimiser(config, self.method.parameters())
-        self.factor = schedule(config)
-        device = self.objective.model.device.type
-        # fp16 gradients underflow without a scale; bf16 and fp32 have the range.
-        self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "fp16")
+        self.stepper = Stepper(self.objective, self.method, self.prior, config, self.team)
         self.watches = watches(config)
         self.keeper = keeper(self.watches, config)
         self.shown_to = distinct(self.watches, self.keeper)
         self.parts = MicroBatches.of(self.objective.model, config.micro_batch, self.reporter)
         self.parts.team = self.team
-        self.gradients = Gradients(
-            self.objective, self.method, self.prior, config, self.scaler, self.team
-        )
         self.train_draws = self.objective.draws(config.seed, "train", captions)
         self.prior_draws = self.prior and self.prior.objective.draws(config.seed, "prior", 1)
         self.fixed = fixed_losses_of(
@@ -161,8 +157,7 @@ class _Driver:
             self.earlier.load_state_dict(state["earlier"])
         self.guard.skipped, self.guard.in_a_row = state.get("skips", (0, 0))
         self.method.load(state["tensors"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.stepper.load_state_dict(state)
         self.drop_after(self.step)
         with quiet():
             show_recorded(
@@ -194,10 +189,7 @@ class _Driver:
                     f"training stopped at step {self.step} and was saved; the same command with "
                     f"--out {self.run.directory} --resume goes on"
                 )
-            started = time.monotonic()
-            row = self.take_step(*next(batches))
-            self.seconds += time.monotonic() - started
-            self.record(row)
+            self.take_steps(batches)
             self.reporter.advance(self.step, self.shown_loss)
             self.guard.settle(self.step, lambda: self.save_state(None))
             kept = self.step % config.checkpoint_every == 0 or self.keep_this
@@ -246,67 +238,114 @@ class _Driver:
         self.rows.append({"seconds": self.seconds} | self.spent | self.earlier.spent | row)
         self.observer.row(row)
 
-    def training_batches(self, first: int) -> Iterator[tuple[Batch, Batch | None]]:
+    def training_batches(self, first: int) -> Iterator[Seen]:
         """What each step from `first` on sees: photographs, and class images if any."""
         samples = range(self.config.samples_per_step)
         for step in range(first, self.config.steps + 1):
             of_class = self.prior_draws.batch(samples, step) if self.prior_draws else None
             yield self.train_draws.batch(samples, step), of_class
 
-    def take_step(self, batch: Batch, of_class: Batch | None) -> dict[str, Any]:
-        earlier = self.earlier.evaluate(self.step, batch)
-        rate = self.config.effective_learning_rate * self.factor(self.step + 1)
-        rate = set_rate(self.optimiser, rate)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss, losses, others = self.gradients.add(batch, of_class)
-        self.scaler.unscale_(self.optimiser)
-        norms = self.gradients.norms()
-        grad_norm = torch.linalg.vector_norm(norms)
+    def take_steps(self, batches: Iterator[Seen]) -> None:
+        """Take and record the next step; on a GPU some of them, up to one after which more is due.
+
+        From a wrong number on, they are then done over one by one.
+        """
+        started, first, self.keep_this = time.monotonic(), self.step + 1, False
+        count = self.steps_together()
+        if count == 1:
+            seen = self.again.popleft() if self.again else next(batches)
+            earlier = self.earlier.evaluate(self.step, seen[0])
+            row, losses = self.take_step(seen)
+            return self.finish(row, seen[0], losses, earlier, started)
+        given: list[Seen] = []
+        earlier = {}
+
+        def seen_next() -> Iterator[Seen]:
+            for step in range(first, first + count):
+                given.append(next(batches))
+                if step == first + count - 1:  # before that no other value is due
+                    earlier.update(self.earlier.evaluate(step - 1, given[-1][0]))
+                yield given[-1]
+
+        computed, read = self.stepper.together(seen_next(), first)
+        each_took = (time.monotonic() - started) / count
+        for place, (found, numbers) in enumerate(zip(computed, read, strict=True)):
+            if not all(map(math.isfinite, numbers)):
+                self.again.extend(given[place:])
+                self.seconds += each_took * (count - place)
+                return
+            self.step = first + place
+            self.guard.in_a_row = 0
+            self.changes.step(found.rate, found.norms)
+            row = found.row(self.step, numbers)
+            if place == count - 1:
+                last = time.monotonic() - each_took
+                return self.finish(row, given[-1][0], found.losses, earlier, last)
+            self.seconds += each_took
+            self.record(row)
+
+    def steps_together(self) -> int:
+        """How many of the next steps may be taken before their numbers are read."""
+        if not self.reads_late or self.again:
+            return 1
+        last = min(self.step + TOGETHER, self.config.steps)
+        due = (step for step in range(self.step + 1, last) if self.due_after(step))
+        return next(due, last) - self.step
+
+    @cached_property
+    def reads_late(self) -> bool:
+        """Whether steps may be taken before their numbers are read: nobody looks at each."""
+        watched = {watch.column for watch in self.shown_to} & {"loss", "grad_norm"}
+        return self.stepper.reads_late and not watched and not self.config.tracks("recent")
+
+    def due_after(self, step: int) -> bool:
+        """Whether something is evaluated or kept after a step."""
+        columns = [*self.fixed, "clip_img", *(["paired"] if self.earlier.start else [])]
+        return step % self.config.checkpoint_every == 0 or any(
+            evaluated(column, step, self.config) for column in columns
+        )
+
+    def take_step(self, seen: Seen) -> tuple[dict[str, Any], Tensor]:
+        """Take one step, or say why not; its row of the trace, and the losses (B,) of its batch."""
+        found = self.stepper.compute(seen, self.step + 1)
         # One fetch for both; whether the step can be taken is known before it is.
-        row = dict(zip(("loss", "grad_norm"), torch.stack([loss, grad_norm]).tolist(), strict=True))
-        skipped = not self.can_be_taken(row)
-        if skipped:
-            self.refuse_step(row, (batch, losses), (of_class, others))
+        row = found.row(self.step + 1, found.numbers.tolist())
+        if not self.stepper.can_be_taken(row):
+            row["skipped"] = 1.0
+            self.refuse_step(row, (seen[0], found.losses), (seen[1], found.others))
         else:
-            self.apply_step(grad_norm)
+            self.stepper.apply(found)
+            self.guard.in_a_row = 0
             if math.isfinite(row["grad_norm"]):  # else fp16's scaler did not take it
-                self.changes.step(rate, norms)
+                self.changes.step(found.rate, found.norms)
         self.step += 1
-        row |= {"step": self.step, "lr": rate, "skipped": float(skipped)}
+        return row, found.losses
+
+    def finish(
+        self,
+        row: dict[str, Any],
+        batch: Batch,
+        losses: Tensor,
+        earlier: dict[str, Tensor],
+        started: float,
+    ) -> None:
+        """Do all that is due after a step, which began at `started`, and record its row."""
         row |= self.track() | self.against_earlier(losses, earlier, batch)
         if evaluated("clip_img", self.step, self.config):
             row |= self.check_now()
         fired = self.show(row)
         # The weights under which a number was not finite are kept where that happens first.
-        self.keep_this = fired or (skipped and self.guard.skipped == 1)
+        self.keep_this = fired or (row["skipped"] > 0 and self.guard.skipped == 1)
         if "l_det" in row:
             row["dvar_ratio"] = self.dvar_ratio() if math.isfinite(row["l_det"]) else math.nan
-        return row
+        self.seconds += time.monotonic() - started
+        self.record(row)
 
-    def can_be_taken(self, row: dict[str, Any]) -> bool:
-        """Whether a step of this loss and norm of gradients can be taken.
-
-        In fp16, gradients overflow by their scale, which the scaler lowers, taking no step; only
-        where nothing is left to lower are they infinite themselves.
-        """
-        if not math.isfinite(row["loss"]):
-            return False
-        return math.isfinite(row["grad_norm"]) or self.scaler.get_scale() > 1
-
-    def apply_step(self, grad_norm: Tensor) -> None:
-        """Take the step, unless the scaler of fp16 does not."""
-        if self.config.max_grad_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(
-                self.method.parameters(), self.config.max_grad_norm, grad_norm
-            )
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.guard.in_a_row = 0
-
-    def refuse_step(self, row: dict[str, Any], photographs: Seen, class_images: Seen) -> None:
+    def refuse_step(
+        self, row: dict[str, Any], photographs: WithLosses, class_images: WithLosses
+    ) -> None:
         """Take no step and say why; raises `UserError` where training stops there."""
-        self.scaler.update(self.scaler.get_scale())  # which is not to blame, and stays
-        self.optimiser.zero_grad(set_to_none=True)
+        self.stepper.refuse()
         # Without new rows, this very state is saved already.
         save = partial(self.save_state, None) if self.rows else lambda: None
         self.guard.refuse(self.step, row, photographs, class_images, save)
@@ -417,9 +456,8 @@ class _Driver:
                 "skips": (self.guard.skipped, self.guard.in_a_row),
                 "earlier": self.earlier.state_dict(),
                 "tensors": self.method.trained(),
-                "optimiser": self.optimiser.state_dict(),
-                "scaler": self.scaler.state_dict(),
             }
+            | self.stepper.state_dict()
         )
         save_state(self.run, state)
         stage = "training" if stopped_by in (None, "interrupt") else "trained"

@@ -34,7 +34,7 @@ from noiseprobe.training.wrong_numbers import (
     wrong_in,
 )
 
-Seen = tuple[Batch | None, Tensor]
+WithLosses = tuple[Batch | None, Tensor]
 """What a step sees of one kind, if anything, and the losses, (B,)."""
 
 
@@ -77,8 +77,8 @@ class Guard:
         self,
         done: int,
         row: Mapping[str, float],
-        photographs: Seen,
-        class_images: Seen,
+        photographs: WithLosses,
+        class_images: WithLosses,
         save: Callable[[], None],
     ) -> None:
         """Say which samples keep the step after `done` from being taken; stop there, or count it.
@@ -105,7 +105,7 @@ class Guard:
         raise UserError(f"--on-nan: {told}; {self._tries(done)}")
 
     def _blame(
-        self, step: int, row: Mapping[str, float], photographs: Seen, class_images: Seen
+        self, step: int, row: Mapping[str, float], photographs: WithLosses, class_images: WithLosses
     ) -> str:
         """Which number of a step is wrong, and of which sample, in words."""
         seen = {"train": photographs, "prior": class_images}

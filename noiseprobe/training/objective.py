@@ -14,7 +14,7 @@ from torch import Tensor
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.progress import Reporter
 from noiseprobe.draws.draws import Batch, Draws, Stream
-from noiseprobe.models.base import Conditioning, DiffusionModel, device_of
+from noiseprobe.models.base import Conditioning, DiffusionModel, device_of, uploaded
 from noiseprobe.pictures.photographs import Photograph
 from noiseprobe.training.cache import Cache, Kept, fingerprint, key_of
 from noiseprobe.training.conditioning import Conditioner
@@ -78,7 +78,7 @@ class Objective:
                 cache.keep(name, key, kept)
         device = device_of(model.vae)
         self.mean, self.std = kept.tensors["mean"].to(device), kept.tensors["std"].to(device)
-        self.places = kept.tensors["places"]
+        self.places = kept.tensors["places"].to(device)
         self.prefixes: list[list[str]] = kept.told
         mask = kept.tensors.get("mask")
         self.mask: Tensor | None = None if mask is None else mask.to(device)
@@ -123,17 +123,18 @@ class Objective:
 
     def inputs(self, batch: Batch) -> Inputs:
         """What was drawn, as the loss takes it."""
-        device = self.model.device
-        chosen = torch.from_numpy(batch.views), torch.from_numpy(batch.images)
+        device, there = self.model.device, self.mean.device
+        drawn = torch.from_numpy(batch.views), torch.from_numpy(batch.images)
+        chosen = tuple(uploaded(each, there) for each in drawn)
         mean, std = self.mean[chosen].to(device), self.std[chosen].to(device)
-        vae_noise = torch.from_numpy(batch.vae_noise).to(device)
+        vae_noise = uploaded(torch.from_numpy(batch.vae_noise), device)
         timesteps = torch.from_numpy(batch.timesteps)
         if timesteps.is_floating_point():
             timesteps = timesteps.float()  # not all devices have float64
         return Inputs(
             latents=self.model.sample_latents(mean, std, vae_noise),
-            noise=torch.from_numpy(batch.noise).to(device),
-            times=timesteps.to(device),
+            noise=uploaded(torch.from_numpy(batch.noise), device),
+            times=uploaded(timesteps, device),
             places=self.places[chosen],
             mask=None if self.mask is None else self.mask[chosen].to(device),
         )

@@ -1,11 +1,13 @@
 """The optimiser of a run, and its learning rate at each step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from diffusers.optimization import get_scheduler
+from torch import Tensor
 from torch.nn import Parameter
 
 from noiseprobe.core.errors import UserError
@@ -13,6 +15,9 @@ from noiseprobe.run.settings import RunConfig
 
 LIBRARIES = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 """What an optimizer needs beside torch, by its name on the package index."""
+
+FUSED_ON = ("cuda",)
+"""Devices whose steps are taken by one kernel. That of CPUs is no faster for few tensors."""
 
 BETAS, WEIGHT_DECAY = (0.9, 0.999), 0.01
 
@@ -55,9 +60,22 @@ def optimiser(config: RunConfig, parameters: Sequence[Parameter]) -> torch.optim
 
             made = Prodigy(parameters, **common, use_bias_correction=True, safeguard_warmup=True)
         case _:
-            fused = all(each.device.type == "cuda" for each in parameters)
+            fused = all(each.device.type in FUSED_ON for each in parameters)
             made = torch.optim.AdamW(parameters, **common, fused=fused or None)
     return made
+
+
+@contextmanager
+def unless(wrong: Tensor, fused: torch.optim.Optimizer) -> Iterator[None]:
+    """Let a fused optimizer take no step meanwhile where `wrong`, one bool on its device, is true.
+
+    Nothing of it changes then, and nobody has to know: as for what a gradient scaler finds.
+    """
+    fused.found_inf = wrong.float()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del fused.found_inf  # type: ignore[attr-defined]
 
 
 def schedule(config: RunConfig) -> Callable[[int], float]:

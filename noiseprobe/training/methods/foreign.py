@@ -100,6 +100,8 @@ class Foreign(Method):
             except BaseException:
                 self._reset()
                 raise
+            finally:
+                self.model.changed()
 
     def _reset(self) -> None:
         while self._undo:
