@@ -35,6 +35,12 @@ def check_recorded(config: RunConfig) -> None:
             f"--learning-rate: polynomial falls to {POLYNOMIAL_END:g}, and the rate is "
             f"{config.effective_learning_rate:g}; give a higher one, or --lr-schedule linear"
         )
+    for flag_of, given in (
+        ("--gradient-checkpointing", config.gradient_checkpointing),
+        ("--quantize", config.quantize),
+    ):
+        if config.compile == "on" and given:
+            raise UserError(f"--compile: it does not go with {flag_of}; leave one of them out")
     if config.tracks("paired") and config.samples_per_step < 2:
         raise UserError(
             "--track: the error of the paired loss is told by the samples of a batch, and there is "

@@ -459,6 +459,13 @@ class RunConfig(BaseModel):
         on_resume=True,
         **_SIZED,
     )
+    compile: Literal["auto", "on", "off"] = _machine(
+        "Compile the denoiser's blocks: auto, on or off",
+        "auto",
+        commands=_BOTH,
+        on_resume=True,
+        usual="auto: on CUDA that has Triton, in runs of 1000 steps or more",
+    )
     quantize: Literal["nf4", "int8"] | None = _machine(
         "Keep the denoiser's frozen weights in 4 bits (nf4: bitsandbytes) or 8 (int8: torchao)",
         None,

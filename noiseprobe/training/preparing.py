@@ -184,6 +184,7 @@ def prepare(
         return Personalization(config, concept, model, method, cache=cache)
     if config.initializer not in CHOICES:
         method = attached(model, concept, config)
+        compiled(model, config)
         return Personalization(config, concept, model, method, cache=cache)
     initializer, likeness = run.initializer if run else None, None
     if initializer is None:
@@ -194,6 +195,7 @@ def prepare(
         initializer = choose(config.initializer, tokenizers, likeness, config.seed, silent)
     chosen = config.model_copy(update={"initializer": initializer["word"]})
     method = attached(model, concept, chosen)
+    compiled(model, config)
     ready = Personalization(config, concept, model, method, initializer, cache)
     if likeness:
         ready.likeness = likeness
@@ -210,6 +212,26 @@ def attached(model: "DiffusionModel", concept: "Concept", config: RunConfig) -> 
     if config.gradient_checkpointing:
         checkpoint_gradients(model)
     return method
+
+
+def compiled(model: "DiffusionModel", config: RunConfig) -> None:
+    """Have those passes computed by compiled code that come again and again, where that is wanted.
+
+    Which these are is a matter of the settings alone, so that a run that goes on in another process
+    computes as it did before.
+    """
+    from noiseprobe.core.progress import Silent
+    from noiseprobe.models.compiling import Compiled, compiles
+    from noiseprobe.training.objective import MicroBatches
+
+    if not compiles(config, model.device):
+        return
+    most = MicroBatches.of(model, config.micro_batch, Silent()).size
+    tracked = [config.eval_batch, config.val_batch if config.hold_out or config.validation else 0]
+    tracked.append(config.samples_per_step if config.tracks("paired") else 0)
+    sizes = {most, *(min(each, most) for each in tracked if each)}
+    trained = config.train_batch_size * (2 if config.prior else 1)
+    model.fast = Compiled(model.denoiser, {(trained, True)} | {(each, False) for each in sizes})
 
 
 def followed(
