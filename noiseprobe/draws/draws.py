@@ -131,17 +131,31 @@ class Draws:
         """
         if factor in _NOISES:
             return np.zeros(len(samples), dtype=np.bool_)
-        one, other = (
-            self.choices(
-                factor,
-                [
-                    self.draw(factor, replicate, sample)
-                    for replicate, sample in zip(each.tolist(), samples.tolist(), strict=True)
-                ],
-            )
-            for each in (first, second)
-        )
+        one, other = (self._chosen(factor, samples, each) for each in (first, second))
         return (one == other).all(axis=1)
+
+    def earliest(
+        self, factor: str, samples: NDArray[np.int64], replicates: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """The first of the `replicates` (n,) that draws the same of a factor for each sample, (n,).
+
+        Of noise that is the replicate itself.
+        """
+        if factor in _NOISES:
+            return replicates
+        keys = np.column_stack([self._chosen(factor, samples, replicates), samples])
+        _, which = np.unique(keys, axis=0, return_inverse=True)
+        first = np.full(len(replicates), np.iinfo(np.int64).max)
+        np.minimum.at(first, which.ravel(), replicates)
+        return first[which.ravel()]
+
+    def _chosen(
+        self, factor: str, samples: NDArray[np.int64], replicates: NDArray[np.int64]
+    ) -> NDArray[Any]:
+        """What each sample draws of a discrete factor in its replicate, as `choices` gives it."""
+        keys = list(zip(replicates.tolist(), samples.tolist(), strict=True))
+        drawn = {key: self.draw(factor, *key) for key in dict.fromkeys(keys)}
+        return self.choices(factor, [drawn[key] for key in keys])
 
     def choices(self, factor: str, uniform: ArrayLike) -> NDArray[Any]:
         """What uniform numbers choose of a discrete factor by inverse CDF.
@@ -176,6 +190,22 @@ class Draws:
         if replicate == 0:
             self._fixed[factor, sample] = value
         return value
+
+
+@dataclass(frozen=True)
+class Needed:
+    """The m draws that n rows need, each of them once: row k is the draw `which[k]`, (n,).
+
+    `replicates` is (m, factors), for each factor in the order of `FACTORS`; `samples` is (m,).
+    """
+
+    replicates: NDArray[np.int64]
+    samples: NDArray[np.int64]
+    which: NDArray[np.int64]
+
+    def batch(self, draws: Draws, part: slice) -> Batch:
+        """Some of them."""
+        return draws.batch(self.samples[part], self.replicates[part])
 
 
 def _pick(uniform: NDArray[np.float64], count: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noiseprobe.draws.draws import Batch, Draws
+from noiseprobe.draws.draws import Batch, Draws, Needed
 from noiseprobe.draws.factors import FACTORS
 
 _EACH = np.eye(len(FACTORS), dtype=np.int64)
@@ -52,7 +52,11 @@ class Design:
 
     def batch(self, draws: Draws, part: slice) -> Batch:
         """Some of the draws that the rows need."""
-        return draws.batch(self.evaluated[part], self.replicates[part])
+        return self.needed(draws).batch(draws, part)
+
+    def needed(self, draws: Draws) -> Needed:
+        """The draws that the rows need, which were found out when this was made."""
+        return Needed(self.replicates, self.evaluated, self.which)
 
     def part(self, rows: NDArray[np.int64]) -> "Design":
         """Those rows alone, with the draws that they need."""

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from noiseprobe.core.errors import Interrupted, UserError
 from noiseprobe.core.progress import Reporter, Silent, stop_request
-from noiseprobe.draws.draws import FRESH, Batch, Draws, Stream
-from noiseprobe.draws.factors import Setting, parse_setting, parse_settings
+from noiseprobe.draws.draws import FRESH, Batch, Draws, Needed, Stream
+from noiseprobe.draws.factors import FACTORS, Setting, parse_setting, parse_settings
 from noiseprobe.draws.sobol import Design, sobol_design
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
@@ -63,14 +63,22 @@ class Rows:
         chosen = [self.settings[row] for row in rows]
         return Rows(chosen, self.replicates[rows], self.samples[rows])
 
-    @property
-    def which(self) -> NDArray[np.int64]:
-        """The draw of each row: its own."""
-        return np.arange(len(self))
-
     def batch(self, draws: Draws, part: slice) -> Batch:
         """The draws of some rows."""
         return draws.batch(self.samples[part], self.replicates[part], self.settings[part])
+
+    def needed(self, draws: Draws) -> Needed:
+        """The draws that the rows need; fewer, for what is redrawn may come out as it was."""
+        redrawn = [[factor in each.redrawn for factor in FACTORS] for each in self.settings]
+        table = np.where(redrawn, self.replicates[:, None], 0)
+        for index, factor in enumerate(FACTORS):
+            table[:, index] = draws.earliest(factor, self.samples, table[:, index])
+        keys = np.column_stack([table, self.samples])
+        # In the order of the rows, so that what is evaluated together stays together.
+        _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        place = np.argsort(order)[which.ravel()]
+        return Needed(table[first[order]], self.samples[first[order]], place)
 
 
 Plan = TypeVar("Plan", Rows, Design)
@@ -291,13 +299,14 @@ def evaluate(
     def loss(batch: Batch) -> Tensor:
         return objective.losses(batch, objective.captions(batch, method.captions), encoded)
 
+    needed = plan.needed(draws)
     size = parts.size  # which falls where memory is short, while the next rows are drawn already
-    starts = range(0, int(plan.which.max()) + 1, size)
-    for batch in ahead(plan.batch(draws, slice(first, first + size)) for first in starts):
+    some = (slice(first, first + size) for first in range(0, len(needed.samples), size))
+    for batch in ahead(needed.batch(draws, part) for part in some):
         losses.append(parts.losses(batch, loss))
         drawn.append((batch.images, batch.captions, batch.timesteps))
     columns = [np.concatenate(column) for column in zip(*drawn, strict=True)]
     columns.append(torch.cat(losses).cpu().numpy())
     found = dict(zip(("image", "caption", "timestep", "loss"), columns, strict=True))
     trace = pd.DataFrame(plan.keys(), columns=KEY)
-    return trace.assign(**{name: values[plan.which] for name, values in found.items()})
+    return trace.assign(**{name: values[needed.which] for name, values in found.items()})

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,42 @@ def test_how_rows_are_cut_changes_losses_by_rounding_alone(
     one, other = (evaluate(objective, method, draws, rows, size) for size in (5, micro_batch))
     pd.testing.assert_frame_equal(one.drop(columns="loss"), other.drop(columns="loss"))
     np.testing.assert_allclose(one["loss"], other["loss"], rtol=2e-5)
+
+
+@pytest.mark.parametrize("captions", [["a photo of {}"], None], ids=["one", "several"])
+def test_rows_whose_draws_coincide_are_evaluated_once(
+    objective: Objective, method: TextualInversion, captions: list[str] | None
+) -> None:
+    if captions:
+        method.captions = [captions[0].format("<v>")]
+    draws = objective.draws(0, "probe", len(method.captions))
+    rows = plan_rows(NAMED_SETTINGS, 8, 3)
+    needed, every = rows.needed(draws), rows.batch(draws, slice(None))
+    assert len(needed.samples) < len(rows) - (8 * 3 if captions else 0), "photographs come again"
+    drawn = needed.batch(draws, slice(None))
+    for each in fields(drawn):
+        again = getattr(drawn, each.name)[needed.which]
+        np.testing.assert_array_equal(again, getattr(every, each.name))
+    distinct = {
+        tuple(np.asarray(getattr(drawn, each.name)[row]).tobytes() for each in fields(drawn))
+        for row in range(len(drawn))
+    }
+    assert len(distinct) == len(drawn)
+    seen = list[int]()
+    losses = objective.losses
+
+    def counted(batch: Batch, *more: Any) -> torch.Tensor:
+        seen.append(len(batch))
+        return losses(batch, *more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(objective, "losses", counted)
+        found = evaluate(objective, method, draws, rows, 64)
+    assert sum(seen) == len(needed.samples)
+    captioned = objective.captions(every, method.captions)
+    with torch.no_grad():
+        expected = losses(every, captioned)
+    np.testing.assert_allclose(found["loss"], expected.numpy(), rtol=2e-5)
 
 
 def test_checkpoints_can_be_probed_in_any_order(
