@@ -562,13 +562,13 @@ class RunConfig(BaseModel):
     def _held(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
-    @field_validator("log_with", mode="before")
+    @field_validator("log_with", "track", mode="before")
     @classmethod
-    def _tools(cls, value: Any) -> tuple[str, ...]:
-        given = _texts("--log-with", value)
-        return tuple(dict.fromkeys(_texts("--log-with", ",".join(given))))
+    def _each_once(cls, value: Any, info: Any) -> tuple[str, ...]:
+        name = flag(info.field_name)
+        return tuple(dict.fromkeys(_texts(name, ",".join(_texts(name, value)))))
 
-    @field_validator("lora_targets", "param", "track", mode="before")
+    @field_validator("lora_targets", "param", mode="before")
     @classmethod
     def _words(cls, value: Any, info: Any) -> tuple[str, ...] | None:
         if value is None:
@@ -689,7 +689,7 @@ def kind(key: str) -> Any:
 
     Another list of names is one text, with commas between them.
     """
-    if key in ("param", "log_with"):
+    if key in ("param", "log_with", "track"):
         return list[str]
     annotation = RunConfig.model_fields[key].annotation
     if get_origin(annotation) is UnionType:

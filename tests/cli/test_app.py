@@ -60,6 +60,19 @@ def test_stages_alone_give_what_run_gives(
         assert (alone / "traces" / "probe" / part.name).read_bytes() == part.read_bytes()
 
 
+def test_a_flag_that_is_repeatable_keeps_what_each_says(
+    call: Any, flags: list[str], tmp_path: Path
+) -> None:
+    probing = {"--replicates", "--probe-batch", "--micro-batch"}
+    pairs = zip(flags[::2], flags[1::2], strict=True)
+    training = [word for pair in pairs if pair[0] not in probing for word in pair]
+    both = ("--track", "recent", "--track", "paired")
+    assert call("train", *training, *both, "--out", tmp_path / "run")[0] == 0
+    run = Run.open(tmp_path / "run")
+    assert run.config.track == ("recent", "paired")
+    assert run.train_trace()["paired"].notna().any()
+
+
 def test_plot_draws_the_figures_again(call: Any, finished: Path) -> None:
     before = {path: path.read_bytes() for path in (finished / "figures").iterdir()}
     for path in before:
