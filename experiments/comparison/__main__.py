@@ -1,4 +1,4 @@
-"""Compare the stopping rules on the bundled model: 48 concepts, four methods.
+"""Compare the stopping rules on the bundled model: 36 concepts, four methods.
 
     python -m experiments.comparison tune run report --workers 4
 
