@@ -134,9 +134,12 @@ def test_the_sweeps_hold_the_runs_that_the_comparison_is_of(tmp_path: Path) -> N
     (tmp_path / "photographs").mkdir()
     sweep = comparison_sweep(tmp_path, 2)
     methods = [config.method for config in sweep.runs.values()]
-    assert {method: methods.count(method) for method in methods} == dict.fromkeys(WIDELY, 48) | {
+    assert {method: methods.count(method) for method in methods} == dict.fromkeys(WIDELY, 36) | {
         "dreambooth": 12
     }
+    assert {Path(config.concept).name for config in sweep.runs.values()} == set(others())
+    assert {config.eval_every > 1 for config in sweep.runs.values()} == {True}, "as by default"
+    assert {each.eval_every for each in tuning_sweep(tmp_path, 2, "random").runs.values()} == {1}
     for_choosing = {
         Path(config.concept).name for config in tuning_sweep(tmp_path, 2, "random").runs.values()
     }
