@@ -41,8 +41,9 @@ class Analysis:
 
     def _repr_html_(self) -> str:
         """In a notebook: each table below its name, and what is missing."""
+        form = "{:.4g}".format
         shown = [
-            f"<h4>{name.replace('_', ' ')}</h4>{table.to_html(max_rows=20, float_format='%.4g')}"
+            f"<h4>{name.replace('_', ' ')}</h4>{table.to_html(max_rows=20, float_format=form)}"
             for name, table in self.tables.items()
         ]
         return "".join([*shown, *(f"<p>{escape(line)}</p>" for line in self.missing)])
