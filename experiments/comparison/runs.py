@@ -112,7 +112,7 @@ def _sweep(
                     "fixed_batch": layout,
                     "device": "cpu",
                 }
-                | (given or {})
+                | dict(given or {})
             )
             for method, names in chosen
             for name in names

@@ -41,7 +41,7 @@ pd.DataFrame(
         for name, params in criteria.items()
         for found in [replay_criterion(series, name, params)]
     ]
-).set_index("criterion")
+).set_index("criterion").astype({"stop": "Int64"})
 # %% [markdown]
 # And over many windows (rows) and thresholds (columns) of DVAR.
 # %%

@@ -5,7 +5,8 @@
 #
 # A network that learns to remove noise, in plain PyTorch. The tracker evaluates fixed batches,
 # leaves the weights bit for bit as they would be without it, and stops where the held-out loss
-# has turned.
+# has surely risen from its best. That is the surer, the more is held out: here 64 samples. Of 16
+# it finds no rise sure, and goes on to the end.
 # %%
 import os
 
@@ -15,8 +16,8 @@ import noiseprobe
 
 small = bool(os.environ.get("NOISEPROBE_SMALL"))
 torch.manual_seed(0)
-clean, noise = torch.randn(36, 8), torch.randn(36, 8)
-training, held_out = slice(0, 20), slice(20, 36)
+clean, noise = torch.randn(84, 8), torch.randn(84, 8)
+training, held_out = slice(0, 20), slice(20, 84)
 model = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8))
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 

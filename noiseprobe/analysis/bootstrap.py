@@ -11,6 +11,10 @@ RESAMPLES = 10_000
 AT_ONCE = 2_000_000
 """So many units are drawn at a time: the memory does not grow with their number."""
 
+FEWEST = 6
+"""Of fewer units the percentile interval is far too narrow: of two it goes from one to the other,
+and holds the mean half of the time."""
+
 Statistic = Callable[..., NDArray[np.float64]]
 """Like `np.mean`: of one array for each number that a unit has, along `axis`."""
 
@@ -51,3 +55,17 @@ def bootstrap_interval(
         random_state=np.random.default_rng(seed),
     ).confidence_interval
     return float(low), float(high)
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """The 95% interval of the mean of n units; NaN as in `bootstrap_interval`.
+
+    Of `FEWEST` units or more that one, of fewer Student's, which takes them for normal.
+    """
+    from scipy.special import stdtrit
+
+    units = np.asarray(values, dtype=np.float64)
+    if len(units) < 2 or len(units) >= FEWEST:
+        return bootstrap_interval(units)
+    reach = stdtrit(len(units) - 1, 0.975) * units.std(ddof=1) / math.sqrt(len(units))
+    return float(units.mean() - reach), float(units.mean() + reach)

@@ -1,6 +1,7 @@
 """All statistics that a run's traces allow, as tables."""
 
 from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,18 @@ class Analysis:
 
     time_axis: str = "timestep"
     """What the timesteps of this model are called on an axis."""
+
+    def __repr__(self) -> str:
+        return f"Analysis({self.run!r}, tables={list(self.tables)})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: each table below its name, and what is missing."""
+        form = "{:.4g}".format
+        shown = [
+            f"<h4>{name.replace('_', ' ')}</h4>{table.to_html(max_rows=20, float_format=form)}"
+            for name, table in self.tables.items()
+        ]
+        return "".join([*shown, *(f"<p>{escape(line)}</p>" for line in self.missing)])
 
 
 def analyze(run: Run, second_order: bool = False) -> Analysis:

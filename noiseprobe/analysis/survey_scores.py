@@ -67,8 +67,8 @@ def score(key: Mapping[str, Any], answers: pd.DataFrame) -> Scores:
     """The scores of answers with columns rater, question (a token), answer (left, right, tie).
 
     Raises:
-        UserError: an answer is to a question that the key has not, is none of its answers, or
-            was given twice and differently; or no rater is kept.
+        UserError: there is no answer; one is to a question that the key has not, is none of its
+            answers, or was given twice and differently; or no rater is kept.
     """
     known = joined(key, answers)
     rule = Rule(int(key["rule"]["trials"]), int(key["rule"]["missed"]))
@@ -108,6 +108,8 @@ def joined(key: Mapping[str, Any], answers: pd.DataFrame) -> pd.DataFrame:
     """
     questions: Mapping[str, Mapping[str, Any]] = key["questions"]
     said = answers[["rater", "question", "answer"]].drop_duplicates()
+    if said.empty:
+        raise UserError("answers: there are none; give what the last page of a questionnaire saves")
     allowed = {"left", "right", *(["tie"] if key["ties"] else [])}
     for column, known in (("question", set(questions)), ("answer", allowed)):
         if strange := [each for each in said[column].unique() if each not in known]:

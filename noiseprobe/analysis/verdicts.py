@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from noiseprobe.analysis.bootstrap import bootstrap_interval
+from noiseprobe.analysis.bootstrap import FEWEST, mean_interval
 from noiseprobe.analysis.ending import UNFINISHED, Ending
 from noiseprobe.analysis.run_tables import Analysis
 from noiseprobe.analysis.verdicts_held_out import of_held_out, of_stretch
@@ -307,6 +307,12 @@ def of_comparison(
     for method, rows in summary.groupby("method", sort=False):
         means = rows.set_index("variant")
         told.append(f"{method}: {_of_method(raw[raw['method'] == method], means)}.")
+    fewest = int(raw.groupby("method")["concept"].nunique().min())
+    if 1 < fewest < FEWEST:
+        told.append(
+            f"With {fewest} concepts the intervals of the table are too narrow; have {FEWEST} or "
+            "more."
+        )
     if len(runs) > MOST_NAMED:
         checked = "clip" in set(raw["variant"])
         judged = command("noiseprobe", "regret", *given, "--judge", "clip_img")
@@ -342,7 +348,7 @@ def _of_similarity(raw: pd.DataFrame) -> str:
     gaps = (means["dvar"] - means["baseline"]).dropna().to_numpy()
     if not len(gaps):
         return "what that costs in similarity to the photographs was not measured"
-    mean, (low, high) = float(gaps.mean()), bootstrap_interval(gaps)
+    mean, (low, high) = float(gaps.mean()), mean_interval(gaps)
     if math.isnan(low):
         return f"similarity to the photographs differs by {mean:+.3f}, and one concept is too few"
     interval = f"({mean:+.3f}, 95%: {low:+.3f} to {high:+.3f})"

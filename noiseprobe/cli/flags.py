@@ -34,10 +34,11 @@ Json = Annotated[bool, option("Print one JSON document, nothing else.", MACHINE,
 def forbid_network(asked: bool) -> bool:
     """Let the clients of the hub, which are imported later, answer from their cache alone.
 
-    Weights & Biases keeps on disk what it would send.
+    Weights & Biases keeps on disk what it would send; MLflow tells its makers nothing.
     """
     if asked:
         os.environ["HF_HUB_OFFLINE"] = "1"
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         if os.environ.get("WANDB_MODE") != "disabled":
             os.environ["WANDB_MODE"] = "offline"
         if "huggingface_hub" in sys.modules:

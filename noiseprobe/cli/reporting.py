@@ -70,6 +70,9 @@ def report(
         )
         return
     print(f"Report: {visible(place)} ({size / 1e6:.1f} MB)")
-    for told in [*found.notes, *(what for what, _ in missing[:1])]:
-        print(visible(told))
+    for note in found.notes:
+        print(visible(note))
+    if missing:
+        of_which = next(run.name for run in found.runs if run.missing)
+        print(visible(f"{of_which}: {missing[0][0]}" if len(found.runs) > 1 else missing[0][0]))
     print_next(missing[0][1] if missing else "")

@@ -45,8 +45,12 @@ class Series:
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
     column: str
-    samples: NDArray[np.float64] | None = field(default=None, repr=False)
+    samples: NDArray[np.float64] | None = None
     every: int = 1
+
+    def __repr__(self) -> str:
+        steps = f", steps {self.steps[0]} to {self.steps[-1]}" if len(self.steps) else ""
+        return f"<Series {self.column!r} of {self.name!r}: {len(self.values)} values{steps}>"
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,23 @@ class Run:
         self.figures_directory = self.directory / "figures"
 
     def __repr__(self) -> str:
-        status = self.status
+        try:
+            status = self.status
+        except UserError:
+            return f"Run('{self.directory}')"
         return f"Run('{self.directory}', stage='{status['stage']}', step={status['step']})"
 
-    def _repr_html_(self) -> str:
-        """In a notebook: what it is, how far it is, and what there is of it."""
+    def _repr_html_(self) -> str | None:
+        """In a notebook: what it is, how far it is, and what there is of it.
+
+        None where its settings cannot be read; then it is shown as elsewhere.
+        """
         from html import escape
 
-        config, status = self.config, self.status
+        try:
+            config, status = self.config, self.status
+        except UserError:
+            return None
         rows = {
             "run": str(self.directory),
             "concept": Path(config.concept).name,

@@ -55,6 +55,7 @@ def held(directory: Path) -> Iterator[None]:
     with failing_as(path, path):
         directory.mkdir(parents=True, exist_ok=True)
     require_own_places(directory)
+    before = _about(path)  # which some versions of filelock empty when they lock it
     lock = FileLock(path, timeout=0, is_singleton=True, thread_local=False)
     try:
         lock.acquire()
@@ -65,7 +66,6 @@ def held(directory: Path) -> Iterator[None]:
         raise InUse(f"'{directory}' is in use by {_owner(path)}; wait for it, or end it") from None
     try:
         if lock.lock_counter == 1:
-            before = _about(path)
             since = datetime.now(UTC).isoformat(timespec="seconds")
             about = {"process": os.getpid(), "host": platform.node(), "since": since}
             with failing_as(path, path):

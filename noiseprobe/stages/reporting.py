@@ -62,17 +62,17 @@ def place_of(sources: Sequence[Path]) -> Path:
     return runs[0].directory / NAME if len(runs) == 1 else Path(NAME)
 
 
-def write_report(sources: Sequence[Path], out: Path) -> Report:
+def write_report(sources: Sequence[Path | str], out: Path | str) -> Report:
     """Write one page about runs and logs to `out`, whole or not at all; returns what it tells.
 
     Raises:
         UserError: a source cannot be read.
     """
-    found = gather(sources)
+    found = gather([Path(source) for source in sources])
     for run in found.runs:
         require_own_places(Path(run.directory))
     text = page(found)
-    with written_whole(out) as beside:
+    with written_whole(Path(out)) as beside:
         beside.write_text(text, encoding="utf-8")
     return found
 

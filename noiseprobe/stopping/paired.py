@@ -56,6 +56,9 @@ class PairedLoss:
         self._steps = 0
         self._mean = self._variance = self._total = 0.0  # sums in which the last step has weight 1
 
+    def __repr__(self) -> str:
+        return f"PairedLoss(half_life={self.half_life:.12g})"
+
     def update(self, now: ArrayLike, start: ArrayLike) -> float:
         """Take the losses of one training batch under the model now and the starting one.
 

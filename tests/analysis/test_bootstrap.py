@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from noiseprobe.analysis.bootstrap import bootstrap_interval, ratio_of_sums
+from noiseprobe.analysis.bootstrap import (
+    FEWEST,
+    bootstrap_interval,
+    mean_interval,
+    ratio_of_sums,
+)
 
 
 def test_the_interval_of_a_mean_is_scipys() -> None:
@@ -29,3 +34,16 @@ def test_a_seed_repeats() -> None:
 @pytest.mark.parametrize("values", [[], [0.3]])
 def test_of_fewer_than_two_units_nothing_is_known(values: list[float]) -> None:
     assert np.isnan(bootstrap_interval(values)).all()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_the_mean_of_few_has_the_interval_of_student(size: int) -> None:
+    values = np.random.default_rng(size).normal(size=size)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    np.testing.assert_allclose(mean_interval(values), expected)
+
+
+def test_the_mean_of_enough_has_that_of_the_bootstrap_and_of_one_none() -> None:
+    values = np.random.default_rng(0).normal(size=FEWEST)
+    assert mean_interval(values) == bootstrap_interval(values)
+    assert np.isnan(mean_interval(values[:1])).all()

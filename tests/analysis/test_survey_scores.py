@@ -321,6 +321,8 @@ def test_answers_that_are_wrong_are_told() -> None:
     )
     other = answers.assign(answer=answers["answer"].map({"left": "right", "right": "left"}))
     assert len(joined(key, pd.concat([answers, answers]))) == len(answers)  # a file given twice
+    with pytest.raises(UserError, match="there are none; give what"):
+        score(key, answers[:0])
     with pytest.raises(UserError, match=r"rater 'r0' answered question '.*' twice"):
         joined(key, pd.concat([answers, other]))
     with pytest.raises(UserError, match="question 'nope' is none"):

@@ -266,6 +266,7 @@ def compared(gains: list[float], stop: int = 100) -> tuple[pd.DataFrame, pd.Data
         ([-0.1, -0.12, -0.11, -0.09], "its pictures are less like the photographs (-0.105"),
         ([0.1, 0.12, 0.11], "its pictures are more like the photographs (+0.110"),
         ([-0.1, 0.12, 0.0, 0.01], "a difference in similarity to the photographs cannot be told"),
+        ([-0.047, -0.02], "cannot be told (-0.034, 95%: -0.205 to +0.138)"),  # Student's
         ([-0.1], "differs by -0.100, and one concept is too few"),
         ([math.nan, math.nan], "was not measured"),
     ],
@@ -284,6 +285,13 @@ def test_a_comparison_says_what_is_saved_and_whether_a_loss_is_sure(
     checked = pd.concat([raw, raw.assign(variant="clip")])
     judged = "noiseprobe regret runs --judge clip_img"
     assert of_comparison(checked, summary, [Path("runs")], many).next == judged
+
+
+def test_with_few_concepts_intervals_are_said_to_be_too_narrow() -> None:
+    told = "With 2 concepts the intervals of the table are too narrow; have 6 or more."
+    for gains, expected in (([0.1, 0.2], [told]), ([0.1] * 6, []), ([0.1], [])):
+        found = of_comparison(*compared(gains), [Path("runs")], [Path("runs/a")])
+        assert found.sentences[1:] == expected
 
 
 def test_runs_that_dvar_ended_are_not_compared_with_themselves() -> None:

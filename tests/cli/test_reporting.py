@@ -38,6 +38,16 @@ def test_json_says_where_it_is_how_large_and_what_it_says(call: Any, run: Path) 
     assert not (run / "report.html").exists()
 
 
+def test_of_several_runs_it_says_which_one_lacks_something(call: Any, run: Path) -> None:
+    bare = run.with_name("bare")
+    shutil.copytree(run, bare, ignore=shutil.ignore_patterns("metrics", "samples", "*.json*"))
+    Run(bare).write_status("trained", 6, "steps")
+    code, out, err = call("report", run, bare, "--out", run.parent / "page.html")
+    assert code == 0, err
+    assert "bare: No pictures were drawn from its checkpoints" in out
+    assert f"measure {bare}" in out
+
+
 def test_without_a_run_it_is_the_newest(
     call: Any, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

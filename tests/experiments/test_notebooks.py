@@ -1,5 +1,6 @@
 """The notebooks run, show what they are about, and are those that the docs have."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,13 @@ def test_it_runs_and_shows_what_it_is_about(name: str) -> None:
         for kind in output.get("data", {})
     }
     assert kinds >= set(SHOWN[name])
+
+
+def test_the_tracker_is_shown_to_stop_as_its_words_say() -> None:
+    kept = json.loads((DOCS / "tracker_in_a_loop.ipynb").read_text(encoding="utf-8"))
+    told = ["".join(each["data"]["text/plain"]) for each in kept["cells"][2]["outputs"]]
+    step, best = ast.literal_eval(told[-1])
+    assert best < step < 1000
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -118,13 +118,15 @@ def _trackio_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         patched.setenv("TRACKIO_DIR", str(tmp_path_factory.mktemp("trackio")))
         patched.setenv("WANDB_MODE", "offline")
         patched.setenv("WANDB_SILENT", "true")
+        patched.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         yield
 
 
 @pytest.fixture(params=list(PLACES))
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     found = PLACES[request.param]
-    pytest.importorskip(found.tool, reason=f"{found.tool} is not installed")
+    if found.tool == "aim":  # which is not made for every Python
+        pytest.importorskip("aim")
     monkeypatch.chdir(tmp_path)
     for name, value in found.environment:
         monkeypatch.setenv(name, value)
@@ -218,7 +220,7 @@ def test_nothing_but_what_tools_write_differs_with_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tools = [name for name in LOG_WITH if find_spec(name)]
-    assert "tensorboard" in tools
+    assert set(tools) >= set(LOG_WITH) - {"aim"}
     pictures = {"checks": True, "check_every": 3, "samples": 2, "sampling_steps": 1}
     settings = given | pictures | {"clip": "tiny-clip"}
     plain = trained(tmp_path / "a" / "run", settings)
@@ -332,9 +334,13 @@ def test_tools_are_named_with_commas_or_one_by_one(given: dict[str, Any]) -> Non
         resolve(given | {"log_with": "tensorbord"})
 
 
-def test_offline_weights_and_biases_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_no_tool_sends_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+
     for before, after in (("online", "offline"), ("disabled", "disabled")):
         monkeypatch.setenv("WANDB_MODE", before)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
         forbid_network(True)
         assert os.environ["WANDB_MODE"] == after
+        assert MLFLOW_DISABLE_TELEMETRY.get()

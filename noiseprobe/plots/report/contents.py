@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from noiseprobe.core.words import in_markdown
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -188,6 +190,14 @@ class Report:
     comparison: Comparison | None
     notes: Sequence[str]
     made: str
+
+    def __repr__(self) -> str:
+        runs, traces = len(self.runs), len(self.traces)
+        return f"Report({self.title!r}, runs={runs}, traces={traces}, made={self.made!r})"
+
+    def _repr_markdown_(self) -> str:
+        """In a notebook: the verdict."""
+        return in_markdown(self.verdict)
 
     @property
     def verdict(self) -> list[str]:

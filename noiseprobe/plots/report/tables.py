@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from noiseprobe.analysis.comparison import METRICS, NAMES
@@ -78,6 +79,9 @@ def of_checkpoints(found: Checkpoints) -> Table:
     }
     table = found.table
     known = {name: told for name, told in columns.items() if table[name].notna().any()}
+    for name in ("l_det", "l_val"):  # which the loss that decides may be itself
+        if name in known and "loss" in known and _same(table[name], table["loss"]):
+            del known[name]
     compared = "difference" in known
     head = [found.unit, *(title for title, _ in known.values())] + ["may be the best"] * compared
     rows = [
@@ -87,6 +91,10 @@ def of_checkpoints(found: Checkpoints) -> Table:
     ]
     marked = [place for place, step in enumerate(table["step"]) if step == found.take]
     return Table("The checkpoints", head, rows, marked)
+
+
+def _same(first: pd.Series, second: pd.Series) -> bool:
+    return bool(np.allclose(first, second, rtol=1e-6, atol=0, equal_nan=True))
 
 
 def _may(candidate: bool | None) -> str:

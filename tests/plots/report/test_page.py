@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noiseprobe.plots.report.contents import Checkpoints
 from noiseprobe.plots.report.encoding import spread
 from noiseprobe.plots.report.page import in_script, page
+from noiseprobe.plots.report.tables import of_checkpoints
 from noiseprobe.plots.report.vega import thinned
 from noiseprobe.run.directory import Run
 from noiseprobe.stages.reporting import gather
@@ -153,3 +156,14 @@ def test_steps_are_spread_evenly_with_what_matters(count: int, most: int, chosen
     assert kept == sorted(set(kept))
     assert {steps[0], steps[-1]} <= set(kept) <= set(steps)
     assert most < 3 or steps[chosen % count] in kept
+
+
+def test_a_loss_that_decides_has_one_column() -> None:
+    losses = [0.3, 0.1, math.nan]
+    unknown = dict.fromkeys(["difference", "likeness", "prompt"], math.nan)
+    table = pd.DataFrame({"step": [0, 5, 9], "loss": losses, "l_det": losses, "l_val": [3, 2, 1]})
+    table = table.assign(**unknown, candidate=None)
+    assert list(of_checkpoints(Checkpoints(table, "L_det")).head) == ["step", "L_det", "held out"]
+    table["l_det"] = [0.3, 0.1, 0.2]  # of a step that the comparison lacks
+    head = list(of_checkpoints(Checkpoints(table, "the held-out loss")).head)
+    assert head == ["step", "the held-out loss", "L_det", "held out"]
