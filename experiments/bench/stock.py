@@ -3,7 +3,8 @@
 Each step opens and crops its photographs, encodes them with the VAE and their captions with the
 text encoder, and fetches the loss. Textual inversion optimises the whole matrix of token embeddings
 and puts all rows but the new one back; DreamBooth trains the UNet, with gradients clipped; its LoRA
-has adapters of peft on the attention. Written anew after what those scripts compute
+has adapters of peft on the attention. In half precision, what is not trained is in it, and the
+forward pass is under autocast. Written anew after what those scripts compute
 (examples/textual_inversion, examples/dreambooth of diffusers 0.42); no code of theirs is here.
 """
 
@@ -18,24 +19,34 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-from experiments.bench.memory import BETAS
-from noiseprobe.models.base import DiffusionModel
+from experiments.bench.families import NOISE
+from noiseprobe.models.base import PRECISIONS, DiffusionModel
 
 RATE = 1e-6  # small, for any weights
 WORDS = "a photo of a thing"
 
 
 def stock_step(
-    model: DiffusionModel, method: str, photographs: Sequence[Path], batch: int, side: int
+    model: DiffusionModel,
+    method: str,
+    photographs: Sequence[Path],
+    batch: int,
+    precision: str = "fp32",
 ) -> Callable[[], float]:
-    """A step of such a training on a live model of Stable Diffusion, which gives its loss."""
+    """A step of such a training on a live model of Stable Diffusion, which gives its loss.
+
+    What is trained of the model is in float32. The UNet is laid out as the scripts have it.
+    """
     unet: Any = model.denoiser
     vae: Any = model.vae
     [encoder] = model.encoders
     text: Any = encoder.module
-    vae.to(model.device)
-    text.to(model.device)
-    scheduler = DDPMScheduler(**BETAS)
+    half, device = PRECISIONS[precision], model.device
+    unet.to(memory_format=torch.contiguous_format)
+    unet.to(torch.float32 if method == "dreambooth" else half)
+    vae.to(device, half)
+    text.to(device, torch.float32 if method == "textual-inversion" else half)
+    scheduler = DDPMScheduler(**NOISE)
     trained, after = _trained(unet, text, method)
     optimiser = torch.optim.AdamW(trained, lr=RATE)
     ids = encoder.tokenizer(
@@ -43,22 +54,21 @@ def stock_step(
         padding="max_length",
         max_length=encoder.tokenizer.model_max_length,
         return_tensors="pt",
-    ).input_ids.to(model.device)
+    ).input_ids.to(device)
     count = 0
-    half = next(unet.parameters()).dtype
 
     def step() -> float:
         nonlocal count
         chosen = [photographs[(count + place) % len(photographs)] for place in range(batch)]
         count += batch
-        pixels = torch.stack([_pixels(path, side) for path in chosen]).to(model.device)
+        pixels = torch.stack([_pixels(path, model.resolution) for path in chosen]).to(device)
         with torch.no_grad():
-            latents = vae.encode(pixels.to(vae.dtype)).latent_dist.sample()
+            latents = vae.encode(pixels.to(half)).latent_dist.sample()
             latents = (latents * vae.config.scaling_factor).to(half)
         noise = torch.randn_like(latents)
-        times = torch.randint(scheduler.config.num_train_timesteps, (batch,), device=model.device)
+        times = torch.randint(scheduler.config.num_train_timesteps, (batch,), device=device)
         noisy = scheduler.add_noise(latents, noise, times)
-        with torch.autocast(model.device.type, half, enabled=half != torch.float32):
+        with torch.autocast(device.type, half, enabled=half != torch.float32):
             states = text(ids)[0]
             predicted = unet(noisy, times, states, return_dict=False)[0]
         loss = functional.mse_loss(predicted.float(), noise.float())
