@@ -1,122 +1,94 @@
-"""Measure what a user waits for, on the bundled model, and print one JSON document.
+"""Measure what a user waits for and what it is held against, part by part; README.md has it.
 
     python -m experiments.bench
+    python -m experiments.bench --gpu --minutes 9 --out DIR
+    python -m experiments.bench --only dvar start
 
-Each figure is the median of `--rounds` rounds. Peak memory is that of this whole process.
+Writes `results-DEVICE.json` after each part, and at the end `README.md` of all results that are in
+the folder. Results of parts that are not measured stay as they were. Where something fails, the
+rest is measured, and the exit code is 1.
 """
 
 import argparse
-import json
 import os
-import platform
-import resource
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import diffusers
 import torch
+import transformers
 
-from noiseprobe.analysis.replay import replay_grid, replay_grids
-from noiseprobe.draws.factors import parse_settings
-from noiseprobe.logs import Series
-from noiseprobe.run.defaults import DEFAULT_CONCEPT
-from noiseprobe.run.resolving import resolve
-from noiseprobe.stages.pipeline import start, train_stage
-from noiseprobe.stages.probing import evaluate, plan_rows
-from noiseprobe.stopping import DVAR
+from experiments.bench.measured import Asked, Budget
+from experiments.bench.parts import PARTS, measure
+from experiments.bench.readme import cells, write_page
+from experiments.bench.results import Part, about_this, file_of, read, write
+from noiseprobe.cli.ends import QUIET_LIBRARIES
+
+FOLDER = Path(__file__).parent
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="Measure speed and memory.")
-    parser.add_argument("--concept", default=DEFAULT_CONCEPT)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    given = {"concept": arguments.concept, "device": arguments.device, "stop": "none", "steps": 20}
-    config = resolve(given | {"checkpoint_every": 20})
-
-    def median(action: Callable[[], object]) -> float:
-        times = []
-        for _ in range(arguments.rounds):
-            started = time.perf_counter()
-            action()
-            times.append(time.perf_counter() - started)
-        return statistics.median(times)
-
-    with tempfile.TemporaryDirectory() as folder:
-        run, ready = start(config, Path(folder) / "run")
-        train_stage(run, config, ready)
-        training = run.train_trace()["seconds"].diff().iloc[5:].median()
-    draws = ready.objective.draws(0, "probe", len(ready.method.captions))
-    rows = plan_rows(parse_settings(config.settings), 2, config.probe_batch)
-    probing = median(
-        lambda: evaluate(ready.objective, ready.method, draws, rows, config.micro_batch)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write, and say what was found; the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--gpu", action="store_true", help="published shapes, on CUDA")
+    parser.add_argument("--only", nargs="*", choices=list(PARTS), help="parts (default: all)")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="a folder (default: this one)")
+    parser.add_argument("--minutes", type=float, help="what does not fit into them is left out")
+    parser.add_argument("--rounds", type=int, help="of each measurement (default: 5, on CUDA 3)")
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)  # for tests
+    chosen = parser.parse_args(given)
+    if chosen.gpu and not (torch.cuda.is_available() or chosen.tiny):
+        parser.error("--gpu: PyTorch sees no CUDA here")
+    asked = Asked(
+        device=torch.device("cuda" if chosen.gpu and torch.cuda.is_available() else "cpu"),
+        size="tiny" if chosen.tiny else "real" if chosen.gpu else "small",
+        precision="bf16" if chosen.gpu else "fp32",
+        rounds=chosen.rounds or (1 if chosen.tiny else 3 if chosen.gpu else 5),
+        budget=Budget(chosen.minutes and 60 * chosen.minutes),
     )
-    drawing = median(lambda: draws.batch(rows.samples, rows.replicates, rows.settings))
-    losses = np.random.default_rng(0).normal(1, 0.1, 20_000)
-    series = Series("trace", np.arange(losses.size), losses, "l_det")
-
-    def stream() -> None:
-        criterion = DVAR(310, 1e-9)
-        for loss in losses:
-            criterion.update(loss)
-
-    grid = median(
-        lambda: replay_grid(series, range(10, 410, 20), np.linspace(0.01, 0.5, 20).tolist())
-    )
-    many = falling_traces(traces=144, points=6100)
-    windows = np.linspace(10, 1000, 100).astype(int).tolist()
-    large_grid = median(lambda: replay_grids(many, windows, np.geomspace(0.01, 0.5, 100).tolist()))
-    help_page = [sys.executable, "-m", "noiseprobe", "--help"]
-    print(
-        json.dumps(
-            {
-                "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-                "device": str(ready.objective.model.device),
-                "threads": torch.get_num_threads(),
-                "training_step_seconds": round(float(training), 4),
-                "probe_samples_per_second": round(len(rows) / probing, 1),
-                "draws_microseconds_per_sample": round(drawing / len(rows) * 1e6, 1),
-                "dvar_update_microseconds": round(median(stream) / losses.size * 1e6, 2),
-                "grid_20x20_over_20000_points_seconds": round(grid, 3),
-                "grid_100x100_over_144_traces_of_6100_points_seconds": round(large_grid, 3),
-                "help_seconds": round(
-                    median(
-                        lambda: subprocess.run(  # nosec B603 # our own words
-                            help_page, capture_output=True, check=True
-                        )
-                    ),
-                    3,
-                ),
-                "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            },
-            indent=2,
-        )
-    )
+    quiet()
+    file = file_of(chosen.out, asked.device, asked.size)
+    parts, failed = read(file), False
+    for name in PARTS if chosen.only is None else chosen.only:
+        parts[name], fails = measured(name, asked, given)
+        failed |= fails
+        write(file, parts)
+    write_page(chosen.out)
+    return int(failed)
 
 
-def falling_traces(traces: int, points: int) -> list[Series]:
-    """Losses that fall at various speeds to a level, with noise, as L_det does."""
-    random = np.random.default_rng(0)
-    steps = np.arange(points)
-    return [
-        Series(
-            f"trace {place}",
-            steps,
-            0.3
-            + np.exp(-steps / random.uniform(100, 1500))
-            + random.uniform(0.001, 0.03) * random.normal(size=points),
-            "l_det",
-        )
-        for place in range(traces)
-    ]
+def quiet() -> None:
+    """Let libraries say errors alone, here and in children."""
+    os.environ.update(QUIET_LIBRARIES)
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def measured(name: str, asked: Asked, given: Sequence[str]) -> tuple[Part, bool]:
+    """What a part finds, said as it is found; and whether it failed before its end."""
+    started, rows, failed = time.monotonic(), [], False
+    asked.budget.left_out.clear()
+    try:
+        for row in measure(name, asked):
+            rows.append(row)
+            print(f"{name}: " + " | ".join(cells(row)), file=sys.stderr, flush=True)
+    except Exception as error:  # the other parts are measured all the same
+        traceback.print_exc()
+        failed = True
+        reason = str(error).partition("\n")[0]
+        asked.budget.left_out.append(f"the rest, which failed ({type(error).__name__}: {reason})")
+    left_out = list(asked.budget.left_out)
+    for each in left_out:
+        print(f"{name}: left out: {each}", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - started
+    return Part(rows, left_out, seconds, about_this(asked.device, given)), failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

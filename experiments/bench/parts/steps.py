@@ -1,0 +1,113 @@
+"""A training step, held against the example scripts of diffusers, and against one that tracks.
+
+Each round takes some steps of each kind, one kind after the other.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from experiments.bench.families import model_of, ready_of, settings_of, shapes_of
+from experiments.bench.measured import Asked, Goal, Row, interleaved
+from experiments.bench.stock import stock_step
+from noiseprobe.models import load_model
+from noiseprobe.run.defaults import DEFAULT_CONCEPT
+from noiseprobe.run.directory import Run
+from noiseprobe.run.resolving import resolve
+from noiseprobe.run.settings import RunConfig
+from noiseprobe.training import driver
+from noiseprobe.training.preparing import Personalization, prepare
+
+MEASURED = ("textual-inversion", "dreambooth-lora", "dreambooth")
+WARM = 5
+"""Steps that are left out at the start of each."""
+
+NAME = "SD 1.5"
+FASTER, TRACKED = Goal("at least", 1.5), Goal("at most", 1.1)
+
+
+def measure(asked: Asked) -> Iterator[Row]:
+    """Two rows for each method."""
+    took = 0.0
+    for method in MEASURED[: asked.of(1, 3, 3)]:
+        guess = took or asked.of(0, 0, 60)
+        if not asked.budget.fits(f"{method}, a step", guess):
+            continue
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            yield from _of(asked, method, Path(folder))
+        asked.forget()
+        took = time.monotonic() - started
+
+
+def _of(asked: Asked, method: str, folder: Path) -> Iterator[Row]:
+    steps = asked.of(WARM + 4, 60, 50)
+    given: dict[str, Any] = {
+        "method": method,
+        "device": str(asked.device),
+        "precision": asked.precision,
+        "steps": steps,
+        "checkpoint_every": steps,
+        "stop": "none",
+    }
+    bundled = asked.size == "small"
+    if bundled:
+        config = resolve(given | {"concept": DEFAULT_CONCEPT})
+        ready = prepare(config)
+        other = load_model(config.model, str(asked.device), asked.precision)
+    else:
+        config = settings_of(NAME, folder, given, asked.small)
+        parts = shapes_of(NAME, asked.small)
+        ready = ready_of(NAME, config, parts, asked.device)
+        other = model_of(NAME, config, parts, asked.device)
+    never = config.model_copy(update={"eval_every": steps})
+    step = stock_step(
+        other, method, ready.concept.photographs, config.samples_per_step, asked.precision
+    )
+    kinds: dict[str, Callable[[], float]] = {
+        "ours": lambda: ours(never, ready, folder),
+        "stock": lambda: stock(step, steps),
+        "tracked": lambda: ours(config, ready, folder),
+    }
+    found = interleaved(kinds, asked.rounds, asked.budget.left / 4)
+    what = (
+        f"{method}, {other.resolution} pixels, batch {config.samples_per_step}, {asked.precision}"
+    )
+    loop = "the loop of the example script of diffusers"
+    yield Row(what, loop, "theirs / ours", "s", found["ours"], found["stock"], FASTER)
+    what = f"{method}, with default tracking (L_det every {config.eval_every} steps)"
+    yield Row(what, "without", "ours / theirs", "s", found["tracked"], found["ours"], TRACKED)
+
+
+def ours(config: RunConfig, ready: Personalization, folder: Path) -> float:
+    """The mean seconds of a step of a run, after the first ones; with L_det where it is due.
+
+    Nothing is saved but the trace: what a user waits for at a checkpoint is no part of a step.
+    """
+    model = ready.model
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        run = Run.create(Path(own) / "run", config, str(model.device), model.path.num_timesteps)
+        with patch.object(driver, "save_state"), patch.object(ready.method, "save", _nothing):
+            driver.train(run, ready.objective, ready.method, config)
+        seconds = run.train_trace().set_index("step")["seconds"]
+    # Whole spacings of L_det, so that as many values are in as belong there.
+    first = -(-WARM // config.eval_every) * config.eval_every if config.eval_every < 30 else WARM
+    last = config.steps - 1 if config.eval_every == config.steps else config.steps
+    return float((seconds.loc[last] - seconds.loc[first]) / (last - first))
+
+
+def _nothing(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def stock(step: Callable[[], float], steps: int) -> float:
+    """The same of the loop of the example scripts, whose steps each fetch a loss."""
+    for _ in range(WARM):
+        step()
+    started = time.perf_counter()
+    for _ in range(steps - WARM):
+        step()
+    return (time.perf_counter() - started) / (steps - WARM)
