@@ -17,18 +17,19 @@ from experiments.bench.measured import Asked, Goal, Row, interleaved
 from experiments.bench.published import BATCH, batches_of, published_probe
 from noiseprobe.draws.factors import NAMED_SETTINGS
 from noiseprobe.models.base import PRECISIONS, DiffusionModel
-from noiseprobe.run.defaults import DEFAULT_CONCEPT
+from noiseprobe.run.defaults import BUNDLED_MODEL, DEFAULT_CONCEPT
 from noiseprobe.run.resolving import resolve
 from noiseprobe.stages.probing import evaluate, plan_rows
 from noiseprobe.training.preparing import Personalization, look, prepare
 
 FASTER = Goal("at least", 5)
-BUNDLED = "tiny-sd"
 
 
 def measure(asked: Asked) -> Iterator[Row]:
     """A row for each model."""
-    sizes = {"SD 1.5": 32, "SDXL": 8} if asked.size == "real" else {BUNDLED: asked.of(8, 64, 64)}
+    sizes = {"SD 1.5": asked.of(8, 0, 32), "SDXL": asked.of(2, 0, 8)}
+    if asked.size == "small":
+        sizes = {BUNDLED_MODEL: 64}
     for name, samples in sizes.items():
         if not asked.budget.fits(f"{name}, the probe", asked.of(0, 0, 60)):
             continue
@@ -39,7 +40,7 @@ def measure(asked: Asked) -> Iterator[Row]:
 
 def _of(asked: Asked, name: str, samples: int, folder: Path) -> Row:
     given = {"device": str(asked.device), "precision": asked.precision}
-    if name == BUNDLED:
+    if name == BUNDLED_MODEL:
         ready = prepare(resolve(given | {"concept": DEFAULT_CONCEPT}))
     else:
         config = settings_of(name, folder, given, asked.small)

@@ -44,7 +44,7 @@ def measure(asked: Asked) -> Iterator[Row]:
 
 
 def _of(asked: Asked, method: str, folder: Path) -> Iterator[Row]:
-    steps = asked.of(WARM + 4, 60, 50)
+    steps = asked.of(WARM + 4, 45, 45)
     given: dict[str, Any] = {
         "method": method,
         "device": str(asked.device),
@@ -93,10 +93,20 @@ def ours(config: RunConfig, ready: Personalization, folder: Path) -> float:
         with patch.object(driver, "save_state"), patch.object(ready.method, "save", _nothing):
             driver.train(run, ready.objective, ready.method, config)
         seconds = run.train_trace().set_index("step")["seconds"]
-    # Whole spacings of L_det, so that as many values are in as belong there.
-    first = -(-WARM // config.eval_every) * config.eval_every if config.eval_every < 30 else WARM
-    last = config.steps - 1 if config.eval_every == config.steps else config.steps
+    first, last = counted(config)
     return float((seconds.loc[last] - seconds.loc[first]) / (last - first))
+
+
+def counted(config: RunConfig) -> tuple[int, int]:
+    """The steps after which seconds are counted, and up to which.
+
+    These are whole spacings of L_det, so that as many values are in as belong there; none where it
+    is evaluated at the end alone.
+    """
+    every = config.eval_every
+    first = -(-WARM // every) * every
+    whole = (config.steps - first) // every * every
+    return (first, first + whole) if whole > 0 else (WARM, config.steps - 1)
 
 
 def _nothing(directory: Path) -> None:
