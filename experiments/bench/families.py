@@ -32,6 +32,7 @@ from transformers import (
 from experiments.tiny_sd.tokenizer import build_tokenizer
 from noiseprobe.models import family
 from noiseprobe.models.base import PRECISIONS, Conditioning, DiffusionModel, type_of
+from noiseprobe.models.compiling import LONG as LONG_RUN
 from noiseprobe.models.loading import freeze
 from noiseprobe.run.defaults import DEFAULT_CONCEPT
 from noiseprobe.run.resolving import resolve
@@ -39,7 +40,7 @@ from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.cache import Cache
 from noiseprobe.training.concept import TEMPLATES
 from noiseprobe.training.methods import masters
-from noiseprobe.training.preparing import Personalization, attached, concept_of
+from noiseprobe.training.preparing import Personalization, attached, compiled, concept_of
 
 Parts = dict[str, Callable[[], Any]]
 """The parts of a pipeline by name, each made when it is called."""
@@ -295,7 +296,8 @@ def parts_on(
     made: dict[str, Any] = {}
     torch.manual_seed(0)
     for name, make in parts.items():
-        with torch.device(device if live is None or name in live else "meta"):
+        where = device if live is None or name in live else torch.device("meta")
+        with torch.device("cpu") if name.startswith(("tokenizer", "scheduler")) else where:
             made[name] = make()
         dtype = (dtypes or {}).get(name)
         if dtype is not None:  # weight by weight, so that no two copies of all are there at once
@@ -335,6 +337,11 @@ def ready_of(name: str, config: RunConfig, parts: Parts, device: torch.device) -
     return Personalization(config, concept, model, method, cache=Cache())
 
 
+def compile_as_by_default(model: DiffusionModel, config: RunConfig) -> None:
+    """Compile what a run of these settings has compiled where it is long, as most are."""
+    compiled(model, config.model_copy(update={"steps": max(config.steps, LONG_RUN)}))
+
+
 def conditioning_of(name: str, model: DiffusionModel, count: int) -> Conditioning:
     """What the denoiser is told of `count` captions: random numbers of the right shape."""
     config = model.denoiser.config
@@ -344,7 +351,7 @@ def conditioning_of(name: str, model: DiffusionModel, count: int) -> Conditionin
         words = config.cross_attention_dim
         beside = getattr(config, "projection_class_embeddings_input_dim", None)
         pooled = beside - 6 * config.addition_time_embed_dim if beside else None
-    tokens = LONG.get(name, TOKENS)
+    tokens = LONG.get(name, model.encoders[0].tokenizer.model_max_length)
     told = {"words": _random(model, count, tokens, words)}
     return told if pooled is None else told | {"pooled": _random(model, count, pooled)}
 

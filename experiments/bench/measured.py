@@ -1,5 +1,6 @@
 """What a part of the bench found: rounds of ours and of what it is held against, and a goal."""
 
+import gc
 import math
 import statistics
 import time
@@ -148,6 +149,7 @@ class Asked:
 
     def forget(self) -> None:
         """Give back memory of the device that nothing uses any more."""
+        gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -18,6 +18,7 @@ from experiments.bench.parts.dvar import falling, feed
 from experiments.bench.parts.forward import forward, live, matrix_product, operations_of
 from experiments.bench.parts.growth import Grown, rows_of
 from experiments.bench.parts.probe import as_published, seen
+from experiments.bench.parts.steps import counted
 from experiments.bench.published import BATCH, PublishedDVAR, batches_of, published_probe
 from experiments.bench.readme import COMMANDS, cells, page
 from experiments.bench.results import Part
@@ -222,6 +223,18 @@ def test_an_eager_forward_pass_gives_the_same_and_its_operations_are_counted() -
         assert operations_of(one) == 2 * operations_of(forward(name, model, 1)) > 0
     product, operations = matrix_product(asked())
     assert operations == operations_of(product)
+
+
+@pytest.mark.parametrize("every", range(1, 60))
+def test_as_many_values_of_l_det_are_counted_as_belong_to_the_steps(every: int) -> None:
+    first, last = counted(49, every, warm=5)
+    assert 5 <= first < last <= 49
+    values = sum(step % every == 0 or step == 49 for step in range(first + 1, last + 1))
+    if every <= 24:
+        assert (last - first) / every == values
+        assert last - first >= 44 - 2 * every
+    else:
+        assert values <= 1
 
 
 def held(size: int) -> tuple[int, int]:

@@ -1,13 +1,15 @@
 """A forward pass of the denoiser, held against eager diffusers and against matrix products alone.
 
-Ours is as the probe takes it: its layout, type and micro-batch. Eager diffusers has the layout that
-a pipeline loads, at the batch at which it does the most samples per second. The share is that of
-the floating-point operations per second that this machine does in one large matrix product.
+Ours is as the probe takes it: its layout, type and micro-batch, compiled where a long run is. Eager
+diffusers has the layout that a pipeline loads, at the batch at which it does the most samples per
+second. The share is that of the floating-point operations per second that this machine does in one
+large matrix product.
 """
 
 import copy
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.bench.families import (
     FAMILIES,
+    compile_as_by_default,
     conditioning_of,
     inputs_of,
     model_of,
@@ -87,6 +90,7 @@ def live(asked: Asked, name: str) -> DiffusionModel:
     parts = shapes_of(name, asked.small, fewer=True)
     model = model_of(name, config, parts, asked.device, live=("unet", "transformer"))
     model.settle(asked.precision)
+    compile_as_by_default(model, config)
     return model
 
 
@@ -104,7 +108,12 @@ def forward(name: str, model: DiffusionModel, count: int) -> Callable[[], object
     told = {key: each.to(dtype) for key, each in conditioning_of(name, model, count).items()}
     places = torch.tensor([model.resolution, model.resolution, 0, 0], device=model.device)
     places = places.expand(count, 4)
-    return lambda: model.predict(noisy.to(dtype), times, told, places)
+
+    def once() -> object:
+        with model.fast(count) if model.fast else nullcontext():
+            return model.predict(noisy.to(dtype), times, told, places)
+
+    return once
 
 
 def best_batch(asked: Asked, name: str, model: DiffusionModel, batches: list[int]) -> int:

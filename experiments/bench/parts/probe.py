@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.bench.families import ready_of, settings_of, shapes_of
+from experiments.bench.families import compile_as_by_default, ready_of, settings_of, shapes_of
 from experiments.bench.measured import Asked, Goal, Row, interleaved
 from experiments.bench.published import BATCH, batches_of, published_probe
 from noiseprobe.draws.factors import NAMED_SETTINGS
@@ -45,6 +45,7 @@ def _of(asked: Asked, name: str, samples: int, folder: Path) -> Row:
     else:
         config = settings_of(name, folder, given, asked.small)
         ready = ready_of(name, config, shapes_of(name, asked.small), asked.device)
+    compile_as_by_default(ready.model, ready.config)
     draws = ready.objective.draws(0, "probe", len(ready.method.captions))
     rows = plan_rows(NAMED_SETTINGS, 1, samples)
     plain = as_published(ready, PRECISIONS[asked.precision])
