@@ -1,5 +1,6 @@
 """The page of what was measured: one section per device, of the files of results that are there."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -93,8 +94,7 @@ def cells(row: Row) -> list[str]:
     if len(row.values) > 1:
         measured += f" [{number(low)}, {number(high)}]"
     if row.theirs:
-        both = [shown(statistic, row.unit) for statistic in (row.ours, row.theirs)]
-        measured += f": {both[0]} against {both[1]}"
+        measured += f": {shown(row.ours, row.unit)} against {shown(row.theirs, row.unit)}"
     return [row.what, row.against or "–", goal_of(row), measured, verdict(row)]
 
 
@@ -120,18 +120,13 @@ def verdict(row: Row) -> str:
 
 def percent(goal: Goal, value: float) -> str:
     """How far a value is off its goal; of one that may be off by so much, in points."""
-    points = " points" if goal.sign == "off by at most" else ""
-    share = f"{100 * goal.excess(value):.2g}"
-    return f"{float(share):g}{points or '%'}"
+    unit = " points" if goal.sign == "off by at most" else "%"
+    return f"{float(f'{100 * goal.excess(value):.2g}'):g}{unit}"
 
 
 def shown(rounds: Sequence[float], unit: str) -> str:
     """The median of rounds with its unit, as people say it."""
-    middle = (
-        sorted(rounds)[len(rounds) // 2]
-        if len(rounds) % 2
-        else sum(sorted(rounds)[len(rounds) // 2 - 1 : len(rounds) // 2 + 1]) / 2
-    )
+    middle = statistics.median(rounds)
     if unit == "B":
         return f"{number(middle / 2**20)} MB" if middle < 2**30 else f"{number(middle / 2**30)} GB"
     if unit == "s" and middle < 1:

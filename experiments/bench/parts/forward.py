@@ -41,7 +41,7 @@ def measure(asked: Asked) -> Iterator[Row]:
     names = [BUNDLED_MODEL, "SDXL", "SD3", "FLUX.1-dev"] if asked.size == "small" else [*FAMILIES]
     names = names[: asked.of(2, 4, 4)]
     for name in names:
-        if not asked.budget.fits(f"{name}, a forward pass", asked.of(0, 0, 30)):
+        if not asked.budget.fits(f"{name}, a forward pass", asked.of(0, 0, 45)):
             continue
         yield from _of(asked, name)
         asked.forget()

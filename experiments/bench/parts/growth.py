@@ -26,7 +26,6 @@ from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import NAMED_SETTINGS
 from noiseprobe.run.defaults import DEFAULT_CONCEPT
 from noiseprobe.run.resolving import resolve
-from noiseprobe.run.settings import RunConfig
 from noiseprobe.stages.pipeline import start
 from noiseprobe.stages.probing import evaluate, plan_rows, probe
 from noiseprobe.training.preparing import prepare
@@ -56,7 +55,7 @@ def measure(asked: Asked) -> Iterator[Row]:
                 in_a_child(grown, name, each, str(asked.device), asked.size == "tiny")
                 for each in times
             ]
-            for _ in range(asked.of(1, asked.rounds, 2))
+            for _ in range(asked.of(1, min(asked.rounds, 3), 1))
         ]
         yield from rows_of(name, rounds)
 
@@ -119,16 +118,14 @@ def rows(place: Path, times: int, least: int, device: str) -> Made:
 
 def checkpoints(place: Path, times: int, least: int, device: str) -> Made:
     """Checkpoints that are probed."""
-    config: RunConfig = resolve(
-        {"concept": DEFAULT_CONCEPT, "device": device, "probe_batch": least}
-    )
+    given = {"concept": DEFAULT_CONCEPT, "device": device}
+    config = resolve(given | {"probe_batch": least, "replicates": 1})
     run, ready = start(config, place)
-    count = least * times
-    for step in range(count):
+    for step in range(times):
         with written_whole(run.checkpoint(step)) as beside:
             ready.method.save(beside)
     objective = ready.objective
-    return count, lambda: probe(run, objective, ready.method, config)
+    return times, lambda: probe(run, objective, ready.method, config)
 
 
 def runs(place: Path, times: int, least: int, device: str) -> Made:

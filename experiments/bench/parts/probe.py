@@ -31,7 +31,7 @@ def measure(asked: Asked) -> Iterator[Row]:
     if asked.size == "small":
         sizes = {BUNDLED_MODEL: 64}
     for name, samples in sizes.items():
-        if not asked.budget.fits(f"{name}, the probe", asked.of(0, 0, 60)):
+        if not asked.budget.fits(f"{name}, the probe", asked.of(0, 0, 75)):
             continue
         with tempfile.TemporaryDirectory() as folder:
             yield _of(asked, name, samples, Path(folder))
