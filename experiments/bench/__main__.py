@@ -13,7 +13,6 @@ import argparse
 import os
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,22 +71,18 @@ def quiet() -> None:
 
 def measured(name: str, asked: Asked, given: Sequence[str]) -> tuple[Part, bool]:
     """What a part finds, said as it is found; and whether it failed before its end."""
-    started, rows, failed = time.monotonic(), [], False
-    asked.budget.left_out.clear()
+    started, rows, budget = time.monotonic(), [], asked.budget
+    budget.left_out, budget.failed = [], False
     try:
         for row in measure(name, asked):
             rows.append(row)
             print(f"{name}: " + " | ".join(cells(row)), file=sys.stderr, flush=True)
     except Exception as error:  # the other parts are measured all the same
-        traceback.print_exc()
-        failed = True
-        reason = str(error).partition("\n")[0]
-        asked.budget.left_out.append(f"the rest, which failed ({type(error).__name__}: {reason})")
-    left_out = list(asked.budget.left_out)
-    for each in left_out:
+        budget.fail("the rest", error)
+    for each in budget.left_out:
         print(f"{name}: left out: {each}", file=sys.stderr, flush=True)
     seconds = time.monotonic() - started
-    return Part(rows, left_out, seconds, about_this(asked.device, given)), failed
+    return Part(rows, budget.left_out, seconds, about_this(asked.device, given)), budget.failed
 
 
 if __name__ == "__main__":

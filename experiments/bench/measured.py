@@ -4,7 +4,8 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -107,6 +108,7 @@ class Budget:
         self.clock = clock
         self.end = math.inf if seconds is None else clock() + seconds
         self.left_out: list[str] = []
+        self.failed = False
 
     @property
     def left(self) -> float:
@@ -121,6 +123,13 @@ class Budget:
             f"{what}: no time ({max(self.left, 0):.0f} s of about {seconds:.0f} s)"
         )
         return False
+
+    def fail(self, what: str, error: Exception) -> None:
+        """Note something as left out because it failed; to be called where that is handled."""
+        traceback.print_exc()
+        self.failed = True
+        reason = str(error).partition("\n")[0]
+        self.left_out.append(f"{what}, which failed ({type(error).__name__}: {reason})")
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,26 @@ class Asked:
         action()
         self.wait()
         return time.perf_counter() - started
+
+
+def each(
+    asked: Asked, things: Mapping[str, Callable[[], Iterable[Row]]], seconds: float
+) -> Iterator[Row]:
+    """The rows of things by name, one after the other, as long as there is time.
+
+    A thing that fails is noted, and the others are measured all the same. The first is guessed to
+    take so many seconds, each other one as long as the one before.
+    """
+    for name, rows in things.items():
+        if not asked.budget.fits(name, seconds):
+            continue
+        started = asked.budget.clock()
+        try:
+            yield from rows()
+        except Exception as error:
+            asked.budget.fail(name, error)
+        asked.forget()
+        seconds = asked.budget.clock() - started if seconds else 0
 
 
 def interleaved(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from experiments.bench import __main__ as bench
 from experiments.bench.children import in_a_child, peak_memory, return_at_once, settle_memory
 from experiments.bench.figure import of_file, plot_growth
-from experiments.bench.measured import Asked, Budget, Goal, Row, interleaved
+from experiments.bench.measured import Asked, Budget, Goal, Row, each, interleaved
 from experiments.bench.parts import PARTS
 from experiments.bench.parts.dvar import falling, feed
 from experiments.bench.parts.forward import forward, live, matrix_product, operations_of
@@ -117,6 +118,28 @@ def test_what_does_not_fit_into_the_minutes_is_left_out_and_said(tmp_path: Path)
     assert not budget.fits("second", 31)
     assert budget.fits("third", 30)
     assert budget.left_out == ["second: no time (30 s of about 31 s)"]
+
+
+def test_a_thing_that_fails_leaves_the_others_and_one_without_time_is_left_out() -> None:
+    now = 0.0
+
+    def takes(seconds: float, name: str) -> Any:
+        nonlocal now
+        now += seconds
+        yield Row(name, "", "ours", "s", (seconds,))
+        if name == "second":
+            raise MemoryError("full")
+
+    names = {"first": 30, "second": 60, "third": 1, "fourth": 1}
+    things = {name: partial(takes, seconds, name) for name, seconds in names.items()}
+    given = asked(budget=Budget(100, clock=lambda: now))
+    assert [row.what for row in each(given, things, 10)] == ["first", "second"]
+    assert given.budget.failed
+    assert given.budget.left_out == [
+        "second, which failed (MemoryError: full)",
+        "third: no time (10 s of about 60 s)",
+        "fourth: no time (10 s of about 60 s)",
+    ]
 
 
 def test_rounds_are_interleaved_and_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

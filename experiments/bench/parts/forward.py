@@ -10,6 +10,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from experiments.bench.families import (
     settings_of,
     shapes_of,
 )
-from experiments.bench.measured import Asked, Goal, Row, interleaved
+from experiments.bench.measured import Asked, Goal, Row, each, interleaved
 from noiseprobe.core.progress import Silent
 from noiseprobe.models import load_model
 from noiseprobe.models.base import PRECISIONS, DiffusionModel
@@ -40,11 +41,8 @@ def measure(asked: Asked) -> Iterator[Row]:
     """Two rows for each family."""
     names = [BUNDLED_MODEL, "SDXL", "SD3", "FLUX.1-dev"] if asked.size == "small" else [*FAMILIES]
     names = names[: asked.of(2, 4, 4)]
-    for name in names:
-        if not asked.budget.fits(f"{name}, a forward pass", asked.of(0, 0, 45)):
-            continue
-        yield from _of(asked, name)
-        asked.forget()
+    things = {f"{name}, a forward pass": partial(_of, asked, name) for name in names}
+    return each(asked, things, asked.of(0, 0, 45))
 
 
 @torch.no_grad()
@@ -128,10 +126,10 @@ def best_batch(asked: Asked, name: str, model: DiffusionModel, batches: list[int
             pass_()
             rates[count] = count / asked.timed(pass_)
         except torch.OutOfMemoryError:
-            asked.forget()
             break
         if rates[count] < 0.9 * max(rates.values()):
             break
+    asked.forget()
     return max(rates, key=lambda count: rates[count])
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,7 +21,7 @@ import torch
 
 from experiments.bench.children import in_a_child, peak_memory, settle_memory
 from experiments.bench.many_runs import make_run
-from experiments.bench.measured import Asked, Goal, Row
+from experiments.bench.measured import Asked, Goal, Row, each
 from experiments.bench.parts.dvar import falling
 from noiseprobe.core.files import written_whole
 from noiseprobe.draws.factors import NAMED_SETTINGS
@@ -46,18 +47,18 @@ class Grown:
 
 def measure(asked: Asked) -> Iterator[Row]:
     """Two rows for each thing that there may be more of."""
-    times = TIMES[: asked.of(2, 4, 4)]
-    for name in list(GROWING)[asked.of(2, 0, 0) :]:
-        if not asked.budget.fits(f"growth of {name}", asked.of(0, 0, 40)):
-            continue
-        rounds = [
-            [
-                in_a_child(grown, name, each, str(asked.device), asked.size == "tiny")
-                for each in times
-            ]
-            for _ in range(asked.of(1, min(asked.rounds, 3), 1))
-        ]
-        yield from rows_of(name, rounds)
+    names = list(GROWING)[asked.of(2, 0, 0) :]
+    things = {f"growth of {name}": partial(_of, asked, name) for name in names}
+    return each(asked, things, asked.of(0, 0, 40))
+
+
+def _of(asked: Asked, name: str) -> Iterator[Row]:
+    told = str(asked.device), asked.size == "tiny"
+    rounds = [
+        [in_a_child(grown, name, times, *told) for times in TIMES[: asked.of(2, 4, 4)]]
+        for _ in range(asked.of(1, min(asked.rounds, 3), 1))
+    ]
+    yield from rows_of(name, rounds)
 
 
 def rows_of(name: str, rounds: list[list[Grown]]) -> Iterator[Row]:

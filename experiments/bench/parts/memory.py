@@ -7,8 +7,8 @@ before, once the libraries have done the same before.
 
 import gc
 import tempfile
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from experiments.bench.families import (
     settings_of,
     shapes_of,
 )
-from experiments.bench.measured import Asked, Goal, Row
+from experiments.bench.measured import Asked, Goal, Row, each
 from noiseprobe.models import family
 from noiseprobe.run.settings import RunConfig
 from noiseprobe.training.conditioning import Conditioner
@@ -60,23 +60,24 @@ MEASURED: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def measure(asked: Asked) -> Iterator[Row]:
     """A row for each family and method."""
-    took = 0.0
+    things = {}
     for name, settings in MEASURED[: asked.of(1, 99, 99)]:
         flags = " ".join(f"{key}={value}" for key, value in settings.items() if key != "method")
         what = f"{name}, {settings['method']} {flags}".strip()
-        if not asked.budget.fits(f"{what}, memory", took or asked.of(0, 0, 25)):
-            continue
-        started = time.monotonic()
-        given = {"precision": asked.precision} | settings
-        given |= {"train_batch_size": asked.of(2, 16, 2)}
-        once = asked.device.type == "cuda" or asked.size == "tiny"
-        told = name, given, asked.device.type, asked.small
-        peaks = [in_a_child(taken, *told) for _ in range(1 if once else min(asked.rounds, 2))]
-        expected = [in_a_child(estimated, *told)] * len(peaks)
-        took = time.monotonic() - started
-        what += f", batch {given['train_batch_size']}, {asked.precision}"
-        rounds = tuple(map(float, peaks)), tuple(map(float, expected))
-        yield Row(what, "`noiseprobe estimate`", "ours / theirs", "B", *rounds, WITHIN)
+        things[what] = partial(_row, asked, what, name, settings)
+    return each(asked, things, asked.of(0, 0, 25))
+
+
+def _row(asked: Asked, what: str, name: str, settings: dict[str, Any]) -> Iterator[Row]:
+    given = {"precision": asked.precision} | settings
+    given |= {"train_batch_size": asked.of(2, 16, 2)}
+    once = asked.device.type == "cuda" or asked.size == "tiny"
+    told = name, given, asked.device.type, asked.small
+    peaks = [in_a_child(taken, *told) for _ in range(1 if once else min(asked.rounds, 2))]
+    expected = [in_a_child(estimated, *told)] * len(peaks)
+    what += f", batch {given['train_batch_size']}, {asked.precision}"
+    rounds = tuple(map(float, peaks)), tuple(map(float, expected))
+    yield Row(what, "`noiseprobe estimate`", "ours / theirs", "B", *rounds, WITHIN)
 
 
 def taken(name: str, given: dict[str, Any], kind: str, small: bool) -> int:

@@ -7,13 +7,14 @@ encodes those of each batch. Its draws are made before; ours makes them meanwhil
 import copy
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from experiments.bench.families import compile_as_by_default, ready_of, settings_of, shapes_of
-from experiments.bench.measured import Asked, Goal, Row, interleaved
+from experiments.bench.measured import Asked, Goal, Row, each, interleaved
 from experiments.bench.published import BATCH, batches_of, published_probe
 from noiseprobe.draws.factors import NAMED_SETTINGS
 from noiseprobe.models.base import PRECISIONS, DiffusionModel
@@ -30,12 +31,16 @@ def measure(asked: Asked) -> Iterator[Row]:
     sizes = {"SD 1.5": asked.of(8, 0, 32), "SDXL": asked.of(2, 0, 8)}
     if asked.size == "small":
         sizes = {BUNDLED_MODEL: 64}
-    for name, samples in sizes.items():
-        if not asked.budget.fits(f"{name}, the probe", asked.of(0, 0, 75)):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            yield _of(asked, name, samples, Path(folder))
-        asked.forget()
+    things = {
+        f"{name}, the probe": partial(_in_a_folder, asked, name, samples)
+        for name, samples in sizes.items()
+    }
+    return each(asked, things, asked.of(0, 0, 75))
+
+
+def _in_a_folder(asked: Asked, name: str, samples: int) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield _of(asked, name, samples, Path(folder))
 
 
 def _of(asked: Asked, name: str, samples: int, folder: Path) -> Row:

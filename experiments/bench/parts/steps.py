@@ -6,6 +6,7 @@ Each round takes some steps of each kind, one kind after the other.
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +18,7 @@ from experiments.bench.families import (
     settings_of,
     shapes_of,
 )
-from experiments.bench.measured import Asked, Goal, Row, interleaved
+from experiments.bench.measured import Asked, Goal, Row, each, interleaved
 from experiments.bench.stock import stock_step
 from noiseprobe.models import load_model
 from noiseprobe.run.defaults import DEFAULT_CONCEPT
@@ -35,16 +36,14 @@ FASTER, TRACKED = Goal("at least", 1.5), Goal("at most", 1.1)
 
 def measure(asked: Asked) -> Iterator[Row]:
     """Two rows for each method."""
-    took = 0.0
-    for method in MEASURED[: asked.of(1, 3, 3)]:
-        guess = took or asked.of(0, 0, 60)
-        if not asked.budget.fits(f"{method}, a step", guess):
-            continue
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            yield from _of(asked, method, Path(folder))
-        asked.forget()
-        took = time.monotonic() - started
+    methods = MEASURED[: asked.of(1, 3, 3)]
+    things = {f"{method}, a step": partial(_in_a_folder, asked, method) for method in methods}
+    return each(asked, things, asked.of(0, 0, 60))
+
+
+def _in_a_folder(asked: Asked, method: str) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _of(asked, method, Path(folder))
 
 
 def _of(asked: Asked, method: str, folder: Path) -> Iterator[Row]:
