@@ -23,8 +23,7 @@ from noiseprobe.stopping import (
     completed,
     criterion_named,
     dvar_grid,
-    dvar_ratios,
-    dvar_stops,
+    dvar_replayed,
     outcome,
 )
 
@@ -117,8 +116,7 @@ def replay(series: Series, window: float, threshold: float) -> Replay:
         (4, 40, 0.2)
     """
     warn_of_skipped(series)
-    (stop,) = dvar_stops(series.values, window, [threshold], series.every)
-    ratios = dvar_ratios(series.values, window, series.every)
+    stop, ratios = dvar_replayed(series.values, window, threshold, series.every)
     finite = np.flatnonzero(np.isfinite(series.values))
     at = stop if stop is not None else (finite[-1] if len(finite) else None)
     ratio = math.nan if at is None else float(ratios[at])
@@ -253,24 +251,43 @@ def replay_grid(
     Warns:
         NonFiniteLossWarning: the series holds NaN or infinite values; they are left out.
     """
-    warn_of_skipped(series)
-    stops = dvar_grid(series.values, windows, thresholds, series.every)
-    # Where it never fires, the index is -1, which picks what is appended.
-    steps, never = np.append(series.steps, 0)[stops], stops == NEVER
-    columns = {
-        place: pd.arrays.IntegerArray(steps[:, place].copy(), never[:, place].copy())
-        for place in range(len(thresholds))
-    }
-    table = pd.DataFrame(columns, index=pd.Index(windows, name="window"))
-    return table.set_axis(pd.Index(thresholds, name="threshold"), axis="columns")
+    return _table(
+        *_stops(series, windows, thresholds), pd.Index(windows, name="window"), thresholds
+    )
 
 
 def replay_grids(
     traces: Sequence[Series], windows: Sequence[float], thresholds: Sequence[float]
 ) -> pd.DataFrame:
     """The grids of many traces as one: as `replay_grid`, with the name of the series before it."""
-    grids = [replay_grid(series, windows, thresholds) for series in traces]
-    return pd.concat(grids, keys=[series.name for series in traces], names=["trace"])
+    found = [_stops(series, windows, thresholds) for series in traces]
+    steps, never = (np.concatenate(each) for each in zip(*found, strict=True))
+    names = np.repeat([series.name for series in traces], len(windows))
+    rows = pd.MultiIndex.from_arrays(
+        [names, np.tile(np.asarray(windows), len(traces))], names=["trace", "window"]
+    )
+    return _table(steps, never, rows, thresholds)
+
+
+def _stops(
+    series: Series, windows: Sequence[float], thresholds: Sequence[float]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The step of each stop, and where there is none, (windows, thresholds) both."""
+    warn_of_skipped(series)
+    stops = dvar_grid(series.values, windows, thresholds, series.every)
+    # Where it never fires, the index is -1, which picks what is appended.
+    return np.append(series.steps, 0)[stops], stops == NEVER
+
+
+def _table(
+    steps: NDArray[np.int64], never: NDArray[np.bool_], rows: pd.Index, thresholds: Sequence[float]
+) -> pd.DataFrame:
+    columns = {
+        place: pd.arrays.IntegerArray(steps[:, place].copy(), never[:, place].copy())
+        for place in range(len(thresholds))
+    }
+    table = pd.DataFrame(columns, index=rows)
+    return table.set_axis(pd.Index(thresholds, name="threshold"), axis="columns")
 
 
 def default_grid(points: int) -> tuple[list[float], list[float]]:

@@ -27,7 +27,13 @@ from noiseprobe.stopping.catalogue import (
     to_be_high,
 )
 from noiseprobe.stopping.dvar import DVAR
-from noiseprobe.stopping.dvar_recorded import NEVER, dvar_grid, dvar_ratios, dvar_stops
+from noiseprobe.stopping.dvar_recorded import (
+    NEVER,
+    dvar_grid,
+    dvar_ratios,
+    dvar_replayed,
+    dvar_stops,
+)
 from noiseprobe.stopping.ema_plateau import EMAPlateau
 from noiseprobe.stopping.fixed import FixedSteps, Never
 from noiseprobe.stopping.gain_interval import GainInterval
@@ -72,6 +78,7 @@ __all__ = [
     "criterion_named",
     "dvar_grid",
     "dvar_ratios",
+    "dvar_replayed",
     "dvar_stops",
     "outcome",
     "to_be_high",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noiseprobe.stopping.dvar import DVAR
+from noiseprobe.stopping.dvar_sums import RunningSums
 from noiseprobe.stopping.window import window_after
 
 NEVER = -1
@@ -17,6 +18,9 @@ NEVER = -1
 
 _ROUNDING = 1e-9
 """How far, relatively, `dvar_ratios` may be off: it errs by about 1e-14 on traces of 1e6 points."""
+
+_ROUGH = 1e-4
+"""Where ratios by running sums may be off by more than this of a threshold, none are taken."""
 
 _LARGEST, _SMALLEST_CHANGE = 1e150, 1e-140
 """Losses beyond these have squares that leave the range of a float64."""
@@ -76,6 +80,26 @@ def dvar_stops(
     return [None if stop == NEVER else stop for stop in stops]
 
 
+def dvar_replayed(
+    losses: ArrayLike, window: float, threshold: float, every: int = 1
+) -> tuple[int | None, NDArray[np.float64]]:
+    """What `dvar_stops` says of one threshold, with the ratios that `dvar_ratios` gives.
+
+    Examples:
+        >>> dvar_replayed([0.9, 0.5, 0.3, 0.25, 0.25], window=3, threshold=0.1)[0]
+        4
+    """
+    limit = DVAR(threshold=threshold).threshold
+    ratios = dvar_ratios(losses, window, every)
+    first, last = (
+        int(np.argmax(np.append(ratios < limit * factor, True)))
+        for factor in (1 + _ROUNDING, 1 - _ROUNDING)
+    )
+    if first != last:  # rounding could decide
+        return dvar_stops(losses, window, [threshold], every)[0], ratios
+    return None if first == len(ratios) else first, ratios
+
+
 def dvar_grid(
     losses: ArrayLike, windows: Sequence[float], thresholds: Sequence[float], every: int = 1
 ) -> NDArray[np.int64]:
@@ -107,19 +131,27 @@ def dvar_grid(
     places, known = np.append(np.flatnonzero(finite), NEVER), values[finite]
     decides = places[:-1] % every == 0
     variances = _variances(known)
+    sums = RunningSums.of(known, variances) if variances is not None and len(windows) > 1 else None
     grid = np.full((len(windows), len(limits)), NEVER, dtype=np.int64)
     for row, window in enumerate(DVAR(window).window for window in windows):
         least = window_after(window, 0)
         if least > len(known):
             continue
-        ratios = _finite_ratios(known, window, variances)
-        lowest = np.fmin.accumulate(np.where(decides[least - 1 :], ratios, np.nan))
-        lowest[np.isnan(lowest)] = np.inf
+        off = sums.error(int(window)) if sums is not None and window >= 1 else np.inf
+        if sums is not None and off < _ROUGH * limits.min(initial=np.inf):
+            least = sums.first(int(window)) + 1
+            lowest, slack = sums.ratios(int(window)), np.full_like(limits, off)
+        else:
+            lowest, slack = _finite_ratios(known, window, variances), limits * _ROUNDING
+            lowest[np.isnan(lowest)] = np.inf
+        if every > 1:
+            lowest[~decides[least - 1 :]] = np.inf
         # Negated, the lowest ratio so far rises, which is the order that searchsorted needs.
         np.negative(lowest, out=lowest)
+        np.maximum.accumulate(lowest, out=lowest)
         first, last = (
-            least - 1 + np.searchsorted(lowest, -limits * factor, side="right")
-            for factor in (1 + _ROUNDING, 1 - _ROUNDING)
+            least - 1 + np.searchsorted(lowest, -limit, side="right")
+            for limit in (limits + slack, limits - slack)
         )
         for doubtful in np.flatnonzero(first != last):
             until = known[: last[doubtful] + 1]

@@ -21,7 +21,10 @@ from noiseprobe.stopping import (
     dvar_grid,
     dvar_ratios,
     dvar_recorded,
+    dvar_replayed,
+    dvar_stops,
 )
+from noiseprobe.stopping.dvar_sums import RunningSums
 
 THRESHOLDS = [1e-6, 0.01, 0.1, 0.15, 0.25, 0.5, 1.0, 1.5]
 
@@ -102,6 +105,43 @@ def test_a_long_level_far_from_the_first_loss_costs_no_digits() -> None:
     lowest = lowest[lowest > 2e-3]
     near = [float(ratio * factor) for ratio in lowest for factor in (1 - 2e-6, 1 + 2e-6)]
     assert dvar_grid(losses, [10], near).tolist() == by_row(losses, [10], near)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1e-6, 1e-3, 1.0]),
+    st.sampled_from([0.0, 1.0, 1e4, -1e9]),
+    st.sampled_from([2, 3, 10, 150, 400]),
+)
+@settings(max_examples=60, deadline=None)
+def test_running_sums_are_off_by_no_more_than_they_say(
+    seed: int, spread: float, level: float, window: int
+) -> None:
+    random = np.random.default_rng(seed)
+    fall = random.choice([0.0, 1.0, 100.0]) * np.exp(-np.arange(400) / random.uniform(1, 100))
+    losses = level + fall + spread * random.normal(size=400)
+    losses[: random.integers(0, 30)] = losses[0]
+    variances = dvar_recorded._variances(losses)
+    assert variances is not None
+    sums = RunningSums.of(losses, variances)
+    first = sums.first(window)
+    exact = dvar_ratios(losses, window)[first:]
+    assert np.isfinite(exact).all()
+    assert np.isnan(dvar_ratios(losses, window)[:first]).all()
+    error = np.abs(sums.ratios(window) - exact)
+    assert error.max(initial=0) <= sums.error(window) + 1e-12 * np.abs(exact).max(initial=0)
+
+
+@pytest.mark.parametrize("name", traces())
+@pytest.mark.parametrize("window", [3, 77, 0.5])
+def test_a_replay_is_its_stop_and_its_ratios(name: str, window: float) -> None:
+    losses = traces()[name]
+    ratios = dvar_ratios(losses, window)
+    known = np.unique(ratios[np.isfinite(ratios)])
+    for threshold in (0.1, *known[known > 0][:: max(len(known) // 3, 1)].tolist()):
+        stop, found = dvar_replayed(losses, window, threshold)
+        assert [stop] == dvar_stops(losses, window, [threshold])
+        np.testing.assert_array_equal(found, ratios)
 
 
 def test_most_cells_of_a_usual_trace_need_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
