@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from noiseprobe.core.errors import Interrupted
 from noiseprobe.core.files import written_whole
 from noiseprobe.core.progress import Reporter, Silent, stop_request
 from noiseprobe.draws.draws import Batch
-from noiseprobe.pictures.likeness import Previews
 from noiseprobe.pictures.sampling import BrokenPicture
 from noiseprobe.run.directory import Run
 from noiseprobe.run.settings import RunConfig
@@ -35,6 +34,9 @@ from noiseprobe.training.stepping import Seen, Stepper
 from noiseprobe.training.team import ALONE, Team
 from noiseprobe.training.tracker import Tracker
 from noiseprobe.training.watching import distinct, evaluated, keeper, show_recorded, watches
+
+if TYPE_CHECKING:  # half a second, where no pictures are drawn
+    from noiseprobe.pictures.likeness import Previews
 
 COUNTED = ("step", "seconds", "fixed_weights", "best_step", "best")
 """What the driver keeps beside tensors, and goes on with."""
@@ -56,7 +58,7 @@ def train(
     config: RunConfig,
     reporter: Reporter | None = None,
     prior: Prior | None = None,
-    previews: Previews | None = None,
+    previews: "Previews | None" = None,
     held_out: Objective | None = None,
     team: Team = ALONE,
     observer: Observer | None = None,
@@ -94,7 +96,7 @@ class _Driver:
     reporter: Reporter
     observer: Observer
     prior: Prior | None
-    previews: Previews | None
+    previews: "Previews | None"
     held_out: Objective | None
     team: Team = ALONE
     step: int = 0

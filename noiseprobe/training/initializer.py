@@ -6,13 +6,15 @@ that are drawn at random.
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noiseprobe.core.errors import UserError
 from noiseprobe.core.progress import Reporter
-from noiseprobe.pictures.likeness import Likeness
+
+if TYPE_CHECKING:
+    from noiseprobe.pictures.likeness import Likeness
 
 CHOICES = ("best", "worst", "random")
 _WORD = re.compile(r"[a-z]{3,}")
@@ -36,7 +38,7 @@ def candidates(tokenizer: Any, *others: Any) -> list[str]:
     )
 
 
-def score(words: Sequence[str], likeness: Likeness, reporter: Reporter) -> np.ndarray:
+def score(words: Sequence[str], likeness: "Likeness", reporter: Reporter) -> np.ndarray:
     """CLIP similarity (N,) of "a photo of a WORD" to the photographs, for each word."""
     reporter.stage("scoring initializers", len(words))
     scores = []
@@ -50,7 +52,7 @@ def score(words: Sequence[str], likeness: Likeness, reporter: Reporter) -> np.nd
 
 
 def choose(
-    how: str, tokenizers: Sequence[Any], likeness: Likeness, seed: int, reporter: Reporter
+    how: str, tokenizers: Sequence[Any], likeness: "Likeness", seed: int, reporter: Reporter
 ) -> dict[str, Any]:
     """The chosen word as `word`, and the scores of all words as `scores`, the best first.
 

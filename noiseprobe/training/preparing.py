@@ -138,7 +138,6 @@ def prepare(
     """
     from noiseprobe.core.progress import Silent
     from noiseprobe.models import family_at, load_model, pick_device, pick_precision
-    from noiseprobe.pictures.likeness import Likeness
     from noiseprobe.pictures.photographs import read_photograph
     from noiseprobe.training.initializer import CHOICES, choose
     from noiseprobe.training.methods import masters, method_of
@@ -188,6 +187,8 @@ def prepare(
         return Personalization(config, concept, model, method, cache=cache)
     initializer, likeness = run.initializer if run else None, None
     if initializer is None:
+        from noiseprobe.pictures.likeness import Likeness
+
         likeness = Likeness.load(model, concept.photographs, config)
         worded = [each for each in model.encoders if each.name in model.worded]
         tokenizers = [each.tokenizer for each in worded or model.encoders[:1]]
