@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.bench.causes import CAUSES
 from experiments.bench.figure import STEM as FIGURE
 from experiments.bench.figure import of_file, plot_growth
 from experiments.bench.measured import Goal, Row
@@ -80,6 +81,9 @@ def section(device: str, parts: Mapping[str, Part], figure: str | None) -> list[
         if name == "growth":
             found.append(GROWTH.rstrip())
             found += [f"![Time and memory by how much there is]({figure})"] if figure else []
+        missed = any(row.goal and not row.goal.met(row.value) for row in part.rows)
+        if missed and (device, name) in CAUSES:
+            found.append(CAUSES[device, name].strip())
         if part.left_out:
             found.append("Left out: " + "; ".join(part.left_out) + ".")
         found.append(told(part))

@@ -1,6 +1,7 @@
-"""A training step, held against the example scripts of diffusers, and against one that tracks.
+"""A training step, held against the example scripts of diffusers, and what tracking adds to it.
 
-Each round takes some steps of each kind, one kind after the other.
+After each of our steps, or on a GPU after those that are read together, as many of theirs are
+taken: a busy machine is busy for both.
 """
 
 import tempfile
@@ -18,8 +19,9 @@ from experiments.bench.families import (
     settings_of,
     shapes_of,
 )
-from experiments.bench.measured import Asked, Goal, Row, each, interleaved
+from experiments.bench.measured import Asked, Goal, Row, each
 from experiments.bench.stock import stock_step
+from noiseprobe.core.progress import Silent
 from noiseprobe.models import load_model
 from noiseprobe.run.defaults import DEFAULT_CONCEPT
 from noiseprobe.run.directory import Run
@@ -67,30 +69,46 @@ def _of(asked: Asked, method: str, folder: Path) -> Iterator[Row]:
         parts = shapes_of(NAME, asked.small)
         ready = ready_of(NAME, config, parts, asked.device)
         other = model_of(NAME, config, parts, asked.device)
-    never = config.model_copy(update={"eval_every": steps})
     step = stock_step(
         other, method, ready.concept.photographs, config.samples_per_step, asked.precision
     )
     if asked.size != "tiny":
         compile_as_by_default(ready.model, config)
-        ours(never, ready, folder, warm)
-    kinds: dict[str, Callable[[], float]] = {
-        "ours": lambda: ours(never, ready, folder, warm),
-        "stock": lambda: stock(step, steps, warm),
-        "tracked": lambda: ours(config, ready, folder, warm),
-    }
-    found = interleaved(kinds, asked.rounds, asked.budget.left / 4)
+    rounds = [alternating(config, ready, folder, warm, Beside(step, asked.wait))]
+    for _ in range(asked.rounds - (asked.size == "tiny")):  # the first warms all up
+        if asked.budget.left < 0:
+            break
+        rounds.append(alternating(config, ready, folder, warm, Beside(step, asked.wait)))
+    ours, tracked, theirs = zip(*rounds[len(rounds) > 1 :], strict=True)
     what = (
         f"{method}, {other.resolution} pixels, batch {config.samples_per_step}, {asked.precision}"
     )
     loop = "the loop of the example script of diffusers"
-    yield Row(what, loop, "theirs / ours", "s", found["ours"], found["stock"], FASTER)
+    yield Row(what, loop, "theirs / ours", "s", ours, theirs, FASTER)
     what = f"{method}, with default tracking (L_det every {config.eval_every} steps)"
-    yield Row(what, "without", "ours / theirs", "s", found["tracked"], found["ours"], TRACKED)
+    yield Row(what, "without", "ours / theirs", "s", tracked, ours, TRACKED)
 
 
-def ours(config: RunConfig, ready: Personalization, folder: Path, warm: int) -> float:
-    """The mean seconds of a step of a run, after the first ones; with L_det where it is due.
+class Beside(Silent):
+    """Takes a step of another loop after each of a training's, and keeps its seconds."""
+
+    def __init__(self, step: Callable[[], float], wait: Callable[[], None]) -> None:
+        self.step, self.wait = step, wait
+        self.seconds: list[float] = []
+
+    def advance(self, done: int, note: str = "") -> None:
+        """Take as many as are done."""
+        while len(self.seconds) < done:
+            started = time.perf_counter()
+            self.step()
+            self.wait()
+            self.seconds.append(time.perf_counter() - started)
+
+
+def alternating(
+    config: RunConfig, ready: Personalization, folder: Path, warm: int, beside: Beside
+) -> tuple[float, float, float]:
+    """The mean seconds of a step after the first ones: ours, ours with L_det where due, theirs.
 
     Nothing is saved but the trace: what a user waits for at a checkpoint is no part of a step.
     """
@@ -98,10 +116,15 @@ def ours(config: RunConfig, ready: Personalization, folder: Path, warm: int) -> 
     with tempfile.TemporaryDirectory(dir=folder) as own:
         run = Run.create(Path(own) / "run", config, str(model.device), model.path.num_timesteps)
         with patch.object(driver, "save_state"), patch.object(ready.method, "save", _nothing):
-            driver.train(run, ready.objective, ready.method, config)
-        seconds = run.train_trace().set_index("step")["seconds"]
+            driver.train(run, ready.objective, ready.method, config, beside)
+        trace = run.train_trace().set_index("step")
     first, last = counted(config.steps, config.eval_every, warm)
-    return float((seconds.loc[last] - seconds.loc[first]) / (last - first))
+    tracked, l_det = (
+        float(trace[name].loc[last] - trace[name].loc[first]) / (last - first)
+        for name in ("seconds", "l_det_seconds")
+    )
+    theirs = sum(beside.seconds[first:last]) / (last - first)
+    return tracked - l_det, tracked, theirs
 
 
 def counted(steps: int, every: int, warm: int) -> tuple[int, int]:
@@ -117,13 +140,3 @@ def counted(steps: int, every: int, warm: int) -> tuple[int, int]:
 
 def _nothing(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-
-
-def stock(step: Callable[[], float], steps: int, warm: int) -> float:
-    """The same of the loop of the example scripts, whose steps each fetch a loss."""
-    for _ in range(warm):
-        step()
-    started = time.perf_counter()
-    for _ in range(steps - warm):
-        step()
-    return (time.perf_counter() - started) / (steps - warm)
