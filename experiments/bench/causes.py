@@ -3,13 +3,13 @@
 CAUSES = {
     ("cpu", "steps"): """
 Why not more: the denoiser's forward and backward passes and, with a learned word, the text
-encoder's are 97% of our step under cProfile, and both loops compute them alike. What the scripts do
-beside that can be saved, and on this small model at 64 pixels it is less than a third of their
-step. Blocks are compiled on CUDA alone.
+encoder's are nearly all of our step (`python -m cProfile -s cumtime -m noiseprobe train --steps
+100`), and both loops compute them alike. What the scripts do beside that can be saved, and on this
+small model at 64 pixels it is less than a third of their step. Blocks are compiled on CUDA alone.
 """,
     ("cpu", "probe"): """
-Why not more: all of ours is the denoiser, which is two fifths of theirs; the rest of the difference
-are larger batches, and rows that are drawn alike.
+Why not more: ours is nearly all denoiser, which theirs spends about as long on, beside the VAE and
+the text encoder (`python -m cProfile -s cumtime -m experiments.bench --only probe`).
 """,
     ("cpu", "forward"): """
 Why not more: nothing is compiled on a CPU, so that both sides are the same code, and layers this
@@ -20,14 +20,15 @@ Where it is off: on a CPU the attention of Custom Diffusion is not fused, and ke
 the backward pass; the estimate is of a GPU.
 """,
     ("cpu", "dvar"): """
-Where a time is missed: a loss at a time is added in whole numbers, exactly; and this machine's pace
-varies by half from minute to minute.
+Where a time is missed: a loss at a time is added in whole numbers, exactly. The brackets
+show how this machine's pace varied meanwhile.
 """,
     ("cpu", "start"): """
-Why not less: `--help` imports pydantic (35% by `-X importtime`), rich with its Markdown (45%) and
-importlib.metadata (15%). Of the first step's processor time nine tenths are imports, nearly all
-within diffusers and transformers: torch._dynamo, which one of diffusers' utilities asks for, 2.3 s;
-all of its transformers for the UNet, 1.7 s; scipy.stats for its schedulers, 0.9 s.
+Why not less: `--help` imports mostly pydantic and rich (`python -X importtime -m noiseprobe
+--help`). Up to the first step nearly all time goes into imports within diffusers and transformers
+(`python -X importtime -m experiments.bench.first_step cpu FOLDER`): torch._dynamo, which one of
+diffusers' utilities asks for, all of its transformers for the UNet, and scipy.stats for its
+schedulers.
 """,
     ("cpu", "growth"): """
 Where it is off: a replay holds its log, with some 200 bytes for each point.

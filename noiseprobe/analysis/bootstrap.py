@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noiseprobe.analysis.intervals import mean_interval
+
 RESAMPLES = 10_000
 
 AT_ONCE = 2_000_000
@@ -57,15 +59,13 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def mean_interval(values: ArrayLike) -> tuple[float, float]:
+def interval_of_units(values: ArrayLike) -> tuple[float, float]:
     """The 95% interval of the mean of n units; NaN as in `bootstrap_interval`.
 
     Of `FEWEST` units or more that one, of fewer Student's, which takes them for normal.
     """
-    from scipy.special import stdtrit
-
     units = np.asarray(values, dtype=np.float64)
-    if len(units) < 2 or len(units) >= FEWEST:
+    if len(units) >= FEWEST:
         return bootstrap_interval(units)
-    reach = stdtrit(len(units) - 1, 0.975) * units.std(ddof=1) / math.sqrt(len(units))
-    return float(units.mean() - reach), float(units.mean() + reach)
+    _, low, high = mean_interval(units)
+    return float(low), float(high)

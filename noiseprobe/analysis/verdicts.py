@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from noiseprobe.analysis.bootstrap import FEWEST, mean_interval
+from noiseprobe.analysis.bootstrap import FEWEST, interval_of_units
 from noiseprobe.analysis.ending import UNFINISHED, Ending
 from noiseprobe.analysis.run_tables import Analysis
 from noiseprobe.analysis.verdicts_held_out import of_held_out, of_stretch
@@ -348,7 +348,7 @@ def _of_similarity(raw: pd.DataFrame) -> str:
     gaps = (means["dvar"] - means["baseline"]).dropna().to_numpy()
     if not len(gaps):
         return "what that costs in similarity to the photographs was not measured"
-    mean, (low, high) = float(gaps.mean()), mean_interval(gaps)
+    mean, (low, high) = float(gaps.mean()), interval_of_units(gaps)
     if math.isnan(low):
         return f"similarity to the photographs differs by {mean:+.3f}, and one concept is too few"
     interval = f"({mean:+.3f}, 95%: {low:+.3f} to {high:+.3f})"

@@ -17,7 +17,7 @@ LIBRARIES = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}
 """What an optimizer needs beside torch, by its name on the package index."""
 
 FUSED_ON = ("cuda",)
-"""Devices whose steps are taken by one kernel. That of CPUs is no faster for few tensors."""
+"""Devices on which one kernel takes a step of AdamW; others keep the rounding that they had."""
 
 BETAS, WEIGHT_DECAY = (0.9, 0.999), 0.01
 

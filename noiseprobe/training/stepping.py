@@ -16,7 +16,7 @@ from noiseprobe.training.methods.base import Method
 from noiseprobe.training.objective import Objective
 from noiseprobe.training.optimising import optimiser, schedule, set_rate, unless
 from noiseprobe.training.prior import Prior
-from noiseprobe.training.team import ALONE, Team
+from noiseprobe.training.team import Team
 
 Seen = tuple[Batch, Batch | None]
 """What a step sees: photographs, and class images if any."""
@@ -72,7 +72,7 @@ class Stepper:
         That needs an optimiser that takes none where the device itself has found one wrong.
         """
         fused = bool(self.optimiser.defaults.get("fused"))
-        return fused and not self.scaler.is_enabled() and self.team is ALONE
+        return fused and not self.scaler.is_enabled() and self.team.size == 1
 
     def compute(self, seen: Seen, step: int) -> Computed:
         """The gradients of a step, in the place of those before."""

@@ -7,7 +7,7 @@ from scipy import stats
 from noiseprobe.analysis.bootstrap import (
     FEWEST,
     bootstrap_interval,
-    mean_interval,
+    interval_of_units,
     ratio_of_sums,
 )
 
@@ -40,10 +40,10 @@ def test_of_fewer_than_two_units_nothing_is_known(values: list[float]) -> None:
 def test_the_mean_of_few_has_the_interval_of_student(size: int) -> None:
     values = np.random.default_rng(size).normal(size=size)
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
-    np.testing.assert_allclose(mean_interval(values), expected)
+    np.testing.assert_allclose(interval_of_units(values), expected)
 
 
 def test_the_mean_of_enough_has_that_of_the_bootstrap_and_of_one_none() -> None:
     values = np.random.default_rng(0).normal(size=FEWEST)
-    assert mean_interval(values) == bootstrap_interval(values)
-    assert np.isnan(mean_interval(values[:1])).all()
+    assert interval_of_units(values) == bootstrap_interval(values)
+    assert np.isnan(interval_of_units(values[:1])).all()
