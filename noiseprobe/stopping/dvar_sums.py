@@ -25,7 +25,7 @@ class RunningSums:
         sums, squares: (n + 1,), from 0.
         scales: (n,), one over the variance; meaningless before `start`.
         start: the first index at which not all losses so far are equal.
-        by_sums: (n,), the highest i^1.5·Q/V at or after each index.
+        by_sums: (n,), the highest i^1.5·Q/V at or after each index; infinite beyond float64.
         by_level: (n,), the same of M·√Q/V.
     """
 
@@ -45,11 +45,15 @@ class RunningSums:
             np.concatenate([[0.0], np.cumsum(each)]) for each in (centred, centred * centred)
         )
         scales = 1 / variances
-        counts = np.arange(1, len(values) + 1)
-        by_sums = np.nan_to_num(counts**1.5 * squares[1:] * scales)
-        by_level = np.nan_to_num(np.abs(values).max(initial=0) * np.sqrt(squares[1:]) * scales)
-        later = (np.maximum.accumulate(each[::-1])[::-1] for each in (by_sums, by_level))
-        return cls(sums, squares, scales, start, *later)
+        counts, largest = np.arange(1, len(values) + 1), np.abs(values).max(initial=0)
+        with np.errstate(over="ignore"):
+            by_sums = counts**1.5 * squares[1:] * scales
+            by_level = largest * np.sqrt(squares[1:]) * scales
+        highest = (
+            np.maximum.accumulate(np.nan_to_num(each, posinf=np.inf)[::-1])[::-1]
+            for each in (by_sums, by_level)
+        )
+        return cls(sums, squares, scales, start, *highest)
 
     def ratios(self, window: int) -> NDArray[np.float64]:
         """The ratio at each index from the first on that has one."""
@@ -73,5 +77,5 @@ class RunningSums:
         first = self.first(window)
         if first >= len(self.scales):
             return 0.0
-        off = self.by_sums[first] / window**1.5 + self.by_level[first] / window**0.5
+        off = float(self.by_sums[first]) / window**1.5 + float(self.by_level[first]) / window**0.5
         return float(SAFETY * np.finfo(np.float64).eps * off)

@@ -127,10 +127,13 @@ def killed_often(
     lasts: float,
     random: np.random.Generator,
 ) -> list[float]:
-    """Kill a command at random instants, of seconds that it computed; no more once it has ended."""
+    """Kill a command at random instants, of seconds that it computed; no more once it has ended.
+
+    The first is in the first half of `lasts`, which a second time the command may not take.
+    """
     instants: list[float] = []
     while len(instants) < KILLS:
-        instant = round(random.uniform(0, lasts), 2)
+        instant = round(random.uniform(0, lasts if instants else lasts / 2), 2)
         if not killed(command_line, command, place, instant):
             break
         instants.append(instant)

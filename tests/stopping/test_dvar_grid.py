@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -80,6 +80,9 @@ def test_decides_as_dvar_on_every_kind_of_trace(name: str) -> None:
     windows=st.lists(st.integers(2, 6), max_size=3),
     thresholds=st.lists(st.floats(1e-12, 10), max_size=3),
 )
+@example(losses=[0.0, 1e-109, 1e45], windows=[2, 2], thresholds=[0.5])
+@example(losses=[1e149, -1e149, 0.0, 1e-130], windows=[2, 3], thresholds=[0.5])
+@example(losses=[0.0, 1e-130, 1e149, 1e149, 1e149], windows=[2, 3], thresholds=[1e-12, 0.5])
 @settings(max_examples=200, deadline=None)
 def test_any_floats_at_all_are_decided_as_by_dvar(
     losses: list[float], windows: list[int], thresholds: list[float]
