@@ -56,8 +56,11 @@ def serve() -> None:
     import peft  # noqa: F401
     import transformers  # noqa: F401
 
-    import noiseprobe.cli.app
     import noiseprobe.stages.pipeline  # noqa: F401
+    from noiseprobe.cli.app import COMMANDS, whole
+
+    for words in COMMANDS:
+        whole(words)
 
     child = 0
     for line in sys.stdin:

@@ -9,7 +9,6 @@ import ast
 import inspect
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,11 @@ def linked(page: str) -> list[str]:
 
 def commands() -> str:
     """The page of commands, from their declarations."""
-    import typer.main
-
-    from noiseprobe.cli.app import app
+    from noiseprobe.cli.app import COMMANDS, whole
 
     text = "# Commands\n\nMade from their declarations, as `--help` is.\n"
-    for name, command in every(typer.main.get_command(app)):
+    for name in COMMANDS:
+        command: Any = whole(name)
         needed = [each for each in command.params if each.param_type_name == "argument"]
         words = [each.metavar or each.name.upper() for each in needed]
         usage = " ".join(["noiseprobe", name, *words])
@@ -86,15 +84,6 @@ def commands() -> str:
                 flags = ", ".join(f"`{flag}`" for flag in (*each.opts, *each.secondary_opts))
                 text += f"| {flags} | {_cell(each.help or '')} |\n"
     return text
-
-
-def every(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    """The commands by name, with those of groups in place of them."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from every(command, f"{before}{name} ")
-        else:
-            yield before + name, command
 
 
 def api() -> str:

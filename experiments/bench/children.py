@@ -26,7 +26,8 @@ Told = TypeVar("Told")
 PRELOADED = [
     "experiments.bench.parts.growth",
     "experiments.bench.parts.memory",
-    "noiseprobe.cli.app",
+    "noiseprobe.cli.over_runs",
+    "noiseprobe.cli.recorded",
     "noiseprobe.stages.pipeline",
     "noiseprobe.training.driver",
     "peft",

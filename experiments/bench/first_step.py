@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import noiseprobe.cli.app  # noqa: F401
+import noiseprobe.cli.app
+import noiseprobe.cli.training  # noqa: F401
 from noiseprobe.run.defaults import DEFAULT_CONCEPT
 from noiseprobe.run.resolving import resolve
 

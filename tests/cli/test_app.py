@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from noiseprobe.cli.app import COMMANDS, whole
+from noiseprobe.cli.flags import FewFlags
 from noiseprobe.run.directory import Run
 
 
@@ -196,6 +198,27 @@ def test_help_imports_nothing_heavy(page: str, flag: str) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert flag in done.stdout
+
+
+def test_the_help_page_of_all_imports_no_command() -> None:
+    script = (
+        "import sys\n"
+        "sys.argv = ['noiseprobe', '--help']\n"
+        "from noiseprobe.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "needless = {'pydantic', 'noiseprobe.run', 'noiseprobe.cli.training'}\n"
+        "sys.exit(' '.join(needless & set(sys.modules)) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(words.split()[0] in done.stdout for words in COMMANDS)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_the_outline_of_a_command_is_its_first_paragraph(words: str) -> None:
+    command = whole(words)
+    assert COMMANDS[words].told == (command.help or "").split("\n\n")[0]
+    assert COMMANDS[words].few == isinstance(command, FewFlags)
 
 
 def test_the_names_of_the_package_resolve() -> None:
