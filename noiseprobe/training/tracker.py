@@ -105,6 +105,13 @@ class Tracker:
         self._written_at = time.monotonic()
         self._resumed = False
 
+    def __repr__(self) -> str:
+        """What it looks at, and what it said so far."""
+        far = f", step={self._rows[-1]['step']:.0f}" if self._rows else ""
+        said = {"best_step": self.best_step, "stop_step": self.stop_step}
+        told = "".join(f", {name}={step}" for name, step in said.items() if step is not None)
+        return f"Tracker('{self.watch}', {self._watch.criterion!r}{far}{told})"
+
     def update(self, step: int) -> bool:
         """Evaluate what is due at `step`; True means: stop now.
 

@@ -96,6 +96,15 @@ def test_the_criterion_sees_what_is_watched_and_its_stop_is_remembered() -> None
     assert (tracker.best_step, tracker.stop_step, best) == (1, 3, [0, 1])
 
 
+def test_shown_it_says_how_far_it_is_and_what_it_said() -> None:
+    tracker = Tracker({"l_val": along(0.5, 0.4, 0.6, 0.7)}, criterion=Patience(2))
+    assert repr(tracker).startswith("Tracker('l_val', Patience(patience=2")
+    assert "step" not in repr(tracker)
+    for step in range(4):
+        tracker.update(step)
+    assert repr(tracker).endswith(", step=3, best_step=1, stop_step=3)")
+
+
 def test_dvar_has_its_ratio_in_the_frame() -> None:
     tracker = Tracker({"l_det": along(1.0, 0.5, 0.4, 0.4)}, criterion=DVAR(2, 0.01))
     assert [tracker.update(step) for step in range(4)] == [False, False, False, True]
