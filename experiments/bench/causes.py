@@ -24,7 +24,7 @@ Where a time is missed: a loss at a time is added in whole numbers, exactly. The
 show how this machine's pace varied meanwhile.
 """,
     ("cpu", "start"): """
-Why not less: `--help` imports mostly pydantic and rich (`python -X importtime -m noiseprobe
+Why not less: `--help` imports mostly typer and rich (`python -X importtime -m noiseprobe
 --help`). Up to the first step nearly all time goes into imports within diffusers and transformers
 (`python -X importtime -m experiments.bench.first_step cpu FOLDER`): torch._dynamo, which one of
 diffusers' utilities asks for, all of its transformers for the UNet, and scipy.stats for its

@@ -3,7 +3,6 @@
 import functools
 import inspect
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -149,6 +148,8 @@ app = typer.Typer(
 def print_version(asked: bool) -> None:
     """Say which version this is, and end."""
     if asked:
+        from importlib.metadata import version
+
         print(f"noiseprobe {version('noiseprobe')}")
         raise typer.Exit
 
