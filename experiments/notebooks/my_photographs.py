@@ -22,7 +22,7 @@ settings = {
     "hold_out": "1",
     "stop": "turn",
     "steps": 20 if small else 300,
-    "checkpoint_every": 5 if small else 20,
+    "checkpoint_every": 10 if small else 20,
 }
 noiseprobe.run_all(noiseprobe.resolve(settings), "dog")
 run = noiseprobe.Run.open("dog")

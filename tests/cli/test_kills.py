@@ -22,7 +22,7 @@ from tests.stages.test_log_with import in_tensorboard, recorded
 
 pytestmark = pytest.mark.long
 
-ROUNDS, KILLS = 2, 8
+ROUNDS, KILLS = 2, 6
 """So often a command is begun, and so often killed each time before it may end."""
 
 ROUNDS_OF_A_SWEEP = 1
