@@ -250,8 +250,7 @@ def test_nothing_but_what_tools_write_differs_with_them(
 def test_what_a_kill_has_cut_off_is_handed_over_again_and_nothing_twice(
     cut: int, of_tensorboard: dict[str, Any], tmp_path: Path
 ) -> None:
-    killed(tmp_path / "run", of_tensorboard)
-    run = Run(tmp_path / "run")
+    run = killed(tmp_path / "run", of_tensorboard)
     (file,) = (run.logs_directory / "tensorboard").glob("events*")
     file.write_bytes(file.read_bytes()[:-cut])
     left = in_tensorboard(run)
