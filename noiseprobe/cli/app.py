@@ -170,9 +170,9 @@ def about(
 
 survey = typer.Typer(cls=Later, no_args_is_help=True)
 app.add_typer(survey, name="survey", help="Ask people which pictures they prefer, blindly.")
-for words, about_it in COMMANDS.items():
-    group = survey if words.startswith("survey ") else app
-    group.command(words.split()[-1], help=about_it.told)(lambda: None)
+for _words, _outline in COMMANDS.items():
+    _group = survey if _words.startswith("survey ") else app
+    _group.command(_words.split()[-1], help=_outline.told)(lambda: None)
 
 
 def main() -> None:
